@@ -1,0 +1,1 @@
+//! Stub: its room is being built.

@@ -1,0 +1,3 @@
+//! The `airplanes` binary.
+
+fn main() {}

@@ -1,0 +1,135 @@
+//! What the user wrote, typed: apps and hosts. `config` makes these; a plan stores an `App` as it was then, so
+//! nothing here holds a secret.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{AppName, Branch, HostName, UnitName};
+use super::url::{RepoId, RepoUrl};
+
+/// What starts a job for an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// Pushes to its own branch and to the repositories it depends on.
+    #[default]
+    PushAny,
+    /// Pushes to its own branch only.
+    Push,
+    /// Only a person's `deploy`.
+    Manual,
+}
+
+/// Where an app's build runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runner {
+    /// On this machine, as a child of the daemon.
+    #[default]
+    Local,
+}
+
+/// One command of a build, by `sh -c`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildStep {
+    /// Its name in logs and urls; `None` where `:build` is one command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The command.
+    pub run: String,
+}
+
+/// A check that the app answers, asked on the host itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// http or https url as the host sees it.
+    pub url: String,
+    /// How long it must go on answering.
+    pub stable: Duration,
+    /// How long it may take to begin.
+    pub timeout: Duration,
+}
+
+/// A systemd unit that the app runs as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The unit's name without `.service`.
+    pub name: UnitName,
+    /// `Description=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `ExecStart=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec_start: Option<String>,
+    /// `User=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `WorkingDirectory=`, where it is not the app's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_directory: Option<String>,
+    /// `Environment=`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A server an app runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its key in `:hosts`, or its address where deploy.edn only gives `:ip`.
+    pub name: HostName,
+    /// IP address or DNS name.
+    pub address: HostName,
+    /// sshd's port.
+    pub port: u16,
+    /// Who to log in as.
+    pub user: String,
+}
+
+/// One entry of deploy.edn with its defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its key in deploy.edn.
+    pub name: AppName,
+    /// `:git-url`.
+    pub git_url: RepoUrl,
+    /// `:branch`; none means the remote's HEAD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Branch>,
+    /// Whether its git dependencies are bumped.
+    pub update: bool,
+    /// What starts a job.
+    pub trigger: Trigger,
+    /// Its build's commands in order; none means there is nothing to build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build: Vec<BuildStep>,
+    /// How long all of its build may take.
+    pub build_timeout: Duration,
+    /// How long its build may print nothing.
+    pub build_silence: Duration,
+    /// The absolute path of its clone on each host. Present if there are hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_directory: Option<String>,
+    /// Its hosts, in the order they are rolled out to; none for a library.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Host>,
+    /// The unit to restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// The app's own command to restart it, by the host's shell, instead of `service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+    /// How its health is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Where its build runs.
+    pub runner: Runner,
+}
+
+impl App {
+    /// Its repository's identity.
+    pub fn repo(&self) -> RepoId {
+        self.git_url.id()
+    }
+}

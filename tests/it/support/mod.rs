@@ -1,0 +1,13 @@
+//! What the tests share: the corpus beside the checkout.
+
+use std::path::PathBuf;
+
+/// The corpus of real inputs, `../shared/corpus` beside the checkout. Says so and gives `None` when it is absent.
+pub fn corpus() -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("skipped: this test needs the corpus in {}", path.display());
+    None
+}
