@@ -4,15 +4,23 @@
 //! sha, a host) is parsed here once, at the edge, and trusted inside.
 
 pub mod app;
+pub mod bump;
 pub mod event;
+pub mod fold;
 pub mod id;
+pub mod job;
 pub mod names;
+pub mod plan;
 pub mod secret;
 pub mod url;
 
 pub use app::{App, BuildStep, Health, Host, Runner, Service, Trigger};
+pub use bump::Bump;
 pub use event::{Delivery, Event, EventKind, Forge, Push};
+pub use fold::{FoldError, HostState, JobState, Progress, StepState, Updated};
 pub use id::{DeliveryId, EventId, JobId, PlanId};
+pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 pub use names::{AppName, Branch, HostName, InvalidName, Lib, Sha, UnitName};
+pub use plan::{Draft, PlanHead, PlanRow, Planned, Target, Why};
 pub use secret::Secret;
 pub use url::{RepoId, RepoUrl};

@@ -1,0 +1,461 @@
+//! What a job's entries add up to. `JobState::apply` is the only way a state comes about; an entry that can't follow
+//! those before it is refused, when it is written and when it is read.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::app::App;
+use super::bump::Bump;
+use super::id::{JobId, PlanId};
+use super::job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
+use super::names::{Branch, HostName, Sha};
+
+/// An entry that can't be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// The journal does not begin as it must.
+    #[error("a journal begins with `created`, once")]
+    NotCreated,
+    /// Something was written after the end.
+    #[error("the job has ended as {}: final is final", .0.as_str())]
+    Ended(Outcome),
+    /// The job has started, so it can't gain or lose causes; or has not, so it can't work.
+    #[error("`{entry}` can't follow: the job has{} started", if *.started { "" } else { " not" })]
+    Start {
+        /// The entry's word.
+        entry: &'static str,
+        /// Whether it has.
+        started: bool,
+    },
+    /// A step out of order.
+    #[error("`{entry}` can't follow: {why}")]
+    Order {
+        /// The entry's word.
+        entry: &'static str,
+        /// Which order it breaks.
+        why: String,
+    },
+    /// A newer daemon wrote it.
+    #[error("entry version {0} is newer than this daemon's {RECORD_VERSION}: run the daemon that wrote it")]
+    Version(u8),
+}
+
+/// Where a step or a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Progress {
+    /// Its turn has not come.
+    Pending,
+    /// Under way.
+    Running,
+    /// Its effect is there.
+    Done,
+    /// It failed.
+    Failed,
+    /// A host that could not be reached.
+    Unreachable,
+    /// A host that is back at what it ran.
+    RolledBack,
+    /// There was nothing to do, or its turn never came.
+    Skipped,
+}
+
+/// One step of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepState {
+    /// Which.
+    pub step: Step,
+    /// Where it is.
+    pub state: Progress,
+    /// How often it has been begun.
+    pub attempt: u32,
+    /// How often it ended in an error; interruptions do not count.
+    pub errors: u32,
+    /// When this attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// What went wrong, or why it was skipped.
+    pub error: Option<String>,
+    /// A build's exit code.
+    pub exit_code: Option<i32>,
+}
+
+/// One host of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostState {
+    /// Which.
+    pub name: HostName,
+    /// Where it is.
+    pub state: Progress,
+    /// What its working directory had when the job came.
+    pub previous: Option<Sha>,
+    /// The unit's InvocationID from before the restart, once one is about to be made.
+    pub restarting: Option<Option<String>>,
+    /// Whether the job changed anything on it.
+    pub changed: bool,
+    /// What went wrong, or why it was skipped.
+    pub error: Option<String>,
+}
+
+/// Update's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updated {
+    /// The commit to build; the base itself where there was nothing to bump.
+    pub commit: Sha,
+    /// Its tree.
+    pub tree: String,
+    /// Its time.
+    pub time: Timestamp,
+    /// What was changed.
+    pub bumps: Vec<Bump>,
+}
+
+/// A job, as its entries make it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobState {
+    /// Which.
+    pub id: JobId,
+    /// Its app's entry in deploy.edn, as the newest of its plans had it.
+    pub app: App,
+    /// Why it is there, in the order the reasons came.
+    pub causes: Vec<Cause>,
+    /// When its first entry was written.
+    pub created_at: Timestamp,
+    /// Whether it has had its lease and slot.
+    pub started: bool,
+    /// When it ended, and how and why.
+    pub ended: Option<(Timestamp, Outcome, String)>,
+    /// Its steps, in order.
+    pub steps: Vec<StepState>,
+    /// Its hosts, in order.
+    pub hosts: Vec<HostState>,
+    /// The branch and the commit that it stands on.
+    pub base: Option<(Branch, Sha)>,
+    /// What update made of it.
+    pub updated: Option<Updated>,
+    /// The tree that was built.
+    pub built: Option<String>,
+    /// What the remote has from us, or has had all along.
+    pub published: Option<Sha>,
+    /// Who asked for its end.
+    pub canceling: Option<String>,
+    /// How often the daemon found it under way, since a step last ended.
+    pub interruptions: u32,
+    /// How often someone was faster.
+    pub races: u32,
+    /// How many entries there are.
+    pub seq: u64,
+}
+
+impl JobState {
+    /// The state after the first entry, which must be `Created`.
+    pub fn create(id: JobId, record: &Record) -> Result<Self, FoldError> {
+        check_version(record)?;
+        let Entry::Created { app, cause } = &record.entry else { return Err(FoldError::NotCreated) };
+        let mut state = Self {
+            id,
+            app: (**app).clone(),
+            causes: vec![cause.clone()],
+            created_at: record.at,
+            started: false,
+            ended: None,
+            steps: Vec::new(),
+            hosts: Vec::new(),
+            base: None,
+            updated: None,
+            built: None,
+            published: None,
+            canceling: None,
+            interruptions: 0,
+            races: 0,
+            seq: 1,
+        };
+        state.lay_out();
+        Ok(state)
+    }
+
+    /// Folds a whole journal.
+    pub fn of<'a>(id: JobId, records: impl IntoIterator<Item = &'a Record>) -> Result<Self, FoldError> {
+        let mut records = records.into_iter();
+        let mut state = Self::create(id, records.next().ok_or(FoldError::NotCreated)?)?;
+        for record in records {
+            state.apply(record)?;
+        }
+        Ok(state)
+    }
+
+    /// The next entry. On an error the state is as it was.
+    pub fn apply(&mut self, record: &Record) -> Result<(), FoldError> {
+        check_version(record)?;
+        if let Some((_, outcome, _)) = &self.ended {
+            return Err(FoldError::Ended(*outcome));
+        }
+        let at = record.at;
+        match &record.entry {
+            Entry::Created { .. } => return Err(FoldError::NotCreated),
+            Entry::Joined { app, cause } => {
+                self.must_be_started(false, "joined")?;
+                self.app = (**app).clone();
+                self.causes.push(cause.clone());
+                self.lay_out();
+            }
+            Entry::CauseDropped { plan, reason } => {
+                self.must_be_started(false, "cause-dropped")?;
+                let cause = self.causes.iter_mut().find(|c| c.plan == *plan && c.dropped.is_none());
+                let cause = cause.ok_or_else(|| order("cause-dropped", "the job has no such cause".into()))?;
+                cause.dropped = Some(reason.clone());
+            }
+            Entry::Started => {
+                self.must_be_started(false, "started")?;
+                if self.live_causes().next().is_none() {
+                    return Err(order("started", "no cause is left".into()));
+                }
+                self.started = true;
+            }
+            Entry::Resumed => {
+                self.must_be_started(true, "resumed")?;
+                self.interruptions += 1;
+            }
+            Entry::StepStarted { step } => self.start_step(step, at)?,
+            Entry::StepFinished { step, result } => self.finish_step(step, result, at)?,
+            Entry::Based { branch, sha } => {
+                self.must_run("based", &Step::Prepare)?;
+                self.base = Some((branch.clone(), *sha));
+            }
+            Entry::Updated { commit, tree, time, bumps } => {
+                self.must_run("updated", &Step::Update)?;
+                let updated = Updated { commit: *commit, tree: tree.clone(), time: *time, bumps: bumps.clone() };
+                self.updated = Some(updated);
+            }
+            Entry::Raced { head } => {
+                self.must_run("raced", &Step::Publish)?;
+                if let Some((_, sha)) = &mut self.base {
+                    *sha = *head;
+                }
+                self.updated = None;
+                self.races += 1;
+                for step in &mut self.steps {
+                    if !matches!(step.step, Step::Prepare | Step::Rollout) {
+                        step.state = Progress::Pending;
+                    }
+                }
+            }
+            Entry::Publishing { commit } => {
+                self.must_run("publishing", &Step::Publish)?;
+                if self.updated.as_ref().map(|u| u.commit) != Some(*commit) {
+                    return Err(order("publishing", "it is not the commit that was built".into()));
+                }
+            }
+            Entry::Published { commit } => {
+                self.must_be_started(true, "published")?;
+                self.published = Some(*commit);
+            }
+            Entry::HostStarted { host, previous } => {
+                self.must_run("host-started", &Step::Rollout)?;
+                let host = self.host_mut("host-started", host)?;
+                if host.state != Progress::Running {
+                    host.previous = *previous;
+                }
+                host.state = Progress::Running;
+            }
+            Entry::HostRestarting { host, invocation } => {
+                let host = self.host_mut("host-restarting", host)?;
+                if host.state != Progress::Running {
+                    return Err(order("host-restarting", format!("{}'s turn has not begun", host.name)));
+                }
+                host.restarting = Some(invocation.clone());
+                host.changed = true;
+            }
+            Entry::HostFinished { host, result } => {
+                self.must_run("host-finished", &Step::Rollout)?;
+                let host = self.host_mut("host-finished", host)?;
+                (host.state, host.error) = match result {
+                    HostResult::Done { changed } => {
+                        host.changed |= *changed;
+                        (Progress::Done, None)
+                    }
+                    HostResult::Failed { error } => (Progress::Failed, Some(error.clone())),
+                    HostResult::Unreachable { error } => (Progress::Unreachable, Some(error.clone())),
+                    HostResult::Skipped { reason } => (Progress::Skipped, Some(reason.clone())),
+                };
+                self.interruptions = 0;
+            }
+            Entry::Canceling { by } => self.canceling = Some(by.clone()),
+            Entry::Ended { outcome, reason } => {
+                if *outcome == Outcome::Succeeded {
+                    if let Some(step) = self.steps.iter().find(|s| !s.state.is_settled_well()) {
+                        return Err(order("ended", format!("{} is not done, so it has not succeeded", step.step)));
+                    }
+                    if let Some(host) = self.hosts.iter().find(|h| h.state != Progress::Done) {
+                        return Err(order("ended", format!("{} is not done, so it has not succeeded", host.name)));
+                    }
+                }
+                for step in self.steps.iter_mut().filter(|s| s.state == Progress::Pending) {
+                    step.state = Progress::Skipped;
+                }
+                for step in self.steps.iter_mut().filter(|s| s.state == Progress::Running) {
+                    step.state = Progress::Failed;
+                    step.finished_at = Some(at);
+                    step.error = Some(reason.clone());
+                }
+                for host in self.hosts.iter_mut().filter(|h| h.state == Progress::Pending) {
+                    host.state = Progress::Skipped;
+                }
+                self.ended = Some((at, *outcome, reason.clone()));
+            }
+        }
+        self.seq += 1;
+        Ok(())
+    }
+
+    /// The causes that still count.
+    pub fn live_causes(&self) -> impl Iterator<Item = &Cause> {
+        self.causes.iter().filter(|c| c.dropped.is_none())
+    }
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.ended.as_ref().map(|(_, outcome, _)| *outcome)
+    }
+    /// The step that is under way.
+    pub fn running_step(&self) -> Option<&StepState> {
+        self.steps.iter().find(|s| s.state == Progress::Running)
+    }
+    /// A step's state.
+    pub fn step(&self, step: &Step) -> Option<&StepState> {
+        self.steps.iter().find(|s| s.step == *step)
+    }
+    /// A host's state.
+    pub fn host(&self, name: &HostName) -> Option<&HostState> {
+        self.hosts.iter().find(|h| h.name == *name)
+    }
+    /// The commit that it builds and rolls out, once it is known.
+    pub fn commit(&self) -> Option<Sha> {
+        self.published.or(self.updated.as_ref().map(|u| u.commit))
+    }
+    /// When the newest of its events was accepted.
+    pub fn event_time(&self) -> Timestamp {
+        self.live_causes().map(|c| c.at).max().unwrap_or(self.created_at)
+    }
+    /// The newest plan that it is in.
+    pub fn newest_plan(&self) -> Option<PlanId> {
+        self.causes.iter().map(|c| c.plan).max()
+    }
+
+    /// Steps and hosts anew from the app's entry: only before the job has started.
+    fn lay_out(&mut self) {
+        let pending = |step| StepState {
+            step,
+            state: Progress::Pending,
+            attempt: 0,
+            errors: 0,
+            started_at: None,
+            finished_at: None,
+            error: None,
+            exit_code: None,
+        };
+        self.steps = Step::all(&self.app).into_iter().map(pending).collect();
+        let host = |name: &HostName| HostState {
+            name: name.clone(),
+            state: Progress::Pending,
+            previous: None,
+            restarting: None,
+            changed: false,
+            error: None,
+        };
+        self.hosts = self.app.hosts.iter().map(|h| host(&h.name)).collect();
+    }
+
+    fn start_step(&mut self, step: &Step, at: Timestamp) -> Result<(), FoldError> {
+        self.must_be_started(true, "step-started")?;
+        let index = self.index("step-started", step)?;
+        if let Some(earlier) = self.steps[..index].iter().find(|s| !s.state.is_settled_well()) {
+            return Err(order("step-started", format!("{} is not done", earlier.step)));
+        }
+        if self.steps[index].state.is_settled_well() {
+            return Err(order("step-started", format!("{step} is done")));
+        }
+        let state = &mut self.steps[index];
+        state.state = Progress::Running;
+        state.attempt += 1;
+        state.started_at = Some(at);
+        state.finished_at = None;
+        state.error = None;
+        state.exit_code = None;
+        Ok(())
+    }
+
+    fn finish_step(&mut self, step: &Step, result: &StepResult, at: Timestamp) -> Result<(), FoldError> {
+        self.must_be_started(true, "step-finished")?;
+        let index = self.index("step-finished", step)?;
+        if self.steps[index].state != Progress::Running {
+            return Err(order("step-finished", format!("{step} is not under way")));
+        }
+        let missing = match (step, result) {
+            (_, StepResult::Failed { .. }) => None,
+            (Step::Prepare, _) if self.base.is_none() => Some("no base is known"),
+            (Step::Update, _) if self.updated.is_none() => Some("no commit is known"),
+            (Step::Publish, _) if self.published.is_none() => Some("nothing was published"),
+            (Step::Rollout, StepResult::Done) if self.hosts.iter().any(|h| h.state != Progress::Done) => {
+                Some("a host is not done")
+            }
+            _ => None,
+        };
+        if let Some(why) = missing {
+            return Err(order("step-finished", why.into()));
+        }
+        let state = &mut self.steps[index];
+        state.finished_at = Some(at);
+        (state.state, state.error) = match result {
+            StepResult::Done => (Progress::Done, None),
+            StepResult::Skipped { reason } => (Progress::Skipped, Some(reason.clone())),
+            StepResult::Failed { error, exit_code, .. } => {
+                state.errors += 1;
+                state.exit_code = *exit_code;
+                (Progress::Failed, Some(error.clone()))
+            }
+        };
+        if matches!(step, Step::Build(_)) && state.state == Progress::Done {
+            state.exit_code = Some(0);
+            let all = self.steps.iter().filter(|s| matches!(s.step, Step::Build(_))).all(|s| s.state.is_settled_well());
+            if all {
+                self.built = self.updated.as_ref().map(|u| u.tree.clone());
+            }
+        }
+        self.interruptions = 0;
+        Ok(())
+    }
+
+    fn index(&self, entry: &'static str, step: &Step) -> Result<usize, FoldError> {
+        let found = self.steps.iter().position(|s| s.step == *step);
+        found.ok_or_else(|| order(entry, format!("the job has no step {step}")))
+    }
+    fn host_mut(&mut self, entry: &'static str, name: &HostName) -> Result<&mut HostState, FoldError> {
+        let found = self.hosts.iter_mut().find(|h| h.name == *name);
+        found.ok_or_else(|| order(entry, format!("the job has no host {name}")))
+    }
+    fn must_be_started(&self, want: bool, entry: &'static str) -> Result<(), FoldError> {
+        if self.started == want { Ok(()) } else { Err(FoldError::Start { entry, started: self.started }) }
+    }
+    fn must_run(&self, entry: &'static str, step: &Step) -> Result<(), FoldError> {
+        match self.running_step() {
+            Some(running) if running.step == *step => Ok(()),
+            _ => Err(order(entry, format!("{step} is not under way"))),
+        }
+    }
+}
+
+impl Progress {
+    /// Done, or nothing to do.
+    pub fn is_settled_well(self) -> bool {
+        matches!(self, Progress::Done | Progress::Skipped)
+    }
+}
+
+fn order(entry: &'static str, why: String) -> FoldError {
+    FoldError::Order { entry, why }
+}
+
+fn check_version(record: &Record) -> Result<(), FoldError> {
+    if record.v > RECORD_VERSION { Err(FoldError::Version(record.v)) } else { Ok(()) }
+}
