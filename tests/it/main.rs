@@ -1,4 +1,5 @@
 //! The integration tests, in one binary: linking is the slow part.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod config_files;
 mod deps;
