@@ -22,5 +22,5 @@ pub use id::{DeliveryId, EventId, JobId, PlanId};
 pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 pub use names::{AppName, Branch, HostName, InvalidName, Lib, Sha, UnitName};
 pub use plan::{Draft, PlanHead, PlanRow, Planned, Target, Why};
-pub use secret::Secret;
+pub use secret::{ForgeSecrets, Secret};
 pub use url::{RepoId, RepoUrl};

@@ -42,3 +42,13 @@ impl std::fmt::Debug for Secret {
         write!(f, "Secret({}, {} bytes)", self.name, self.len())
     }
 }
+
+/// What authenticates one forge's webhooks: `:webhooks {:gitlab {:secret … :signing-token …}}`. Several of each, so
+/// that one can be rotated: any that matches will do.
+#[derive(Debug, Clone, Default)]
+pub struct ForgeSecrets {
+    /// `:secret`: the HMAC key, or GitLab's plain token.
+    pub secrets: Vec<Secret>,
+    /// `:signing-token`: GitLab's Standard Webhooks keys, `whsec_<base64>`.
+    pub signing_tokens: Vec<Secret>,
+}

@@ -1,0 +1,147 @@
+//! GitLab. A webhook there has a signing token (Standard Webhooks), a secret token that is sent as it is, or both.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::payload::{self, Commit, Maybe, Meaning, Ref};
+use super::signature::{Call, white_space};
+use super::{Refused, standard};
+use crate::model::{Branch, ForgeSecrets, Push, RepoUrl};
+
+pub(super) const EVENT: [&str; 1] = ["X-Gitlab-Event"];
+/// Never `X-Gitlab-Event-UUID`, which hooks that set off each other share.
+pub(super) const DELIVERY: [&str; 2] = ["Idempotency-Key", "webhook-id"];
+pub(super) const TOKEN: &str = "X-Gitlab-Token";
+
+/// A call that carries a signature is judged by it if there is a signing token to do so, and a bad signature is not
+/// made good by a token. (`webhook-id` and `webhook-timestamp` alone mean nothing: newer GitLabs always send them.)
+pub(super) fn verify<'b>(call: Call<'_, 'b>, secrets: &ForgeSecrets, now: Timestamp) -> Result<Cow<'b, [u8]>, Refused> {
+    let signed = call.headers.contains_key(standard::SIGNATURE);
+    let has_token = call.headers.contains_key(TOKEN);
+    if signed && (!secrets.signing_tokens.is_empty() || !has_token) {
+        standard::verify(call, &secrets.signing_tokens, now)?;
+    } else {
+        token(call, secrets)?;
+    }
+    Ok(Cow::Borrowed(call.body))
+}
+
+fn token(call: Call<'_, '_>, secrets: &ForgeSecrets) -> Result<(), Refused> {
+    if secrets.secrets.is_empty() && !secrets.signing_tokens.is_empty() {
+        return Err(call.refuse(format!(
+            "the header {} is missing, and config.edn has a :signing-token but no :secret; {}",
+            standard::SIGNATURE,
+            call.why_missing()
+        )));
+    }
+    let usable = call.usable(":secret", &secrets.secrets)?;
+    let Some(given) = call.headers.get(TOKEN).map(|value| value.as_bytes()) else {
+        return Err(call.refuse(format!("the header {TOKEN} is missing; {}", call.why_missing())));
+    };
+    if given.is_empty() {
+        return Err(call.refuse(format!(
+            "the header {TOKEN} is empty; the webhook has no secret token on the gitlab side: set the same one there"
+        )));
+    }
+    if usable.iter().any(|secret| secret.matches(given)) {
+        return Ok(());
+    }
+    let trimmed = |s: &&&crate::model::Secret| subtle::ConstantTimeEq::ct_eq(s.expose().trim_ascii(), given).into();
+    let cause = match usable.iter().find(trimmed) {
+        Some(secret) => white_space(secret),
+        None => format!("the secret token on the gitlab side is another, and has {} bytes", given.len()),
+    };
+    Err(call.mismatch(TOKEN, 0, &usable, &cause))
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    object_kind: Option<String>,
+    event_name: Option<String>,
+    #[serde(default)]
+    project: Maybe<Project>,
+    #[serde(default)]
+    repository: Maybe<Repository>,
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    r#ref: String,
+    before: Option<String>,
+    after: String,
+    #[serde(default)]
+    project: Maybe<Project>,
+    #[serde(default)]
+    repository: Maybe<Repository>,
+    user_username: Option<String>,
+    user_name: Option<String>,
+    #[serde(default)]
+    commits: Maybe<Vec<Commit>>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    git_http_url: Option<String>,
+    git_ssh_url: Option<String>,
+    web_url: Option<String>,
+    default_branch: Option<String>,
+}
+
+/// What older GitLabs have instead of `project`.
+#[derive(Deserialize)]
+struct Repository {
+    git_http_url: Option<String>,
+    git_ssh_url: Option<String>,
+    url: Option<String>,
+    homepage: Option<String>,
+}
+
+fn urls(project: Option<&Project>, repository: Option<Repository>) -> Vec<RepoUrl> {
+    let project = project.map(|p| [&p.git_http_url, &p.git_ssh_url, &p.web_url]);
+    let repository = repository.as_ref().map(|r| [&r.git_http_url, &r.git_ssh_url, &r.url, &r.homepage]);
+    payload::urls(project.into_iter().flatten().chain(repository.into_iter().flatten()))
+}
+
+pub(super) fn parse(event: &str, text: &str) -> Result<Meaning, Refused> {
+    let payload: Kind = payload::read(&format!("gitlab {event}"), text)?;
+    let told = payload.event_name.or(payload.object_kind).unwrap_or_default();
+    // A system hook carries pushes too; the payload says which event it is.
+    let kind = match event {
+        "Push Hook" => "push",
+        "Tag Push Hook" => "tag_push",
+        "System Hook" => told.as_str(),
+        _ => "",
+    };
+    if kind == "push" {
+        return push(text);
+    }
+    let urls = urls(payload.project.known().as_ref(), payload.repository.known());
+    let reason = match (event, kind) {
+        (_, "tag_push") => "a tag was pushed; only branches are built".to_owned(),
+        ("System Hook", kind) => {
+            format!("the event is System Hook {}; only push is acted on", payload::clean(kind, 100))
+        }
+        _ => format!("the event is {event}; only Push Hook is acted on"),
+    };
+    Ok(Meaning::ignored(&urls, reason))
+}
+
+fn push(text: &str) -> Result<Meaning, Refused> {
+    let payload: Payload = payload::read("gitlab push", text)?;
+    let project = payload.project.known();
+    let urls = urls(project.as_ref(), payload.repository.known());
+    match payload::moved(&payload.r#ref, payload.before.as_deref(), &payload.after)? {
+        Ref::Ignored { reason } => Ok(Meaning::ignored(&urls, reason)),
+        Ref::Branch { branch, before, after } => Ok(Meaning::pushes(vec![Push {
+            urls: payload::some(urls)?,
+            branch,
+            before,
+            after,
+            default_branch: project.and_then(|p| p.default_branch).and_then(|b| Branch::new(b).ok()),
+            pusher: payload.user_username.or(payload.user_name).map(|name| payload::clean(&name, 100)),
+            subject: payload::subject_of(payload.commits.known().unwrap_or_default(), after),
+        }])),
+    }
+}
