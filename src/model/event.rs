@@ -94,6 +94,9 @@ pub struct Event {
     /// The delivery it came with, if a webhook brought it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryId>,
+    /// An earlier event of the same push that did not end well: only apps that it left unwell run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<EventId>,
     /// What happened.
     pub what: EventKind,
 }

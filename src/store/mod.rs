@@ -1,1 +1,185 @@
-//! Stub: its room is being built.
+//! The store: what is accepted, planned and done, on disk before anyone is told.
+//!
+//! One sled tree with prefixed keys. All writes go through one thread (`writer`), which groups what is waiting into
+//! one batch, one `flush()` and one fdatasync, and answers only then. Readers see what is on disk, never what is
+//! about to be. Values stay under 16 KB (sled leaks larger ones); logs are plain files elsewhere.
+//!
+//! Must never: answer before the data is synced, hold state that a reload would not give again, or let an entry in
+//! that the fold refuses.
+
+mod crash;
+mod keys;
+mod read;
+mod rows;
+mod state;
+mod tx;
+mod writer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{broadcast, oneshot};
+
+pub use read::{Fault, JobFilter};
+pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, OwnCommit};
+pub use state::{Accepted, NewDelivery, PlanOutcome};
+
+use crate::model::{AppName, Draft, Entry, Event, EventId, EventKind, FoldError, InvalidName, JobId, JobState, Record};
+
+/// What can go wrong with the store.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk does not take it. Nothing was acknowledged.
+    #[error(
+        "the store in {path} can't be written: {why}. Nothing was accepted; free space or mend the disk, the daemon tries again by itself"
+    )]
+    Unavailable {
+        /// The store's folder.
+        path: String,
+        /// The system's words.
+        why: String,
+    },
+    /// Another process has it open.
+    #[error("the store in {path} is in use by another process: is a daemon running already?")]
+    Locked {
+        /// The store's folder.
+        path: String,
+    },
+    /// It can't be opened.
+    #[error(
+        "the store in {path} can't be opened: {why}. Keep a copy of the folder, then restore a backup or begin anew by moving it away"
+    )]
+    Damaged {
+        /// The store's folder.
+        path: String,
+        /// What sled said.
+        why: String,
+    },
+    /// A newer daemon wrote it.
+    #[error("the store in {path} has format {found}, and this daemon knows {known}: run the newer daemon")]
+    Newer {
+        /// The store's folder.
+        path: String,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// A row can't be read.
+    #[error("a row of the store can't be read ({key}): {why}")]
+    Row {
+        /// Its key, escaped.
+        key: String,
+        /// Why.
+        why: String,
+    },
+    /// The fold refuses an entry: the caller is wrong.
+    #[error("job {job}: {why}")]
+    Fold {
+        /// The job.
+        job: JobId,
+        /// The rule.
+        why: FoldError,
+    },
+    /// No job has that id, or it has ended.
+    #[error("job {0} is not under way")]
+    NotOpen(JobId),
+    /// No event has that id, or it has a plan.
+    #[error("event {0} is not waiting for a plan")]
+    NotWaiting(EventId),
+    /// A name in a row is not valid.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The writer is gone: the daemon is ending.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A job's newest entry, told to whoever listens once it is on disk.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The job.
+    pub job: JobId,
+    /// The entry's place in its journal, from 1.
+    pub seq: u64,
+    /// The entry.
+    pub record: Arc<Record>,
+    /// The job after it.
+    pub state: Arc<JobState>,
+}
+
+/// What readers share with the writer: always what is on disk.
+struct Shared {
+    path: String,
+    /// None while the disk refuses.
+    db: ArcSwapOption<sled::Db>,
+    jobs: RwLock<HashMap<JobId, Arc<JobState>>>,
+    unplanned: RwLock<BTreeMap<EventId, Event>>,
+    fault: RwLock<Option<Fault>>,
+    changes: broadcast::Sender<Change>,
+    events: tokio::sync::watch::Sender<u64>,
+}
+
+/// A handle on the store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    queue: std::sync::mpsc::Sender<writer::Command>,
+}
+
+impl Store {
+    /// Opens or makes the store in `path`, reads what is open, and starts the writer. Blocks.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let (shared, queue) = writer::start(path)?;
+        Ok(Self { shared, queue })
+    }
+
+    /// A webhook call, on disk when this returns.
+    pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, StoreError> {
+        self.ask(|reply| writer::Command::Accept(delivery, reply)).await
+    }
+    /// An event that no webhook brought, on disk when this returns.
+    pub async fn submit(&self, what: EventKind) -> Result<EventId, StoreError> {
+        self.ask(|reply| writer::Command::Submit(what, reply)).await
+    }
+    /// Stores an event's plan with its jobs and joins, all or nothing.
+    pub async fn plan(&self, event: EventId, draft: Draft) -> Result<PlanOutcome, StoreError> {
+        self.ask(|reply| writer::Command::Plan(event, draft, reply)).await
+    }
+    /// Appends to a job's journal, all or nothing, and returns the job after it. The only way a job changes.
+    pub async fn append(&self, job: JobId, entries: Vec<Entry>) -> Result<Arc<JobState>, StoreError> {
+        self.ask(|reply| writer::Command::Append(job, entries, reply)).await
+    }
+    /// Lets go of a job whose journal can't be read, so that its app can go on.
+    pub async fn release_parked(&self, job: JobId) -> Result<(), StoreError> {
+        self.ask(|reply| writer::Command::ReleaseParked(job, reply)).await
+    }
+    /// Keeps what is known of an app's dependencies.
+    pub async fn put_index(&self, app: AppName, index: AppIndex) -> Result<(), StoreError> {
+        self.ask(|reply| writer::Command::PutIndex(app, index, reply)).await
+    }
+    /// Job entries from now on, each after it is on disk. A receiver that lags must look at the store again.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.shared.changes.subscribe()
+    }
+    /// Ticks when an event is accepted.
+    pub fn events(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.events.subscribe()
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> writer::Command,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(command(reply)).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// A lock whose holder panicked still holds good data: each change is one insert.
+fn unpoison<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,88 @@
+//! The store's keys: one tree, a prefix byte for each kind of row, big-endian numbers so that keys sort by time.
+
+use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, RepoId, Sha};
+
+/// The format's version.
+pub(super) const VERSION: &[u8] = b"m/version";
+/// Prefix of delivery rows.
+pub(super) const DELIVERY: u8 = b'd';
+/// Prefix of event rows.
+pub(super) const EVENT: u8 = b'e';
+/// Prefix of ended jobs' states.
+pub(super) const JOB: u8 = b'j';
+/// Prefix of the marks of events that are not closed.
+pub(super) const OPEN_EVENT: u8 = b'o';
+/// Prefix of the marks of jobs that have not ended.
+pub(super) const OPEN_JOB: u8 = b'O';
+/// Prefix of what is known of apps' dependencies.
+pub(super) const INDEX: u8 = b'x';
+
+fn with(prefix: u8, rest: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + rest.iter().map(|r| r.len()).sum::<usize>());
+    key.push(prefix);
+    for part in rest {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+pub(super) fn delivery(id: DeliveryId) -> Vec<u8> {
+    with(DELIVERY, &[&id.0.to_be_bytes()])
+}
+pub(super) fn forge_id(forge: Forge, id: &str, branch: &Branch) -> Vec<u8> {
+    with(b'k', &[forge.as_str().as_bytes(), b"\0", id.as_bytes(), b"\0", branch.as_str().as_bytes()])
+}
+pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
+    with(b'h', &[repo.as_str().as_bytes(), b"\0", branch.as_str().as_bytes()])
+}
+pub(super) fn event(id: EventId) -> Vec<u8> {
+    with(EVENT, &[&id.0.to_be_bytes()])
+}
+pub(super) fn open_event(id: EventId) -> Vec<u8> {
+    with(OPEN_EVENT, &[&id.0.to_be_bytes()])
+}
+pub(super) fn plan(id: EventId) -> Vec<u8> {
+    with(b'p', &[&id.0.to_be_bytes()])
+}
+pub(super) fn plan_rows(id: EventId) -> Vec<u8> {
+    with(b'q', &[&id.0.to_be_bytes()])
+}
+pub(super) fn plan_row(id: EventId, index: u16) -> Vec<u8> {
+    with(b'q', &[&id.0.to_be_bytes(), &index.to_be_bytes()])
+}
+pub(super) fn job(id: JobId) -> Vec<u8> {
+    with(JOB, &[&id.to_key()])
+}
+pub(super) fn open_job(id: JobId) -> Vec<u8> {
+    with(OPEN_JOB, &[&id.to_key()])
+}
+pub(super) fn records(id: JobId) -> Vec<u8> {
+    with(b'r', &[&id.to_key()])
+}
+pub(super) fn record(id: JobId, seq: u64) -> Vec<u8> {
+    with(b'r', &[&id.to_key(), &seq.to_be_bytes()])
+}
+pub(super) fn app_jobs(app: &AppName) -> Vec<u8> {
+    with(b'a', &[app.as_str().as_bytes(), b"\0"])
+}
+pub(super) fn app_job(app: &AppName, id: JobId) -> Vec<u8> {
+    with(b'a', &[app.as_str().as_bytes(), b"\0", &id.to_key()])
+}
+pub(super) fn own_commit(sha: &Sha) -> Vec<u8> {
+    with(b'c', &[sha.as_bytes()])
+}
+pub(super) fn last_good(app: &AppName) -> Vec<u8> {
+    with(b'g', &[app.as_str().as_bytes()])
+}
+pub(super) fn index(app: &AppName) -> Vec<u8> {
+    with(INDEX, &[app.as_str().as_bytes()])
+}
+
+/// The job id at the end of a key.
+pub(super) fn job_at_end(key: &[u8]) -> Option<JobId> {
+    JobId::from_key(key.get(key.len().checked_sub(10)?..)?)
+}
+/// The event (or delivery) number after the prefix.
+pub(super) fn number(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
+}

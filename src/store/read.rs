@@ -1,0 +1,143 @@
+//! Reading the store. All of it is what is on disk; lists go newest first, by cursor.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::rows::{AppIndex, EventRow, LastGood, OwnCommit};
+use super::state::load_job;
+use super::tx::{decode, get, unavailable};
+use super::{Store, StoreError, keys, unpoison};
+use crate::model::{
+    AppName, Delivery, DeliveryId, Event, EventId, JobId, JobState, Outcome, PlanHead, PlanRow, Record, Sha,
+};
+
+/// Since when and why the store takes no writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub why: String,
+}
+
+/// Which jobs a list wants.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Of this app only.
+    pub app: Option<AppName>,
+    /// That ended so; `Some(None)` means those under way.
+    pub outcome: Option<Option<Outcome>>,
+    /// Older than this one.
+    pub before: Option<JobId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Store {
+    fn db(&self) -> Result<Arc<sled::Db>, StoreError> {
+        self.shared.db.load_full().ok_or_else(|| {
+            let why = self.fault().map(|f| f.why).unwrap_or_default();
+            StoreError::Unavailable { path: self.shared.path.clone(), why }
+        })
+    }
+    /// A job, under way or ended.
+    pub fn job(&self, id: JobId) -> Result<Option<Arc<JobState>>, StoreError> {
+        if let Some(job) = unpoison(self.shared.jobs.read()).get(&id) {
+            return Ok(Some(job.clone()));
+        }
+        let db = self.db()?;
+        match get::<JobState>(&db, &self.shared.path, &keys::job(id)) {
+            Ok(job) => Ok(job.map(Arc::new)),
+            // The row is a summary; the journal is the truth.
+            Err(_) => load_job(&db, &self.shared.path, id).map(|job| Some(Arc::new(job))),
+        }
+    }
+    /// The jobs that have not ended, by id. Parked ones are among them.
+    pub fn open_jobs(&self) -> Vec<Arc<JobState>> {
+        let mut jobs: Vec<_> = unpoison(self.shared.jobs.read()).values().cloned().collect();
+        jobs.sort_by_key(|j| j.id);
+        jobs
+    }
+    /// Events that have no plan yet, oldest first.
+    pub fn unplanned(&self) -> Vec<Event> {
+        unpoison(self.shared.unplanned.read()).values().cloned().collect()
+    }
+    /// A job's journal from the entry after `seq` on, each with its place.
+    pub fn records(&self, id: JobId, seq: u64) -> Result<Vec<(u64, Record)>, StoreError> {
+        let db = self.db()?;
+        let mut records = Vec::new();
+        for row in db.range(keys::record(id, seq + 1)..=keys::record(id, u64::MAX)) {
+            let (key, value) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
+            let place = key.get(11..19).and_then(|n| n.try_into().ok()).map_or(0, u64::from_be_bytes);
+            records.push((place, decode(&key, &value)?));
+        }
+        Ok(records)
+    }
+    /// Jobs, newest first.
+    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<Arc<JobState>>, StoreError> {
+        let db = self.db()?;
+        let (from, to) = match &filter.app {
+            Some(app) => (keys::app_jobs(app), filter.before.map(|id| keys::app_job(app, id))),
+            None => (vec![b'r'], filter.before.map(keys::records)),
+        };
+        let mut end = from.clone();
+        end.extend([0xff; 11]);
+        let mut to = to.unwrap_or(end);
+        let mut jobs = Vec::new();
+        while jobs.len() < filter.limit {
+            // Straight to the last key of the next older job: a journal's entries are never walked.
+            let Some(row) = db.range(from.clone()..to.clone()).next_back() else { break };
+            let (key, _) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
+            let id = match filter.app {
+                Some(_) => keys::job_at_end(&key),
+                None => key.get(1..11).and_then(JobId::from_key),
+            };
+            let Some(id) = id else { break };
+            to = match &filter.app {
+                Some(app) => keys::app_job(app, id),
+                None => keys::records(id),
+            };
+            let Some(job) = self.job(id)? else { continue };
+            if filter.outcome.is_none_or(|want| job.outcome() == want) {
+                jobs.push(job);
+            }
+        }
+        Ok(jobs)
+    }
+    /// Deliveries, newest first, older than `before`.
+    pub fn deliveries(&self, before: Option<DeliveryId>, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+        let db = self.db()?;
+        let to = before.map_or_else(|| vec![keys::DELIVERY + 1], keys::delivery);
+        let rows = db.range(vec![keys::DELIVERY]..to).rev().take(limit);
+        rows.map(|row| row.map_err(|e| unavailable(&self.shared.path, &e)).and_then(|(k, v)| decode(&k, &v))).collect()
+    }
+    /// An event and where it is.
+    pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
+        get(&*self.db()?, &self.shared.path, &keys::event(id))
+    }
+    /// An event's plan: its head and its rows, in order.
+    pub fn plan_of(&self, id: EventId) -> Result<Option<(PlanHead, Vec<PlanRow>)>, StoreError> {
+        let db = self.db()?;
+        let Some(head) = get(&db, &self.shared.path, &keys::plan(id))? else { return Ok(None) };
+        let rows = db.scan_prefix(keys::plan_rows(id));
+        let rows = rows.map(|r| r.map_err(|e| unavailable(&self.shared.path, &e)).and_then(|(k, v)| decode(&k, &v)));
+        Ok(Some((head, rows.collect::<Result<_, _>>()?)))
+    }
+    /// The job that made a commit, if one of ours did.
+    pub fn own_commit(&self, sha: &Sha) -> Result<Option<OwnCommit>, StoreError> {
+        get(&*self.db()?, &self.shared.path, &keys::own_commit(sha))
+    }
+    /// The last job of an app that ended well.
+    pub fn last_good(&self, app: &AppName) -> Result<Option<LastGood>, StoreError> {
+        get(&*self.db()?, &self.shared.path, &keys::last_good(app))
+    }
+    /// What is known of an app's dependencies.
+    pub fn index(&self, app: &AppName) -> Result<Option<AppIndex>, StoreError> {
+        get(&*self.db()?, &self.shared.path, &keys::index(app))
+    }
+    /// Since when and why the store takes no writes, if it does not.
+    pub fn fault(&self) -> Option<Fault> {
+        unpoison(self.shared.fault.read()).clone()
+    }
+}

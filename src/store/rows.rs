@@ -1,0 +1,75 @@
+//! The rows that only the store knows, and those that the planner asks it to keep.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Branch, Event, EventId, JobId, Lib, RepoId, Sha};
+
+/// Where an event is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventState {
+    /// On disk, and no more.
+    Accepted,
+    /// It has a plan, and some of its jobs have not ended.
+    Planned,
+    /// All that it set in motion has ended.
+    Closed,
+}
+
+/// An event as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// The event.
+    pub event: Event,
+    /// Where it is.
+    pub state: EventState,
+}
+
+/// The last that was accepted for a ref, or with a forge's delivery id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub repo: RepoId,
+    pub after: Sha,
+    pub event: EventId,
+}
+
+/// A commit that a job of ours made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCommit {
+    /// The job.
+    pub job: JobId,
+}
+
+/// The last job of an app that ended well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGood {
+    /// The job.
+    pub job: JobId,
+    /// The commit that it left its app at.
+    pub sha: Sha,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One git dependency of an app, as the planner needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DepRow {
+    /// The library.
+    pub lib: Lib,
+    /// Its repository.
+    pub repo: RepoId,
+}
+
+/// What is known of an app's dependencies, from the deps.edn of the commit `sha`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppIndex {
+    /// The app's repository; another one in deploy.edn makes this stale.
+    pub repo: RepoId,
+    /// The branch that was read.
+    pub branch: Branch,
+    /// The commit that was read.
+    pub sha: Sha,
+    /// Its git dependencies, each once.
+    pub deps: Vec<DepRow>,
+}

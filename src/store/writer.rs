@@ -1,0 +1,301 @@
+//! The one thread that writes. It takes what is waiting, applies it to its working state, commits it as one batch
+//! with one sync, and only then tells the callers and the readers.
+//!
+//! When the disk refuses, every caller of that group is told so, and the store is opened again from what is on disk
+//! (a full disk poisons sled's handle even after space is free).
+
+use std::fs::File;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::read::Fault;
+use super::rows::AppIndex;
+use super::state::{Accepted, NewDelivery, PlanOutcome, State};
+use super::tx::{Tx, unavailable};
+use super::{Shared, StoreError, crash, keys, unpoison};
+use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
+
+/// The format of the rows.
+const FORMAT: u32 = 1;
+/// How often a store that the disk refused is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How many commands share one sync at the most.
+const GROUP: usize = 1024;
+/// sled's cache, in bytes: what keeps a scan of a million rows below 200 MB.
+const CACHE: u64 = 32 << 20;
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What a handle asks of the writer.
+pub(super) enum Command {
+    Accept(NewDelivery, Reply<Accepted>),
+    Submit(EventKind, Reply<EventId>),
+    Plan(EventId, Draft, Reply<PlanOutcome>),
+    Append(JobId, Vec<Entry>, Reply<Arc<JobState>>),
+    ReleaseParked(JobId, Reply<()>),
+    PutIndex(AppName, AppIndex, Reply<()>),
+}
+
+/// Opens the store and starts the thread. It ends when the last handle is gone.
+pub(super) fn start(path: &Path) -> Result<(Arc<Shared>, Sender<Command>), StoreError> {
+    let (disk, db) = Disk::open(path)?;
+    let state = State::load(&db, &disk.path)?;
+    let shared = Arc::new(Shared {
+        path: disk.path.clone(),
+        db: ArcSwapOption::from_pointee(db),
+        jobs: RwLock::new(state.jobs.clone()),
+        unplanned: RwLock::new(state.unplanned.clone()),
+        fault: RwLock::new(None),
+        changes: broadcast::channel(4096).0,
+        events: watch::channel(0).0,
+    });
+    let (queue, commands) = channel();
+    let writer = Writer { folder: path.to_owned(), disk: Some(disk), state, shared: shared.clone(), commands };
+    std::thread::Builder::new()
+        .name("store".into())
+        .spawn(move || writer.run())
+        .map_err(|e| StoreError::Unavailable { path: shared.path.clone(), why: e.to_string() })?;
+    Ok((shared, queue))
+}
+
+/// sled's folder, and its file for the fdatasync that sled itself does not do.
+struct Disk {
+    path: String,
+    file: File,
+}
+
+impl Disk {
+    fn open(folder: &Path) -> Result<(Self, sled::Db), StoreError> {
+        let path = folder.display().to_string();
+        let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
+        // sled panics inside open() on some zeroed tails.
+        let open = || sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(None).open();
+        let db = match std::panic::catch_unwind(AssertUnwindSafe(open)) {
+            Ok(Ok(db)) => db,
+            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
+                return Err(StoreError::Locked { path });
+            }
+            Ok(Err(error)) => return Err(damaged(error.to_string())),
+            Err(panic) => {
+                let why = panic.downcast_ref::<String>().cloned();
+                let why = why.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+                return Err(damaged(why.unwrap_or_else(|| "its log is torn".into())));
+            }
+        };
+        match db.get(keys::VERSION).map_err(|e| unavailable(&path, &e))? {
+            None => {
+                db.insert(keys::VERSION, FORMAT.to_string().as_bytes()).map_err(|e| unavailable(&path, &e))?;
+            }
+            Some(found) => {
+                let found = std::str::from_utf8(&found).ok().and_then(|t| t.parse().ok());
+                let found: u32 = found.ok_or_else(|| damaged("its format version can't be read".into()))?;
+                if found > FORMAT {
+                    return Err(StoreError::Newer { path, found, known: FORMAT });
+                }
+            }
+        }
+        let io = |e: std::io::Error| StoreError::Unavailable { path: path.clone(), why: e.to_string() };
+        let file = File::open(folder.join("db")).map_err(io)?;
+        let disk = Self { path: path.clone(), file };
+        disk.sync(&db)?;
+        // The files' names too: a folder made a moment ago is not on disk before its parents are.
+        for dir in [Some(folder), folder.parent()].into_iter().flatten() {
+            File::open(dir).and_then(|d| d.sync_all()).map_err(io)?;
+        }
+        Ok((disk, db))
+    }
+
+    /// All that was written is on disk when this returns.
+    fn sync(&self, db: &sled::Db) -> Result<(), StoreError> {
+        db.flush().map_err(|e| unavailable(&self.path, &e))?;
+        self.file.sync_data().map_err(|e| StoreError::Unavailable { path: self.path.clone(), why: e.to_string() })
+    }
+}
+
+struct Writer {
+    folder: PathBuf,
+    /// None while the disk refuses.
+    disk: Option<Disk>,
+    state: State,
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let first = if self.disk.is_some() {
+                match self.commands.recv() {
+                    Ok(command) => Some(command),
+                    Err(_) => return,
+                }
+            } else {
+                match self.commands.recv_timeout(RETRY) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            };
+            self.reopen();
+            let mut group: Vec<Command> = first.into_iter().collect();
+            while group.len() < GROUP
+                && let Ok(next) = self.commands.try_recv()
+            {
+                group.push(next);
+            }
+            self.commit(group);
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Command>) {
+        let now = Timestamp::now();
+        let mut answers: Vec<Answerer> = Vec::with_capacity(group.len());
+        let result = match (&self.disk, self.shared.db.load_full()) {
+            (Some(disk), Some(db)) => {
+                let mut tx = Tx::new(&db, &disk.path);
+                for command in group {
+                    answers.push(perform(&mut self.state, &mut tx, command, now));
+                }
+                write(disk, &db, tx)
+            }
+            _ => {
+                let why = unpoison(self.shared.fault.read()).as_ref().map(|f| f.why.clone()).unwrap_or_default();
+                let error = StoreError::Unavailable { path: self.shared.path.clone(), why };
+                group.into_iter().for_each(|command| refuse(command, &error));
+                return;
+            }
+        };
+        match &result {
+            Ok(()) => self.publish(),
+            Err(error) => {
+                tracing::error!(%error, "the store refused a write");
+                self.close(now, error);
+            }
+        }
+        for answer in answers {
+            answer(result.as_ref().err());
+        }
+    }
+
+    /// After a failed write what is in memory is ahead of the disk: both are let go of.
+    fn close(&mut self, now: Timestamp, error: &StoreError) {
+        let why = match error {
+            StoreError::Unavailable { why, .. } => why.clone(),
+            other => other.to_string(),
+        };
+        let mut fault = unpoison(self.shared.fault.write());
+        if fault.is_none() {
+            *fault = Some(Fault { since: now, why });
+        }
+        self.disk = None;
+        self.shared.db.store(None);
+        self.state = State::default();
+    }
+
+    /// Opens the store again after a failed write, and takes what is on disk for the truth.
+    fn reopen(&mut self) {
+        if self.disk.is_some() {
+            return;
+        }
+        let opened = Disk::open(&self.folder).and_then(|(disk, db)| Ok((State::load(&db, &disk.path)?, disk, db)));
+        match opened {
+            Ok((state, disk, db)) => {
+                *unpoison(self.shared.jobs.write()) = state.jobs.clone();
+                *unpoison(self.shared.unplanned.write()) = state.unplanned.clone();
+                *unpoison(self.shared.fault.write()) = None;
+                self.state = state;
+                self.disk = Some(disk);
+                self.shared.db.store(Some(Arc::new(db)));
+                self.shared.events.send_modify(|n| *n += 1);
+                tracing::info!("the store takes writes again");
+            }
+            Err(error) => tracing::debug!(%error, "the store does not open yet"),
+        }
+    }
+
+    /// Readers see from here on what is now on disk.
+    fn publish(&mut self) {
+        let told = std::mem::take(&mut self.state.told);
+        if !told.changes.is_empty() || !told.released.is_empty() {
+            let mut jobs = unpoison(self.shared.jobs.write());
+            for change in &told.changes {
+                match change.state.ended {
+                    Some(_) => jobs.remove(&change.job),
+                    None => jobs.insert(change.job, change.state.clone()),
+                };
+            }
+            for job in &told.released {
+                jobs.remove(job);
+            }
+        }
+        if !told.accepted.is_empty() || !told.planned.is_empty() {
+            let mut unplanned = unpoison(self.shared.unplanned.write());
+            unplanned.extend(told.accepted.iter().map(|e| (e.id, e.clone())));
+            for event in &told.planned {
+                unplanned.remove(event);
+            }
+        }
+        for change in told.changes {
+            // An error means that no one listens, which is fine.
+            let _ = self.shared.changes.send(change);
+        }
+        if !told.accepted.is_empty() {
+            self.shared.events.send_modify(|n| *n += 1);
+        }
+    }
+}
+
+/// One batch, one sync. Nothing to write is fine.
+fn write(disk: &Disk, db: &sled::Db, tx: Tx) -> Result<(), StoreError> {
+    if tx.is_empty() {
+        return Ok(());
+    }
+    crash::before();
+    db.apply_batch(tx.into_batch()).map_err(|e| unavailable(&disk.path, &e))?;
+    disk.sync(db)?;
+    crash::after();
+    Ok(())
+}
+
+/// Tells one caller, once the group's fate is known.
+type Answerer = Box<dyn FnOnce(Option<&StoreError>)>;
+
+fn answerer<T: 'static>(reply: Reply<T>, result: Result<T, StoreError>) -> Answerer {
+    Box::new(move |failed| {
+        let result = match failed {
+            Some(error) => Err(error.clone()),
+            None => result,
+        };
+        // A caller that went away needs no answer.
+        let _ = reply.send(result);
+    })
+}
+
+fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> Answerer {
+    match command {
+        Command::Accept(delivery, reply) => answerer(reply, state.accept(tx, delivery, now)),
+        Command::Submit(what, reply) => answerer(reply, state.submit(tx, what, now)),
+        Command::Plan(event, draft, reply) => answerer(reply, state.plan(tx, event, draft, now)),
+        Command::Append(job, entries, reply) => answerer(reply, state.append(tx, job, entries, now)),
+        Command::ReleaseParked(job, reply) => answerer(reply, state.release_parked(tx, job, now)),
+        Command::PutIndex(app, index, reply) => answerer(reply, tx.put(keys::index(&app), &index)),
+    }
+}
+
+fn refuse(command: Command, error: &StoreError) {
+    match command {
+        Command::Accept(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Plan(_, _, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Append(_, _, reply) => drop(reply.send(Err(error.clone()))),
+        Command::ReleaseParked(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::PutIndex(_, _, reply) => drop(reply.send(Err(error.clone()))),
+    }
+}
