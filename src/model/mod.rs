@@ -3,6 +3,7 @@
 //! Must never do I/O, read a clock or depend on another module of this crate. A name from outside (a branch, a
 //! sha, a host) is parsed here once, at the edge, and trusted inside.
 
+pub mod api;
 pub mod app;
 pub mod bump;
 pub mod event;

@@ -52,7 +52,7 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
         None => default.is_none_or(|d| *d == push.branch),
     };
     let moved: Vec<&App> = residents.iter().copied().filter(|a| on_branch(a)).collect();
-    if moved.is_empty() && !default.is_none_or(|d| *d == push.branch) {
+    if moved.is_empty() && default.is_some_and(|d| *d != push.branch) {
         return note(format!("nothing follows branch {} of this repository", push.branch));
     }
 
