@@ -106,7 +106,9 @@ pub struct Sshd {
     address: SocketAddr,
     user: String,
     client_key: PathBuf,
+    /// The shell with the lifeline, and the sshd under it once that is up.
     child: Child,
+    listener: Option<Pid>,
     lifeline: Option<ChildStdin>,
 }
 
@@ -177,14 +179,14 @@ impl Sshd {
         end_all(|| self.started(), None);
     }
 
-    /// The process that listens.
-    fn listener(&self) -> Option<Pid> {
+    /// The process that listens, as its pid file has it.
+    fn pid(&self) -> Option<Pid> {
         fs::read_to_string(self.folder.join("sshd.pid")).ok()?.trim().parse().ok().map(Pid::from_raw)
     }
     /// What was started through it: descendants of the listener, and whoever carries its mark.
     fn started(&self) -> Vec<Pid> {
         let mark = format!("{MARK}={}", self.folder.display());
-        let listener = self.listener();
+        let listener = self.listener;
         let all = processes();
         let mut found: Vec<Pid> = Vec::new();
         let mut parents: Vec<Pid> = listener.into_iter().collect();
@@ -209,8 +211,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        let listener = self.listener();
-        end_all(|| self.started(), listener);
+        end_all(|| self.started(), self.listener);
         drop(self.lifeline.take());
         if self.child.wait().is_err() {
             tracing::warn!(folder = %self.folder.display(), "the demo's sshd could not be waited for");
@@ -291,8 +292,15 @@ fn launch(program: &Path, folder: &Path, options: &SshdOptions, client_key: &Pat
         .spawn()
         .map_err(|source| SshdError::Io { path: program.to_owned(), source })?;
     let lifeline = child.stdin.take();
-    let mut sshd =
-        Sshd { folder: folder.to_owned(), address, user, client_key: client_key.to_owned(), child, lifeline };
+    let mut sshd = Sshd {
+        folder: folder.to_owned(),
+        address,
+        user,
+        client_key: client_key.to_owned(),
+        child,
+        listener: None,
+        lifeline,
+    };
     match sshd.wait_until_up() {
         Ok(()) => Ok(sshd),
         Err(why) => {
@@ -316,7 +324,10 @@ impl Sshd {
             }
             match banner(self.address) {
                 // The pid file is written before it listens, so an answer without one is somebody else's.
-                Ok(()) if self.listener().is_some() => return Ok(()),
+                Ok(()) if self.pid().is_some() => {
+                    self.listener = self.pid();
+                    return Ok(());
+                }
                 Ok(()) => last = "another server answers there".to_owned(),
                 Err(error) => last = error.to_string(),
             }
