@@ -1,0 +1,206 @@
+//! When two forms are `=` in Clojure, and which key of a map or element of a set stands twice.
+
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use super::form::{Document, Form, Kind, Tag};
+use super::number::Number;
+use super::{instant_millis, uuid_bits};
+
+/// Above this many keys they are hashed instead of compared each with each.
+const FEW: usize = 12;
+
+/// Two of `keys` that are equal, in source order: the first, and the later one that repeats it.
+pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: &[u32]) -> Option<(u32, u32)> {
+    if keys.len() < 2 {
+        return None;
+    }
+    let form = |index: u32| Form::at(document.source, &document.nodes, index);
+    let equal = |a: u32, b: u32| match (simple(document, a), simple(document, b)) {
+        // Without a namespace to add, keywords, symbols and plain strings are equal if they are written alike.
+        (Some(a), Some(b)) if namespace.is_none() => a == b,
+        _ => same(form(a).in_namespace(namespace), form(b).in_namespace(namespace)),
+    };
+    if keys.len() <= FEW {
+        return keys
+            .iter()
+            .enumerate()
+            .skip(1)
+            .find_map(|(i, &later)| keys[..i].iter().find(|&&first| equal(first, later)).map(|&first| (first, later)));
+    }
+    let state = RandomState::new();
+    let mut hashed: Vec<(u64, u32)> = Vec::with_capacity(keys.len());
+    for &index in keys {
+        let mut hasher = state.build_hasher();
+        match simple(document, index) {
+            Some(text) if namespace.is_none() => hasher.write(text.as_bytes()),
+            _ => {
+                let form = form(index).in_namespace(namespace);
+                // As `simple` hashes it, should one key be simple and its equal not: "a" and "\u0061".
+                match form.kind() {
+                    Kind::Str => {
+                        hasher.write(b"\"");
+                        hasher.write(form.string().unwrap_or_default().as_bytes());
+                        hasher.write(b"\"");
+                    }
+                    Kind::Keyword => hasher.write(format!(":{}", form.keyword()?).as_bytes()),
+                    Kind::Symbol => hasher.write(form.symbol()?.to_string().as_bytes()),
+                    _ => hash(form, &state, &mut hasher),
+                }
+            }
+        }
+        hashed.push((hasher.finish(), index));
+    }
+    hashed.sort_unstable();
+    let mut found: Option<(u32, u32)> = None;
+    for (i, &(code, later)) in hashed.iter().enumerate() {
+        let twin =
+            hashed[..i].iter().rev().take_while(|(other, _)| *other == code).find(|(_, first)| equal(*first, later));
+        if let Some(&(_, first)) = twin
+            && found.is_none_or(|(_, known)| later < known)
+        {
+            found = Some((first, later));
+        }
+    }
+    found
+}
+
+/// The text of a keyword, a symbol or a string without escapes; no two of different kinds begin alike.
+fn simple<'s>(document: &Document<'s>, index: u32) -> Option<&'s str> {
+    let raw = &document.nodes[index as usize];
+    let text = &document.source[raw.start as usize..raw.end as usize];
+    match raw.tag {
+        Tag::Keyword | Tag::Symbol => Some(text),
+        Tag::Str if raw.name_end == 0 => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether two forms are `=`.
+pub(super) fn same(a: Form<'_>, b: Form<'_>) -> bool {
+    use Kind::*;
+    match (a.kind(), b.kind()) {
+        (Nil, Nil) => true,
+        (Bool, Bool) => a.boolean() == b.boolean(),
+        (Number, Number) => match (a.number(), b.number()) {
+            // The reader gives the one and same NaN each time, and what is identical is equal.
+            (Some(a), Some(b)) => a.same(&b) || (is_nan(&a) && is_nan(&b)),
+            _ => false,
+        },
+        (Char, Char) => a.character() == b.character(),
+        (Str, Str) => a.string() == b.string(),
+        (Keyword, Keyword) => a.keyword() == b.keyword(),
+        (Symbol, Symbol) => a.symbol() == b.symbol(),
+        (List | Vector, List | Vector) => {
+            let (mut xs, mut ys) = (a.values(), b.values());
+            loop {
+                match (xs.next(), ys.next()) {
+                    (None, None) => return true,
+                    (Some(x), Some(y)) if same(x, y) => {}
+                    _ => return false,
+                }
+            }
+        }
+        (Set, Set) => same_members(a.values().map(|v| (v, None)).collect(), b.values().map(|v| (v, None)).collect()),
+        (Map, Map) => same_members(
+            a.entries().map(|(k, v)| (k, Some(v))).collect(),
+            b.entries().map(|(k, v)| (k, Some(v))).collect(),
+        ),
+        (Tagged, Tagged) if a.tag() == b.tag() => match (a.values().next(), b.values().next()) {
+            (Some(x), Some(y)) => match (meaning(a, x), meaning(b, y)) {
+                (Some(x), Some(y)) => x == y,
+                _ => same(x, y),
+            },
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_nan(number: &Number) -> bool {
+    matches!(number, Number::Float(f) if f.is_nan())
+}
+
+/// What a tag with a meaning of its own stands for: `#inst` and `#uuid`.
+fn meaning(tagged: Form<'_>, inner: Form<'_>) -> Option<u128> {
+    match tagged.tag()? {
+        "inst" => instant_millis(&inner.string()?).map(|millis| millis as u128),
+        "uuid" => uuid_bits(&inner.string()?),
+        _ => None,
+    }
+}
+
+type Member<'d> = (Form<'d>, Option<Form<'d>>);
+
+/// Whether two sets or maps hold the same: sorted by hash, so that large ones aren't compared each with each.
+fn same_members(a: Vec<Member<'_>>, b: Vec<Member<'_>>) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let state = RandomState::new();
+    let code = |(key, _): &Member<'_>| {
+        let mut hasher = state.build_hasher();
+        hash(*key, &state, &mut hasher);
+        hasher.finish()
+    };
+    let mut theirs: Vec<(u64, Member<'_>)> = b.into_iter().map(|member| (code(&member), member)).collect();
+    theirs.sort_by_key(|(code, _)| *code);
+    a.into_iter().all(|member| {
+        let code = code(&member);
+        let from = theirs.partition_point(|(other, _)| *other < code);
+        theirs[from..].iter().take_while(|(other, _)| *other == code).any(|(_, (key, value))| {
+            same(member.0, *key)
+                && match (member.1, value) {
+                    (Some(x), Some(y)) => same(x, *y),
+                    (x, y) => x.is_none() && y.is_none(),
+                }
+        })
+    })
+}
+
+/// A hash that equal forms share.
+fn hash(form: Form<'_>, state: &RandomState, into: &mut impl Hasher) {
+    let alone = |form: Form<'_>| {
+        let mut hasher = state.build_hasher();
+        hash(form, state, &mut hasher);
+        hasher.finish()
+    };
+    let kind = form.kind();
+    into.write_u8(if kind == Kind::List { Kind::Vector as u8 } else { kind as u8 });
+    match kind {
+        Kind::Nil => {}
+        Kind::Bool => form.boolean().hash(into),
+        Kind::Char => form.character().hash(into),
+        Kind::Str => form.string().hash(into),
+        Kind::Keyword => form.keyword().hash(into),
+        Kind::Symbol => form.symbol().hash(into),
+        Kind::Number => match form.number() {
+            Some(Number::Int(int)) => int.to_string().hash(into),
+            Some(Number::BigInt(digits)) => digits.hash(into),
+            Some(Number::Float(float)) => (if float == 0.0 { 0 } else { float.to_bits() }).hash(into),
+            Some(Number::Decimal { digits, .. }) => digits.trim_end_matches('0').hash(into),
+            Some(Number::Ratio { numerator, denominator }) => (numerator, denominator).hash(into),
+            None => {}
+        },
+        Kind::List | Kind::Vector => {
+            for value in form.values() {
+                hash(value, state, into);
+            }
+            into.write_u8(0xff);
+        }
+        // In any order.
+        Kind::Set => into.write_u64(form.values().map(alone).fold(0, u64::wrapping_add)),
+        Kind::Map => {
+            let codes = form.entries().map(|(key, value)| alone(key).wrapping_mul(31) ^ alone(value));
+            into.write_u64(codes.fold(0, u64::wrapping_add));
+        }
+        Kind::Tagged => {
+            form.tag().hash(into);
+            if let Some(inner) = form.values().next() {
+                match meaning(form, inner) {
+                    Some(meaning) => meaning.hash(into),
+                    None => hash(inner, state, into),
+                }
+            }
+        }
+    }
+}
