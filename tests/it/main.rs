@@ -9,3 +9,4 @@ mod git;
 mod process;
 mod ssh;
 mod support;
+mod watch;
