@@ -1,1 +1,29 @@
-//! Stub: its room is being built.
+//! Git, through libgit2: one bare mirror per repository under the state directory, private clones for jobs, pushes.
+//!
+//! In the flow: `watch` and the planner ask for heads, the update step fetches and reads, a job works in a
+//! [`WorkClone`], the publish step pushes. All of libgit2's work runs on blocking threads, each call under a deadline.
+//!
+//! What this module must never do: push by force; remove an object from a mirror (job clones and builds read them
+//! through alternates); accept an ssh host that known_hosts does not name; let a caller wait on a hung remote.
+
+mod clone;
+mod config;
+mod error;
+mod instead_of;
+mod known_hosts;
+mod message;
+mod mirror;
+mod push;
+mod read;
+mod remote;
+mod sha1;
+mod task;
+
+pub use clone::{Stamp, WorkClone};
+pub use config::{Author, GitConfig};
+pub use error::{GitError, PushError};
+pub use message::message;
+pub use mirror::{Fetched, Mirrors};
+pub use push::Pushed;
+pub use read::{CommitInfo, Rev};
+pub use remote::Heads;

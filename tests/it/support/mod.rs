@@ -1,5 +1,7 @@
 //! What the tests share: the corpus beside the checkout.
 
+pub mod git_remote;
+
 use std::path::PathBuf;
 
 /// The corpus of real inputs, `../shared/corpus` beside the checkout. Says so and gives `None` when it is absent.

@@ -1,0 +1,209 @@
+//! How git reaches remotes: which key, which token, which known_hosts. Filled in from config.edn; decides the route to
+//! a url and opens nothing itself. Must never put a token into a url.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::url::Transport;
+use crate::model::{RepoUrl, Secret};
+
+/// Who our commits are by: author and committer alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// `airplanes`.
+    pub name: String,
+    /// `airplanes@example.com`.
+    pub email: String,
+}
+
+/// Everything that git needs to be told.
+#[derive(Debug, Clone)]
+pub struct GitConfig {
+    /// The daemon's state directory; mirrors are in `mirrors/` under it.
+    pub state: PathBuf,
+    /// Who our commits are by.
+    pub author: Author,
+    /// known_hosts; `None` is `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`.
+    pub known_hosts: Option<PathBuf>,
+    /// ssh keys: a prefix of the repository's identity (`github.com/acme/snow`, `gitlab.com`) and the private key's
+    /// file. The longest prefix wins. Without any that fits: the ssh agent, then `~/.ssh/id_*`.
+    pub keys: Vec<(String, PathBuf)>,
+    /// https tokens by a prefix likewise. The secret is the token alone, or `user:token`. It goes over plain http
+    /// only to a prefix that begins with `http://`.
+    pub https_tokens: Vec<(String, Secret)>,
+    /// How long a connect may take.
+    pub connect_timeout: Duration,
+    /// How long a remote may say nothing.
+    pub silence: Duration,
+    /// How long one fetch, listing or push may take in all.
+    pub deadline: Duration,
+}
+
+impl GitConfig {
+    /// Defaults for everything but the state directory.
+    pub fn new(state: impl Into<PathBuf>) -> Self {
+        Self {
+            state: state.into(),
+            author: Author { name: "airplanes".to_owned(), email: "airplanes@localhost".to_owned() },
+            known_hosts: None,
+            keys: Vec::new(),
+            https_tokens: Vec::new(),
+            connect_timeout: Duration::from_secs(20),
+            silence: Duration::from_secs(60),
+            deadline: Duration::from_secs(600),
+        }
+    }
+
+    /// The known_hosts files to ask.
+    pub(super) fn known_hosts_files(&self) -> Vec<PathBuf> {
+        match &self.known_hosts {
+            Some(file) => vec![file.clone()],
+            None => {
+                let own = std::env::home_dir().map(|home| home.join(".ssh/known_hosts"));
+                own.into_iter().chain([PathBuf::from("/etc/ssh/ssh_known_hosts")]).collect()
+            }
+        }
+    }
+
+    /// How to reach `url`, and as whom.
+    pub(super) fn route(&self, url: &RepoUrl) -> Route {
+        let id = url.id();
+        let parts = url.parts();
+        let user = parts.user.unwrap_or("git").to_owned();
+        let key = longest(&self.keys, id.as_str()).map(|(prefix, path)| (prefix.clone(), path.clone()));
+        match parts.transport {
+            Transport::File | Transport::Git => Route { url: url.as_str().to_owned(), login: Login::None },
+            Transport::Http => {
+                let plain = url.as_str().get(..7).is_some_and(|s| s.eq_ignore_ascii_case("http://"));
+                let fit: Vec<_> =
+                    self.https_tokens.iter().filter(|(p, _)| !plain || p.starts_with("http://")).cloned().collect();
+                let token = longest(&fit, id.as_str()).map(|(_, secret)| secret.clone());
+                match (token, key) {
+                    (Some(secret), _) => Route {
+                        url: url.as_str().to_owned(),
+                        login: Login::Token {
+                            user: parts.user.map(str::to_owned),
+                            host: parts.host.to_owned(),
+                            secret,
+                        },
+                    },
+                    (None, Some((prefix, path))) => {
+                        let host =
+                            if parts.host.contains(':') { format!("[{}]", parts.host) } else { parts.host.into() };
+                        Route {
+                            url: format!("ssh://git@{host}/{}", parts.path),
+                            login: Login::Key { user: "git".to_owned(), prefix, path },
+                        }
+                    }
+                    (None, None) => Route { url: url.as_str().to_owned(), login: Login::None },
+                }
+            }
+            Transport::Ssh => Route {
+                url: url.as_str().to_owned(),
+                login: match key {
+                    Some((prefix, path)) => Login::Key { user, prefix, path },
+                    None => Login::Own { user },
+                },
+            },
+        }
+    }
+}
+
+/// The way to a remote.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    /// The url to open: the ssh form where a key serves an https url.
+    pub url: String,
+    /// As whom.
+    pub login: Login,
+}
+
+/// As whom a remote is spoken to.
+#[derive(Debug, Clone)]
+pub(super) enum Login {
+    /// Nobody: a file, or a public repository.
+    None,
+    /// By a token, as a password.
+    Token { user: Option<String>, host: String, secret: Secret },
+    /// By the key that is configured for the repository.
+    Key { user: String, prefix: String, path: PathBuf },
+    /// By what the daemon's own user has: the agent, `~/.ssh/id_*`.
+    Own { user: String },
+}
+
+/// The entry whose prefix, in whole path segments, is the longest that fits `id`.
+fn longest<'a, T>(entries: &'a [(String, T)], id: &str) -> Option<&'a (String, T)> {
+    let fits = |prefix: &str| id.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    entries
+        .iter()
+        .map(|entry| (plain_prefix(&entry.0), entry))
+        .filter(|(prefix, _)| !prefix.is_empty() && fits(prefix))
+        .max_by_key(|(prefix, _)| prefix.len())
+        .map(|(_, entry)| entry)
+}
+
+/// A prefix as people write it, as the beginning of a [`crate::model::RepoId`].
+fn plain_prefix(text: &str) -> String {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    // A made-up path turns a bare host into a url, so that hosts, ports and case follow the one rule there is.
+    let (text, made_up) = if text.trim_end_matches('/').contains('/') { (text, "") } else { (text, "/x") };
+    let whole = format!("https://{}{made_up}", text.trim_end_matches('/'));
+    let id = RepoUrl::new(whole).map(|url| url.id().as_str().to_owned()).unwrap_or_default();
+    id.strip_suffix(made_up).unwrap_or(&id).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> GitConfig {
+        let mut config = GitConfig::new("/s");
+        config.keys = vec![
+            ("github.com/acme".into(), "/k/acme".into()),
+            ("github.com/acme/snow.git".into(), "/k/snow".into()),
+            ("git.example.com:2222".into(), "/k/own".into()),
+        ];
+        config.https_tokens = vec![
+            ("gitlab.com".into(), Secret::new("gl", "t")),
+            ("http://127.0.0.1:80".into(), Secret::new("local", "t")),
+        ];
+        config
+    }
+
+    fn key_of(url: &str) -> (String, String) {
+        let route = config().route(&RepoUrl::new(url).unwrap());
+        let login = match route.login {
+            Login::None => "none".to_owned(),
+            Login::Token { secret, .. } => secret.name().to_owned(),
+            Login::Key { path, .. } => path.display().to_string(),
+            Login::Own { user } => user,
+        };
+        (route.url, login)
+    }
+
+    #[test]
+    fn the_longest_prefix_in_whole_segments_wins() {
+        assert_eq!(key_of("git@github.com:acme/snow.git").1, "/k/snow");
+        assert_eq!(key_of("git@github.com:Acme/Snow").1, "/k/snow");
+        assert_eq!(key_of("git@github.com:acme/snowball").1, "/k/acme");
+        assert_eq!(key_of("git@github.com:acme-two/x").1, "git");
+        assert_eq!(key_of("ssh://me@git.example.com:2222/x/y").1, "/k/own");
+        assert_eq!(key_of("file:///srv/x").1, "none");
+    }
+
+    #[test]
+    fn an_https_url_takes_its_token_or_else_the_ssh_form_of_its_key() {
+        assert_eq!(key_of("https://gitlab.com/a/b"), ("https://gitlab.com/a/b".into(), "gl".into()));
+        assert_eq!(
+            key_of("https://github.com/acme/snow.git"),
+            ("ssh://git@github.com/acme/snow.git".into(), "/k/snow".into())
+        );
+        assert_eq!(key_of("https://codeberg.org/a/b").1, "none");
+    }
+
+    #[test]
+    fn a_token_goes_over_plain_http_only_where_the_prefix_says_so() {
+        assert_eq!(key_of("http://gitlab.com/a/b").1, "none");
+        assert_eq!(key_of("http://127.0.0.1:8080/a/b").1, "local");
+    }
+}

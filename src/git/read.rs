@@ -1,0 +1,237 @@
+//! Reading from mirrors without a checkout. It never asks a remote: fetch first.
+
+use std::path::Path;
+
+use git2::{ErrorClass, ErrorCode, FileMode, ObjectType, Oid, Repository, TreeWalkMode, TreeWalkResult};
+use jiff::Timestamp;
+
+use super::error::GitError;
+use super::mirror::{Mirrors, check, damaged, open};
+use super::remote::{oid, sha};
+use crate::model::{Branch, RepoId, Sha};
+
+/// What names a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rev {
+    /// A branch's head in the mirror.
+    Branch(Branch),
+    /// A tag; annotated ones are peeled.
+    Tag(String),
+    /// A full id: is it there?
+    Sha(Sha),
+    /// The beginning of an id, as stands beside a tag in deps.edn. None if several commits begin so.
+    Prefix(String),
+}
+
+/// A commit, for people and for time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Its id.
+    pub sha: Sha,
+    /// Its parents.
+    pub parents: Vec<Sha>,
+    /// The first line of its message.
+    pub subject: String,
+    /// Its author's name.
+    pub author: String,
+    /// Its author's email.
+    pub email: String,
+    /// When it was committed.
+    pub time: Timestamp,
+}
+
+/// A file larger than this is not read into memory.
+const FILE_MAX: usize = 16 * 1024 * 1024;
+
+impl Mirrors {
+    /// The commit that `rev` names in the mirror, or none.
+    pub async fn resolve(&self, repo: &RepoId, rev: Rev) -> Result<Option<Sha>, GitError> {
+        self.read(repo, move |repo| {
+            let found = match &rev {
+                Rev::Branch(branch) => absent(repo.refname_to_id(&format!("refs/heads/{branch}")))?,
+                Rev::Tag(tag) => absent(repo.refname_to_id(&format!("refs/tags/{tag}")))?,
+                Rev::Sha(sha) => Some(oid(sha)),
+                Rev::Prefix(text) if text.len() < 4 || !text.bytes().all(|b| b.is_ascii_hexdigit()) => None,
+                Rev::Prefix(text) => absent(repo.revparse_single(&format!("{text}^{{commit}}")))?.map(|o| o.id()),
+            };
+            if let Some(object) = found.map(|id| absent(repo.find_object(id, None))).transpose()?.flatten() {
+                return Ok(absent(object.peel(ObjectType::Commit))?.and_then(|commit| sha(commit.id())));
+            }
+            match (rev, found) {
+                (Rev::Branch(_) | Rev::Tag(_), None) => Ok(None),
+                _ => whole(repo).map(|()| None),
+            }
+        })
+        .await
+    }
+
+    /// The branch that the remote's HEAD named at the last fetch, if the remote has it.
+    pub async fn head_branch(&self, repo: &RepoId) -> Result<Option<Branch>, GitError> {
+        self.read(repo, |repo| {
+            let head = repo.find_reference("HEAD")?;
+            let Some(name) = head.symbolic_target().ok().flatten() else { return Ok(None) };
+            let there = absent(repo.refname_to_id(name))?.is_some();
+            Ok(name.strip_prefix("refs/heads/").filter(|_| there).and_then(|name| Branch::new(name).ok()))
+        })
+        .await
+    }
+
+    /// Whether the mirror has the commit.
+    pub async fn contains(&self, repo: &RepoId, commit: Sha) -> Result<bool, GitError> {
+        Ok(self.resolve(repo, Rev::Sha(commit)).await?.is_some())
+    }
+
+    /// Whether `old` is `new` or one of its ancestors. False if the mirror lacks either.
+    pub async fn is_ancestor(&self, repo: &RepoId, old: Sha, new: Sha) -> Result<bool, GitError> {
+        self.read(repo, move |repo| descends(repo, oid(&new), oid(&old))).await
+    }
+
+    /// The branches whose history holds the commit, in the order of their names.
+    pub async fn branches_with(&self, repo: &RepoId, commit: Sha) -> Result<Vec<Branch>, GitError> {
+        self.read(repo, move |repo| {
+            let mut with = Vec::new();
+            for (name, head) in super::mirror::refs(repo)? {
+                if let Some(branch) = name.strip_prefix("refs/heads/").and_then(|name| Branch::new(name).ok())
+                    && descends(repo, head, oid(&commit))?
+                {
+                    with.push(branch);
+                }
+            }
+            Ok(with)
+        })
+        .await
+    }
+
+    /// A file's bytes at a commit. None if there is no such file; a symlink or a folder is none.
+    pub async fn read_file(&self, repo: &RepoId, commit: Sha, path: &str) -> Result<Option<Vec<u8>>, GitError> {
+        let path = path.to_owned();
+        self.read(repo, move |repo| {
+            let tree = repo.find_commit(oid(&commit))?.tree()?;
+            let Some(entry) = absent(tree.get_path(Path::new(&path)))? else { return Ok(None) };
+            if !is_file(entry.filemode()) {
+                return Ok(None);
+            }
+            let (size, _) = repo.odb()?.read_header(entry.id())?;
+            if size > FILE_MAX {
+                return Err(git2::Error::from_str(&format!("{path} has {size} bytes, too many to be read")));
+            }
+            Ok(Some(repo.find_blob(entry.id())?.content().to_vec()))
+        })
+        .await
+    }
+
+    /// The paths at a commit of all files that have one of `names` (`deps.edn`), those nearest the root first.
+    pub async fn find_files(&self, repo: &RepoId, commit: Sha, names: &[&str]) -> Result<Vec<String>, GitError> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.read(repo, move |repo| {
+            let tree = repo.find_commit(oid(&commit))?.tree()?;
+            let mut paths = Vec::new();
+            tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
+                let name = entry.name().unwrap_or_default();
+                if entry.kind() == Some(ObjectType::Blob) && names.iter().any(|wanted| wanted == name) {
+                    paths.push(format!("{folder}{name}"));
+                }
+                TreeWalkResult::Ok
+            })?;
+            paths.sort_by_key(|path| (path.matches('/').count(), path.clone()));
+            Ok(paths)
+        })
+        .await
+    }
+
+    /// What there is to say of a commit.
+    pub async fn commit_info(&self, repo: &RepoId, commit: Sha) -> Result<CommitInfo, GitError> {
+        self.read(repo, move |repo| info(&repo.find_commit(oid(&commit))?)).await
+    }
+
+    /// The id of a commit's tree: equal trees hold equal files.
+    pub async fn tree_id(&self, repo: &RepoId, commit: Sha) -> Result<Sha, GitError> {
+        self.read(repo, move |repo| tree_of(repo, &commit)).await
+    }
+
+    /// Reads on a blocking thread. Damage that comes to light is noted for the next fetch.
+    async fn read<T: Send + 'static>(
+        &self,
+        repo: &RepoId,
+        work: impl FnOnce(&Repository) -> Result<T, git2::Error> + Send + 'static,
+    ) -> Result<T, GitError> {
+        let (mirrors, id, dir) = (self.clone(), repo.clone(), self.path(repo));
+        let reading = move || {
+            if !dir.exists() {
+                return Err(GitError::NoMirror { repo: id.to_string() });
+            }
+            let opened = open(&dir)?;
+            let done = work(&opened).map_err(|e| match (e.class(), e.code()) {
+                // A commit that was never here, or one that is gone with its pack?
+                (ErrorClass::Odb | ErrorClass::Object, ErrorCode::NotFound) => match check(&dir) {
+                    Ok(()) => GitError::NoCommit { repo: id.to_string(), wanted: e.message().to_owned() },
+                    Err(words) => GitError::Mirror { path: dir.clone(), words },
+                },
+                (ErrorClass::Odb | ErrorClass::Object | ErrorClass::Zlib | ErrorClass::Reference, _) => {
+                    damaged(&dir, &e)
+                }
+                _ => GitError::Other { what: format!("reading {id}"), words: e.message().to_owned() },
+            });
+            if matches!(done, Err(GitError::Mirror { .. })) {
+                mirrors.doubt(&id);
+            }
+            done
+        };
+        match tokio::task::spawn_blocking(reading).await {
+            Ok(done) => done,
+            Err(e) => Err(GitError::Other { what: format!("reading {repo}"), words: e.to_string() }),
+        }
+    }
+}
+
+/// An error if the mirror is damaged: then "not there" means nothing.
+fn whole(repo: &Repository) -> Result<(), git2::Error> {
+    check(repo.path()).map_err(|words| git2::Error::new(ErrorCode::GenericError, ErrorClass::Odb, words))
+}
+
+/// Makes none of "not found" and its kin.
+pub(super) fn absent<T>(result: Result<T, git2::Error>) -> Result<Option<T>, git2::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e)
+            if matches!(
+                e.code(),
+                ErrorCode::NotFound | ErrorCode::Ambiguous | ErrorCode::InvalidSpec | ErrorCode::Peel
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether `old` is `new` or one of its ancestors, as far as `repo` knows both.
+pub(super) fn descends(repo: &Repository, new: Oid, old: Oid) -> Result<bool, git2::Error> {
+    let both = absent(repo.find_commit(new))?.is_some() && absent(repo.find_commit(old))?.is_some();
+    Ok(both && (new == old || repo.graph_descendant_of(new, old)?))
+}
+
+/// The id of a commit's tree.
+pub(super) fn tree_of(repo: &Repository, commit: &Sha) -> Result<Sha, git2::Error> {
+    let id = repo.find_commit(oid(commit))?.tree_id();
+    sha(id).ok_or_else(|| git2::Error::from_str("the tree's id is zero"))
+}
+
+fn info(commit: &git2::Commit<'_>) -> Result<CommitInfo, git2::Error> {
+    let author = commit.author();
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let subject = commit.summary_bytes().map(lossy).unwrap_or_default();
+    Ok(CommitInfo {
+        sha: sha(commit.id()).ok_or_else(|| git2::Error::from_str("the commit's id is zero"))?,
+        parents: commit.parent_ids().filter_map(sha).collect(),
+        subject,
+        author: lossy(author.name_bytes()),
+        email: lossy(author.email_bytes()),
+        time: Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH),
+    })
+}
+
+/// Whether a tree entry's mode is a plain file's. 0o100664 stands in old trees.
+pub(super) fn is_file(mode: i32) -> bool {
+    [FileMode::Blob, FileMode::BlobExecutable, FileMode::BlobGroupWritable].map(i32::from).contains(&mode)
+}
