@@ -10,6 +10,7 @@
 //! Must never do I/O, panic on any input or recurse deeper than [`MAX_DEPTH`].
 
 pub mod de;
+mod edit;
 mod equality;
 mod error;
 mod form;
@@ -18,14 +19,19 @@ mod lex;
 mod node;
 mod number;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod text;
+mod write;
 
+pub use edit::{EditError, TextEdit};
 pub use error::{Error, ErrorKind, Position, position};
 pub use form::{Child, Children, Document, Form, Kind, Name};
 pub use instant::{instant_millis, uuid_bits};
 pub use node::{Node, Rewrite, Value};
 pub use number::Number;
 pub use reader::{MAX_BYTES, MAX_DEPTH, read, read_all};
+pub use write::to_edn;
 
 /// Which source text a span points into. `config` numbers the files it reads; a lone text is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
