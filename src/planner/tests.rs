@@ -1,3 +1,5 @@
+//! The reverse index and the waves, on small worlds.
+
 use std::time::Duration;
 
 use jiff::Timestamp;

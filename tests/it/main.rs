@@ -9,4 +9,5 @@ mod git;
 mod process;
 mod ssh;
 mod support;
+mod tidy;
 mod watch;
