@@ -313,6 +313,31 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// Its word in journals and events.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Entry::Created { .. } => "created",
+            Entry::Joined { .. } => "joined",
+            Entry::CauseDropped { .. } => "cause-dropped",
+            Entry::Started => "started",
+            Entry::Resumed => "resumed",
+            Entry::StepStarted { .. } => "step-started",
+            Entry::Based { .. } => "based",
+            Entry::Updated { .. } => "updated",
+            Entry::Raced { .. } => "raced",
+            Entry::Publishing { .. } => "publishing",
+            Entry::Published { .. } => "published",
+            Entry::StepFinished { .. } => "step-finished",
+            Entry::HostStarted { .. } => "host-started",
+            Entry::HostRestarting { .. } => "host-restarting",
+            Entry::HostFinished { .. } => "host-finished",
+            Entry::Canceling { .. } => "canceling",
+            Entry::Ended { .. } => "ended",
+        }
+    }
+}
+
 /// An entry as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

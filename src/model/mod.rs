@@ -9,6 +9,7 @@ pub mod bump;
 pub mod event;
 pub mod fold;
 pub mod id;
+pub mod inbox;
 pub mod job;
 pub mod names;
 pub mod plan;

@@ -6,6 +6,7 @@ mod deps;
 mod edn;
 mod forge;
 mod git;
+mod http;
 mod process;
 mod ssh;
 mod support;

@@ -1,0 +1,53 @@
+//! Which handler answers what, and who may ask.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::TraceLayer;
+
+use super::answer::{ApiError, render};
+use super::{Context, auth, deliveries, events, hooks, jobs, metrics, status};
+
+/// The routes.
+pub(super) fn router(context: Context) -> Router {
+    let open = Router::new()
+        .route("/hooks/{forge}", post(hooks::receive))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/status", get(status::status));
+    let operators = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/jobs", get(jobs::list))
+        .route("/jobs/{id}", get(jobs::one))
+        .route("/jobs/{id}/events", get(events::stream))
+        .route("/deliveries", get(deliveries::list))
+        .route_layer(from_fn_with_state(context.door.clone(), auth::operator));
+    open.merge(operators)
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(render))
+        .layer(TraceLayer::new_for_http())
+        .with_state(context)
+}
+
+async fn unknown() -> ApiError {
+    ApiError::not_found("there is nothing at this path")
+        .hint("/status says how the daemon is; the README lists the routes")
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not take that method")
+        .hint("the header Allow lists what it takes")
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let why = panic.downcast_ref::<String>().map(String::as_str);
+    let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+    ApiError::internal(&format_args!("a handler panicked: {why}")).into_response()
+}
