@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::edn::to_edn;
 use crate::model::InvalidName;
 use crate::model::api::{ErrorBody, ErrorView};
 use crate::store::StoreError;
@@ -38,11 +39,11 @@ impl Format {
     }
 
     /// The value in this format, ending with a line end.
-    fn write<T: Serialize>(self, value: &T, indented: bool) -> Result<String, String> {
+    fn write<T: Serialize>(self, value: &T, indented: bool) -> Result<String, serde_json::Error> {
         let mut text = match (self, indented) {
-            (Self::Json, false) => serde_json::to_string(value).map_err(|e| e.to_string()),
-            (Self::Json, true) => serde_json::to_string_pretty(value).map_err(|e| e.to_string()),
-            (Self::Edn, _) => Err("EDN is not written yet".to_owned()),
+            (Self::Json, false) => serde_json::to_string(value),
+            (Self::Json, true) => serde_json::to_string_pretty(value),
+            (Self::Edn, _) => serde_json::to_value(value).map(|value| to_edn(&value)),
         }?;
         text.push('\n');
         Ok(text)
@@ -58,7 +59,7 @@ impl Format {
 
 /// A value that waits in the response's extensions for its form.
 #[derive(Clone)]
-struct Unwritten(Arc<dyn Fn(Format) -> Result<String, String> + Send + Sync>);
+struct Unwritten(Arc<dyn Fn(Format) -> Result<String, serde_json::Error> + Send + Sync>);
 
 /// An answer of the API.
 pub(super) struct Reply(Response);
@@ -74,7 +75,10 @@ impl Reply {
     pub fn page<T: Serialize + Send + Sync + 'static>(value: T) -> Self {
         Self::with(StatusCode::OK, move |format| format.write(&value, true))
     }
-    fn with(status: StatusCode, write: impl Fn(Format) -> Result<String, String> + Send + Sync + 'static) -> Self {
+    fn with(
+        status: StatusCode,
+        write: impl Fn(Format) -> Result<String, serde_json::Error> + Send + Sync + 'static,
+    ) -> Self {
         let mut response = status.into_response();
         response.extensions_mut().insert(Unwritten(Arc::new(write)));
         Self(response)

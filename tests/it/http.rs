@@ -97,13 +97,8 @@ impl Server {
     async fn push(&self, id: &str, before: &str, after: &str) -> (StatusCode, HookAnswer) {
         let url = RepoUrl::new("https://github.com/acme/snow.git").unwrap();
         let branch = Branch::new("master").unwrap();
-        let body = forge::push_payload(
-            Forge::Github,
-            &url,
-            &branch,
-            Some(before.parse().unwrap()),
-            after.parse().unwrap(),
-        );
+        let body =
+            forge::push_payload(Forge::Github, &url, &branch, Some(before.parse().unwrap()), after.parse().unwrap());
         let response = self.hook(Forge::Github, None, id, body).await;
         (response.status(), response.json().await.unwrap())
     }
@@ -346,14 +341,34 @@ async fn jobs_are_listed_newest_first_by_app_by_state_and_by_cursor() {
 }
 
 #[tokio::test]
+async fn every_answer_is_edn_for_who_wants_edn() {
+    let server = Server::start().await;
+    let job = server.job("shop").await;
+    for (path, status, holds) in [
+        ("/jobs".to_owned(), 200, format!(":id \"{job}\"")),
+        (format!("/jobs/{job}"), 200, ":state \"queued\"".to_owned()),
+        ("/status".to_owned(), 200, ":version \"1.2.3\"".to_owned()),
+        ("/nothing".to_owned(), 404, ":code \"not-found\"".to_owned()),
+        ("/jobs?limit=x".to_owned(), 400, ":code \"bad-request\"".to_owned()),
+    ] {
+        let response = server.get(&path).header("Accept", "application/edn").send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/edn"));
+        let text = response.text().await.unwrap();
+        assert!(text.contains(&holds), "{path}: {text}");
+        airplanes::edn::read(&text).unwrap();
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn deliveries_say_what_became_of_each() {
     let server = Server::start().await;
     let (_, accepted) = server.push("1", B, A).await;
     server.push("1", B, A).await;
     server.hook(Forge::Github, Some("ping"), "2", b"{\"zen\":\"x\"}".to_vec()).await;
     let event = accepted.event.unwrap();
-    let planned =
-        Planned { app: app_of("shop"), why: Why::Dependency, wave: 0, after: vec![], targets: vec![] };
+    let planned = Planned { app: app_of("shop"), why: Why::Dependency, wave: 0, after: vec![], targets: vec![] };
     let draft = Draft { apps: vec![planned], notes: vec!["blog is left out".into()] };
     let job = server.store.plan(event, draft).await.unwrap().created[0];
     let list: DeliveryList = server.get("/deliveries").send().await.unwrap().json().await.unwrap();
