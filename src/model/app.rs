@@ -44,7 +44,7 @@ pub struct BuildStep {
 /// A check that the app answers, asked on the host itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// http or https url as the host sees it.
+    /// http or https url as the host sees it, as written; see [`App::health_on`].
     pub url: String,
     /// How long it must go on answering.
     pub stable: Duration,
@@ -87,6 +87,12 @@ pub struct Host {
     pub user: String,
 }
 
+impl Host {
+    fn fill_in(&self, text: &str) -> String {
+        text.replace("{host}", self.name.as_str()).replace("{address}", self.address.as_str())
+    }
+}
+
 /// One entry of deploy.edn with its defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
@@ -108,7 +114,7 @@ pub struct App {
     pub build_timeout: Duration,
     /// How long its build may print nothing.
     pub build_silence: Duration,
-    /// The absolute path of its clone on each host. Present if there are hosts.
+    /// The absolute path of its clone on each host, as written; see [`App::folder_on`]. Present if there are hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_directory: Option<String>,
     /// Its hosts, in the order they are rolled out to; none for a library.
@@ -131,5 +137,15 @@ impl App {
     /// Its repository's identity.
     pub fn repo(&self) -> RepoId {
         self.git_url.id()
+    }
+    /// Its clone's folder on `host`: in `:working-directory` `{host}` stands for the host's name and `{address}` for
+    /// its address, for hosts that share a file system.
+    pub fn folder_on(&self, host: &Host) -> Option<String> {
+        self.working_directory.as_deref().map(|folder| host.fill_in(folder))
+    }
+    /// The url to ask on `host`; in `:health {:url …}` too `{host}` and `{address}` stand for its own, for apps that
+    /// listen on the host's address and not on all.
+    pub fn health_on(&self, host: &Host) -> Option<String> {
+        self.health.as_ref().map(|health| host.fill_in(&health.url))
     }
 }
