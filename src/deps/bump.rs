@@ -1,0 +1,144 @@
+//! Moving coordinates to other commits: edits of the bytes of shas and tags, and nothing else.
+
+use super::coord::{Coord, Field, Problem};
+use super::scan::scan;
+use crate::edn::{self, EditError, TextEdit};
+use crate::model::{Bump, Sha};
+
+/// Where a coordinate should point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The commit.
+    pub sha: Sha,
+    /// The tag, peeled to `sha`, for a coordinate that has one.
+    pub tag: Option<String>,
+    /// How many digits of `sha` the repository needs to be sure; 0 if that wasn't asked. A short sha beside a tag
+    /// keeps its length unless that is too short.
+    pub unique: usize,
+}
+
+/// A coordinate of a scanned file and where it should point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its index in [`DepsFile::coords`](super::DepsFile::coords) of the same source.
+    pub coord: usize,
+    /// Where to.
+    pub to: Target,
+}
+
+/// What an update changes in one file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Update {
+    /// The edits.
+    pub edit: TextEdit,
+    /// The dependencies that move, as they stand in the file.
+    pub bumps: Vec<Bump>,
+}
+
+/// Why a file wasn't edited.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is no EDN.
+    #[error(transparent)]
+    Read(#[from] edn::Error),
+    /// There is no such coordinate.
+    #[error("the file has no coordinate number {0}; scan the same source that is edited")]
+    NoCoord(usize),
+    /// It is discarded or pinned.
+    #[error("{0} is discarded or pinned, so it is left alone")]
+    LeftAlone(String),
+    /// It can't be used as it is.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// A tagged coordinate and a change without a tag.
+    #[error("{0} has a tag; sha and tag must change together, and no tag was found for the new sha")]
+    TagMissing(String),
+    /// Two changes of one coordinate.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}
+
+/// The source with coordinates moved.
+pub fn bump(source: &str, changes: &[Change]) -> Result<String, Error> {
+    let file = scan(source)?;
+    let mut edit = TextEdit::default();
+    for change in changes {
+        let coord = file.coords.get(change.coord).ok_or(Error::NoCoord(change.coord))?;
+        add(&mut edit, coord, &change.to)?;
+    }
+    Ok(edit.apply(source)?)
+}
+
+/// What to change in `source`, the file `file` of its repository, so that every coordinate that may be moved points
+/// where `lookup` says. One that points there already, or that `lookup` knows nothing of, stays.
+pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord) -> Option<Target>) -> Result<Update, Error> {
+    let mut update = Update::default();
+    for coord in scan(source)?.coords.iter().filter(|coord| coord.is_movable()) {
+        let (Some(lib), Some(url)) = (&coord.lib, coord.repo_url()) else { continue };
+        let Some(target) = lookup(coord).filter(|target| !is_excluded(coord, target)) else { continue };
+        let moved = add(&mut update.edit, coord, &target)?;
+        // What people know a version by: the tag, unless only the sha beside it moved.
+        let told = moved.tag.or(moved.sha);
+        if let Some((from, to)) = told {
+            update.bumps.push(Bump { lib: lib.clone(), file: file.to_owned(), repo: url.id(), from, to });
+        }
+    }
+    Ok(update)
+}
+
+/// Whether a pin names this version.
+fn is_excluded(coord: &Coord, target: &Target) -> bool {
+    let sha = target.sha.to_string();
+    let names = |version: &String| {
+        target.tag.as_ref() == Some(version) || (version.len() >= 7 && sha.starts_with(version.as_str()))
+    };
+    coord.pin.as_ref().is_some_and(|pin| pin.only.iter().any(names))
+}
+
+/// What moved: from and to.
+#[derive(Default)]
+struct Moved {
+    sha: Option<(String, String)>,
+    tag: Option<(String, String)>,
+}
+
+/// Adds the edits that point `coord` at `target`.
+fn add(edit: &mut TextEdit, coord: &Coord, target: &Target) -> Result<Moved, Error> {
+    let name = || coord.lib_text.clone().unwrap_or_else(|| "the coordinate".to_owned());
+    if let Some(problem) = coord.problem() {
+        return Err(problem.into());
+    }
+    if !coord.is_movable() {
+        return Err(Error::LeftAlone(name()));
+    }
+    let mut moved = Moved::default();
+    let Some(sha) = coord.sha_field() else { return Ok(moved) };
+    let length = match coord.tag_field() {
+        Some(tag) => {
+            let to = target.tag.as_deref().ok_or_else(|| Error::TagMissing(name()))?;
+            moved.tag = set(edit, tag, to)?;
+            sha.string.as_ref().map_or(40, String::len).max(target.unique).min(40)
+        }
+        None => 40,
+    };
+    let full = target.sha.to_string();
+    // The same commit in more digits or in upper case is no change.
+    let stands = sha.string.as_deref().is_some_and(|old| {
+        full.get(..old.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(old))
+            && old.len() >= length.min(target.unique)
+    });
+    if !stands {
+        moved.sha = set(edit, sha, &full[..length])?;
+    }
+    Ok(moved)
+}
+
+/// Adds the edit of a string's content; none if it is the same.
+fn set(edit: &mut TextEdit, field: &Field, to: &str) -> Result<Option<(String, String)>, EditError> {
+    let (Some(old), Some(span)) = (&field.string, field.content_span()) else { return Ok(None) };
+    if old == to {
+        return Ok(None);
+    }
+    edit.replace(span.range(), to.replace('\\', "\\\\").replace('"', "\\\""))?;
+    Ok(Some((old.clone(), to.to_owned())))
+}
