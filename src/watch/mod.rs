@@ -7,7 +7,9 @@
 //! notify-debouncer-full, which says nothing of a file that was renamed into place and deleted within its time.
 //!
 //! Must never parse or interpret what it watches, and must never stop the daemon: where the system gives no watches,
-//! it looks by the clock instead.
+//! it looks by the clock instead. [`FsSource`] is what `config` reads the files through.
+
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 use notify::event::{EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
+
+pub use source::FsSource;
 
 /// A save is over when nothing has happened for so long …
 const QUIET: Duration = Duration::from_millis(100);

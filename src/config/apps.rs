@@ -1,0 +1,340 @@
+//! deploy.edn: the apps. Also the old Clojure program's, unchanged, where `:name` is the systemd unit and `:ip` the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::diagnostic::Fault;
+use super::section::{Context, Section};
+use super::settings::{Config, time, web_url};
+use super::suggest::closest;
+use super::values::Time;
+use crate::edn::de::Spanned;
+use crate::edn::{Node, Span, Value};
+use crate::model::{
+    App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Service, Trigger, UnitName,
+};
+
+/// All apps of a deploy.edn, by name.
+pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTreeMap<AppName, App> {
+    let mut apps = BTreeMap::new();
+    let Value::Map(entries) = &node.value else {
+        let label = format!("expected a map like {{:my-app {{:git-url \"…\"}}}}, found {}", node.value.kind().words());
+        context.fault(Fault::new(node.span, "deploy.edn has the wrong kind of value", label));
+        return apps;
+    };
+    for (key, value) in entries {
+        let Some(name) = context.value::<AppName>(key, "an app's name") else { continue };
+        if name.value.as_str().contains('/') {
+            let label = "expected a name without a slash: OWNER/NAME is for users' apps";
+            context.fault(Fault::new(name.span, format!("`{}` can't be an app of deploy.edn", name.value), label));
+            continue;
+        }
+        let Some(section) = Section::of(value, format!("the app :{}", name.value), context) else { continue };
+        let place = name.span;
+        if let Some(app) = app(name.value, section, config, context)
+            && apps.insert(app.name.clone(), app).is_some()
+        {
+            context.fault(Fault::new(place, "this app is there twice", "expected every name once"));
+        }
+    }
+    apps
+}
+
+fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut Context) -> Option<App> {
+    let git_url = section.need::<RepoUrl>("git-url", "\"git@github.com:acme/shop.git\"", context);
+    let branch = section.read::<Branch>("branch", context);
+    let update = section.read::<bool>("update?", context);
+    let trigger = section.read::<Trigger>("trigger", context);
+    let build = section.node("build").map(|node| build(node, context)).unwrap_or_default();
+    let timeout = section.node("timeout").and_then(|node| time(node, ":timeout", context));
+    let working_directory = working_directory(&mut section, context);
+    let hosts = hosts(&mut section, config, context);
+    let service = service(&mut section, context);
+    let restart = section.line("restart", context);
+    if let (Some((_, service)), Some(restart)) = (&service, &restart) {
+        let fault =
+            Fault::new(restart.span, "both a unit and `:restart` would restart the app", "expected one of them");
+        context.fault(fault.related(*service, "the unit is named here"));
+    }
+    let health = section.section("health", context).and_then(|section| health(section, context));
+    let health_span = section.node("health").map(|node| node.span);
+    let runner = runner(&mut section, context);
+    later(&mut section, context);
+    let head = Span { end: section.span.start + 1, ..section.span };
+    if section.node("hosts").is_none() && section.node("ip").is_none() {
+        let idle = [
+            ("restart", restart.as_ref().map(|restart| restart.span)),
+            ("service", service.as_ref().map(|(_, span)| *span)),
+            ("health", health_span),
+        ];
+        for (key, span) in idle {
+            if let Some(span) = span {
+                let message = format!("{} has no hosts, so its `:{key}` does nothing", section.what);
+                context.fault(Fault::new(span, message, "never used").help("give it `:hosts [:name]`").warning());
+            }
+        }
+    } else {
+        if working_directory.is_none() && section.node("working-directory").is_none() {
+            section.missing("working-directory", "\"/srv/…\"", context);
+        }
+        if ["service", "name", "restart"].into_iter().all(|key| section.node(key).is_none()) {
+            let message = format!("nothing restarts {} on its hosts", section.what);
+            let help = "give it `:service {:name \"…\"}` or `:restart \"command\"`";
+            context.fault(Fault::new(head, message, "no `:service`, no `:restart`").help(help).warning());
+        }
+    }
+    section.finish(context);
+    Some(App {
+        name,
+        git_url: git_url?.value,
+        branch: branch.map(|branch| branch.value),
+        update: update.is_some_and(|update| update.value),
+        trigger: trigger.map(|trigger| trigger.value).unwrap_or_default(),
+        build,
+        build_timeout: timeout.unwrap_or(config.builds.timeout),
+        build_silence: config.builds.silence,
+        working_directory,
+        hosts,
+        service: service.map(|(service, _)| service),
+        restart: restart.map(|restart| restart.value),
+        health,
+        runner,
+    })
+}
+
+fn working_directory(section: &mut Section<'_>, context: &mut Context) -> Option<String> {
+    let path = section.line("working-directory", context)?;
+    let span = path.span;
+    let label = match path.value.trim_end_matches('/') {
+        "" => "expected a folder of its own",
+        path if !path.starts_with('/') => "expected an absolute path like \"/srv/shop\"",
+        path if path.split('/').any(|part| part == "..") => "expected a path without `..`",
+        path => {
+            let path = path.to_owned();
+            placeholders(&path, span, context);
+            return Some(path);
+        }
+    };
+    context.fault(Fault::new(path.span, "`:working-directory` can't be used", label));
+    None
+}
+
+/// In a folder and a health url, `{host}` and `{address}` stand for the host's own; any other is a slip.
+fn placeholders(text: &str, span: Span, context: &mut Context) {
+    for piece in text.split('{').skip(1) {
+        let Some((name, _)) = piece.split_once('}') else { continue };
+        if !["host", "address"].contains(&name) {
+            let meant = closest(name, ["host", "address"]).map(|name| format!("did you mean `{{{name}}}`?"));
+            let message = format!("nothing is filled in for `{{{}}}`", name.escape_debug());
+            context.fault(Fault::new(span, message, "expected {host} or {address}").help_if(meant));
+        }
+    }
+}
+
+fn build(node: &Node, context: &mut Context) -> Vec<BuildStep> {
+    let nodes = match &node.value {
+        Value::Vector(nodes) | Value::List(nodes) => nodes,
+        Value::Str(run) if !run.trim().is_empty() => return vec![BuildStep { name: None, run: run.clone() }],
+        Value::Str(_) => {
+            context.fault(Fault::new(node.span, "`:build` is empty", "expected a command, or no `:build` at all"));
+            return Vec::new();
+        }
+        value => {
+            let found = value.kind().words();
+            let label = format!("expected a command, or a vector like [{{:name \"test\" :run \"…\"}}], found {found}");
+            context.fault(Fault::new(node.span, "`:build` has the wrong kind of value", label));
+            return Vec::new();
+        }
+    };
+    let mut names = BTreeSet::new();
+    let mut steps = Vec::new();
+    for node in nodes {
+        let Some(mut section) = Section::of(node, "a step of :build", context) else { continue };
+        let name = section.need::<UnitName>("name", "\"test\"", context);
+        let run = section.need::<String>("run", "\"command\"", context);
+        section.finish(context);
+        let (Some(name), Some(run)) = (name, run) else { continue };
+        if name.value.as_str().contains([':', '@', '\\']) {
+            let label = "it may hold letters, digits and `.` `_` `-`";
+            context.fault(Fault::new(name.span, format!("`{}` is not a valid step name", name.value), label));
+        }
+        if run.value.trim().is_empty() {
+            context.fault(Fault::new(run.span, format!("the step {} is empty", name.value), "expected a command"));
+        }
+        if !names.insert(name.value.clone()) {
+            let message = format!("two steps are called {}", name.value);
+            context.fault(Fault::new(name.span, message, "expected every name once, since it names the log"));
+        }
+        steps.push(BuildStep { name: Some(name.value.into()), run: run.value });
+    }
+    steps
+}
+
+/// `:hosts` by name from config.edn, or the old `:ip`.
+fn hosts(section: &mut Section<'_>, config: &Config, context: &mut Context) -> Vec<Host> {
+    let names = section.read::<Vec<Spanned<String>>>("hosts", context);
+    let ip = section.read::<HostName>("ip", context);
+    if let (Some(names), Some(ip)) = (&names, &ip) {
+        let fault = Fault::new(ip.span, "both `:hosts` and `:ip` say where the app runs", "expected one of them");
+        context.fault(fault.related(names.span, "the hosts are named here"));
+    }
+    if let Some(ip) = ip {
+        let address = ip.value;
+        return vec![Host { name: address.clone(), address, port: 22, user: config.ssh.user.clone() }];
+    }
+    let mut hosts: Vec<Host> = Vec::new();
+    for name in names.map(|names| names.value).unwrap_or_default() {
+        match config.hosts.iter().find(|(known, _)| known.as_str() == name.value) {
+            Some((known, _)) if hosts.iter().any(|host| host.name == *known) => {
+                let message = format!("the host :{} is there twice", name.value);
+                context.fault(Fault::new(name.span, message, "expected every host once"));
+            }
+            Some((_, host)) => hosts.push(host.clone()),
+            None => {
+                let known: Vec<&str> = config.hosts.keys().map(HostName::as_str).collect();
+                let meant = closest(&name.value, known.iter().copied());
+                let label =
+                    meant.map_or("expected a host of config.edn".into(), |meant| format!("did you mean `:{meant}`?"));
+                let help = match known.as_slice() {
+                    [] => "config.edn names no hosts: add `:hosts {:web-1 {:address \"…\"}}` there".to_owned(),
+                    known => format!("config.edn's :hosts are: :{}", known.join(" :")),
+                };
+                context.fault(Fault::new(name.span, format!("unknown host `:{}`", name.value), label).help(help));
+            }
+        }
+    }
+    hosts
+}
+
+/// The unit, and where it is named: `:service`, or the old `:name`.
+fn service(section: &mut Section<'_>, context: &mut Context) -> Option<(Service, Span)> {
+    let name = section.read::<UnitName>("name", context);
+    let node = section.node("service");
+    if let (Some(name), Some(node)) = (&name, node) {
+        let fault = Fault::new(name.span, "both `:name` and `:service` name the unit", "expected `:service` alone");
+        context.fault(fault.related(node.span, "it is named here too"));
+    }
+    let bare = |name| Service {
+        name,
+        description: None,
+        exec_start: None,
+        user: None,
+        working_directory: None,
+        environment: BTreeMap::new(),
+    };
+    let Some(mut section) = section.section("service", context) else {
+        return name.map(|name| (bare(name.value), name.span));
+    };
+    let name = section.need::<UnitName>("name", "\"shop\"", context);
+    let mut text = |key| section.line(key, context).map(|text| text.value);
+    let (description, exec_start, user) = (text("description"), text("exec-start"), text("user"));
+    let working_directory = text("working-directory");
+    let environment = section.read::<BTreeMap<String, String>>("environment", context);
+    if let Some(environment) = &environment {
+        for (name, value) in &environment.value {
+            let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !good || name.starts_with(|c: char| c.is_ascii_digit()) || value.contains(['\n', '\r', '\0']) {
+                let message = format!("the variable {} can't be set", name.escape_debug());
+                let label = "expected names of letters, digits and `_`, and values of one line";
+                context.fault(Fault::new(environment.span, message, label));
+            }
+        }
+    }
+    let span = section.span;
+    section.finish(context);
+    let environment = environment.map(|environment| environment.value).unwrap_or_default();
+    Some((Service { description, exec_start, user, working_directory, environment, ..bare(name?.value) }, span))
+}
+
+fn health(mut section: Section<'_>, context: &mut Context) -> Option<Health> {
+    let url = section.need::<String>("url", "\"http://127.0.0.1:7000/health\"", context);
+    let url = url.and_then(|url| {
+        let span = url.span;
+        web_url(url, ":url", context).inspect(|url| placeholders(url, span, context))
+    });
+    let stable = section.read::<Time>("stable", context).map_or(Duration::from_secs(10), |time| time.value.0);
+    let timeout = section.node("timeout").map(|node| time(node, ":timeout", context));
+    section.finish(context);
+    let timeout = timeout.flatten().unwrap_or(Duration::from_secs(60));
+    Some(Health { url: url?, stable, timeout })
+}
+
+fn runner(section: &mut Section<'_>, context: &mut Context) -> Runner {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Named {
+        Local,
+        Circleci,
+        Lambdacd,
+    }
+    match section.read::<Named>("runner", context) {
+        None | Some(Spanned { value: Named::Local, .. }) => {}
+        Some(Spanned { span, .. }) => {
+            context.fault(Fault::new(span, "this runner is not available yet", "expected `:local`"));
+        }
+    }
+    Runner::Local
+}
+
+/// Keys that are checked now and acted on by a later version.
+fn later(section: &mut Section<'_>, context: &mut Context) {
+    if let Some(mut nginx) = section.section("nginx", context) {
+        nginx.need::<HostName>("host", "\"example.com\"", context);
+        nginx.need::<u16>("port", "7000", context);
+        nginx.finish(context);
+    }
+    if let Some(mut rollout) = section.section("rollout", context) {
+        if let Some(node) = rollout.node("batches") {
+            batches(node, context);
+        }
+        rollout.read::<usize>("max-failures", context);
+        rollout.read::<OnFailure>("on-failure", context);
+        rollout.read::<Unreachable>("unreachable", context);
+        rollout.finish(context);
+    }
+    for key in ["nginx", "rollout"] {
+        if let Some(node) = section.node(key) {
+            let message = format!("`:{key}` is checked, but nothing acts on it yet");
+            context.fault(Fault::new(node.span, message, "without effect for now").warning());
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnFailure {
+    Rollback,
+    Stop,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unreachable {
+    Fail,
+    Skip,
+}
+
+fn batches(node: &Node, context: &mut Context) {
+    let Some(nodes) = context.value::<Vec<serde::de::IgnoredAny>>(node, ":batches").map(|_| match &node.value {
+        Value::Vector(nodes) | Value::List(nodes) | Value::Set(nodes) => nodes.as_slice(),
+        _ => &[],
+    }) else {
+        return;
+    };
+    for node in nodes {
+        let good = match &node.value {
+            Value::Int(count) => *count > 0,
+            Value::Str(text) => text
+                .strip_suffix('%')
+                .and_then(|number| number.parse::<u8>().ok())
+                .is_some_and(|n| (1..=100).contains(&n)),
+            _ => false,
+        };
+        if !good {
+            let label = "expected a number of hosts or a share like \"50%\"";
+            context.fault(Fault::new(node.span, "this is no batch", label));
+        }
+    }
+}
