@@ -14,7 +14,7 @@ use crate::model::url::Transport;
 use crate::model::{RepoId, RepoUrl};
 
 /// What a longer repository name may go on with after a shorter one.
-const GOES_ON: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~+%/@:=,!'()*&;$";
+const GOES_ON: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~+%/";
 
 impl Mirrors {
     /// The text of a git configuration under which the repositories' urls, in the forms given and in the usual ones,

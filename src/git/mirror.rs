@@ -18,6 +18,9 @@ use super::remote::{Heads, Listing, Talk, proxy};
 use super::task;
 use crate::model::{RepoId, RepoUrl};
 
+/// The file beside the mirrors that makes libgit2 sync what it writes to disk (`core.fsyncObjectFiles`).
+const DURABLE: &str = "libgit2.config";
+
 /// All mirrors of one state directory. Cheap to clone; there is one per process.
 #[derive(Clone)]
 pub struct Mirrors {
@@ -58,6 +61,10 @@ impl Mirrors {
         task::set_timeouts(config.connect_timeout, config.silence);
         let root = config.state.join("mirrors");
         std::fs::create_dir_all(&root).map_err(|e| disk("could not make the folder", &root, &e))?;
+        let durable = root.join(DURABLE);
+        let text = "# For libgit2 alone: git itself has core.fsync and warns of this one, in build logs.\n\
+                    [core]\n\tfsyncObjectFiles = true\n";
+        std::fs::write(&durable, text).map_err(|e| disk("could not write", &durable, &e))?;
         Ok(Self { inner: Arc::new(Inner { config, slots: Mutex::default() }) })
     }
 
@@ -189,8 +196,7 @@ fn init(dir: &Path) -> Result<(), GitError> {
     let made = || -> Result<(), git2::Error> {
         let repo = Repository::init_bare(dir)?;
         let mut config = repo.config()?;
-        // libgit2 honours the first; git itself the second.
-        config.set_bool("core.fsyncObjectFiles", true)?;
+        // For git itself; libgit2 is told when it opens the mirror.
         config.set_str("core.fsync", "committed")?;
         config.set_bool("core.logAllRefUpdates", false)?;
         // Job clones and builds depend on every object: git's own commands must not tidy up either.
@@ -221,12 +227,18 @@ fn fetch_into(dir: &Path, talk: &Talk) -> Result<Fetched, GitError> {
         .proxy_options(proxy())
         .update_fetchhead(false)
         .download_tags(git2::AutotagOption::None);
+    let packs_before = packs(dir);
     let specs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
     connection.remote().download(&specs, Some(&mut options)).map_err(|e| match e.class() {
         ErrorClass::Odb | ErrorClass::Zlib | ErrorClass::Object | ErrorClass::Reference => damaged(dir, &e),
         _ => talk.fail(e),
     })?;
     drop(connection);
+    // libgit2 syncs loose objects and refs, but not packs that it receives: a ref must not be on disk before them.
+    let pack_folder = dir.join("objects/pack");
+    for path in packs(dir).difference(&packs_before).map(PathBuf::as_path).chain([pack_folder.as_path()]) {
+        std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|e| disk("could not sync", path, &e))?;
+    }
     let put = || -> Result<(), git2::Error> {
         // First what is gone, so that `a` can make way for `a/b`.
         for name in here.keys().filter(|name| !listing.refs.contains_key(*name)) {
@@ -239,6 +251,12 @@ fn fetch_into(dir: &Path, talk: &Talk) -> Result<Fetched, GitError> {
     };
     put().map_err(|e| damaged(dir, &e))?;
     Ok(Fetched { heads, changed: true, remade: false })
+}
+
+/// The files of the mirror's packs.
+fn packs(dir: &Path) -> std::collections::BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(dir.join("objects/pack")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 fn follow_head(repo: &Repository, listing: &Listing) -> Result<(), git2::Error> {
@@ -266,7 +284,14 @@ pub(super) fn refs(repo: &Repository) -> Result<std::collections::BTreeMap<Strin
 
 /// Opens a mirror, and nothing above it.
 pub(super) fn open(dir: &Path) -> Result<Repository, GitError> {
-    Repository::open_bare(dir).map_err(|e| damaged(dir, &e))
+    let opened = || -> Result<Repository, git2::Error> {
+        let repo = Repository::open_bare(dir)?;
+        if let Some(root) = dir.parent() {
+            repo.config()?.add_file(&root.join(DURABLE), git2::ConfigLevel::App, true)?;
+        }
+        Ok(repo)
+    };
+    opened().map_err(|e| damaged(dir, &e))
 }
 
 pub(super) fn damaged(dir: &Path, error: &git2::Error) -> GitError {
@@ -313,8 +338,7 @@ fn sweep(dir: &Path) {
 /// index says, and every ref leads to a commit whose tree is there.
 pub(super) fn check(dir: &Path) -> Result<(), String> {
     let repo = Repository::open_bare(dir).map_err(|e| e.message().to_owned())?;
-    for entry in std::fs::read_dir(dir.join("objects/pack")).into_iter().flatten().flatten() {
-        let path = entry.path();
+    for path in packs(dir) {
         if path.extension().is_some_and(|ending| ending == "idx") {
             check_pack(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         }

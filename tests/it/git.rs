@@ -1,6 +1,9 @@
 //! Git against real repositories: mirrors, clones, commits and pushes over files; ssh, http and builds in submodules.
 
+mod for_builds;
+mod over_http;
 mod over_ssh;
+mod slow;
 
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! What the tests share: the corpus beside the checkout.
 
 pub mod edn_json;
+pub mod git_http;
 pub mod git_remote;
 
 use std::path::PathBuf;
