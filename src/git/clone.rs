@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::config::Author;
 use super::error::GitError;
-use super::mirror::{Mirrors, disk, refs, remove};
+use super::mirror::{Mirrors, check, disk, packed as packed_text, refs, remove};
 use super::read::{absent, is_file, tree_of};
 use super::remote::{oid, sha};
 use crate::model::{Branch, RepoUrl, Sha};
@@ -52,15 +52,22 @@ impl Mirrors {
             return Err(GitError::NoCommit { repo: repo.to_string(), wanted: commit.to_string() });
         }
         let clone = WorkClone { dir: dir.to_owned(), url: url.clone(), branch: branch.clone() };
-        blocking(clone, move |clone| {
+        let made = blocking(clone, move |clone| {
             if clone.is_at(&commit) {
                 return Ok(clone.clone());
             }
             remove(&clone.dir)?;
-            clone.make(&mirror, &commit)?;
+            clone.make(&mirror, &commit).map_err(|e| match check(&mirror) {
+                Ok(()) => e,
+                Err(words) => GitError::Mirror { path: mirror, words },
+            })?;
             Ok(clone.clone())
         })
-        .await
+        .await;
+        if matches!(made, Err(GitError::Mirror { .. })) {
+            self.doubt(&repo);
+        }
+        made
     }
 }
 
@@ -185,7 +192,7 @@ impl WorkClone {
                 };
                 packed.insert(name, id);
             }
-            Ok(packed.iter().map(|(name, id)| format!("{id} {name}\n")).collect())
+            Ok(packed_text(&packed))
         };
         write("packed-refs", fill().map_err(|e| self.unusable(&e))?)?;
         let check_out = || -> Result<(), git2::Error> {

@@ -3,7 +3,8 @@
 //! No object is ever removed from a mirror: a branch that was rewritten leaves its old commits there, since job
 //! clones and builds read them. No gc, no prune of objects. Refs follow the remote, in both directions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -227,10 +228,15 @@ fn fetch_into(dir: &Path, talk: &Talk) -> Result<Fetched, GitError> {
         .proxy_options(proxy())
         .update_fetchhead(false)
         .download_tags(git2::AutotagOption::None);
+    // What is here is told to the remote as had, so it had better be whole.
+    check(dir).map_err(|words| GitError::Mirror { path: dir.to_owned(), words })?;
     let packs_before = packs(dir);
     let specs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
     connection.remote().download(&specs, Some(&mut options)).map_err(|e| match e.class() {
-        ErrorClass::Odb | ErrorClass::Zlib | ErrorClass::Object | ErrorClass::Reference => damaged(dir, &e),
+        _ if talk.is_halted() => talk.fail(e),
+        ErrorClass::Odb | ErrorClass::Zlib | ErrorClass::Object | ErrorClass::Reference | ErrorClass::Indexer => {
+            damaged(dir, &e)
+        }
         _ => talk.fail(e),
     })?;
     drop(connection);
@@ -238,6 +244,18 @@ fn fetch_into(dir: &Path, talk: &Talk) -> Result<Fetched, GitError> {
     let pack_folder = dir.join("objects/pack");
     for path in packs(dir).difference(&packs_before).map(PathBuf::as_path).chain([pack_folder.as_path()]) {
         std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|e| disk("could not sync", path, &e))?;
+    }
+    if here.is_empty() {
+        // All at once: a sync for each of a thousand tags would take a disk many seconds.
+        let path = dir.join("packed-refs");
+        let put = || {
+            let mut file = std::fs::File::create(&path)?;
+            file.write_all(packed(&listing.refs).as_bytes())?;
+            file.sync_all()
+        };
+        put().map_err(|e| disk("could not write", &path, &e))?;
+        follow_head(&repo, &listing).map_err(|e| damaged(dir, &e))?;
+        return Ok(Fetched { heads, changed: true, remade: false });
     }
     let put = || -> Result<(), git2::Error> {
         // First what is gone, so that `a` can make way for `a/b`.
@@ -254,7 +272,7 @@ fn fetch_into(dir: &Path, talk: &Talk) -> Result<Fetched, GitError> {
 }
 
 /// The files of the mirror's packs.
-fn packs(dir: &Path) -> std::collections::BTreeSet<PathBuf> {
+fn packs(dir: &Path) -> BTreeSet<PathBuf> {
     let entries = std::fs::read_dir(dir.join("objects/pack")).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
 }
@@ -269,8 +287,8 @@ fn follow_head(repo: &Repository, listing: &Listing) -> Result<(), git2::Error> 
 }
 
 /// The mirror's branches and tags.
-pub(super) fn refs(repo: &Repository) -> Result<std::collections::BTreeMap<String, git2::Oid>, git2::Error> {
-    let mut found = std::collections::BTreeMap::new();
+pub(super) fn refs(repo: &Repository) -> Result<BTreeMap<String, git2::Oid>, git2::Error> {
+    let mut found = BTreeMap::new();
     for reference in repo.references()? {
         let reference = reference?;
         if let (Ok(name), Some(target)) = (reference.name(), reference.target())
@@ -280,6 +298,11 @@ pub(super) fn refs(repo: &Repository) -> Result<std::collections::BTreeMap<Strin
         }
     }
     Ok(found)
+}
+
+/// Refs as the text of a `packed-refs` file, which wants them sorted.
+pub(super) fn packed(refs: &BTreeMap<String, git2::Oid>) -> String {
+    refs.iter().map(|(name, id)| format!("{id} {name}\n")).collect()
 }
 
 /// Opens a mirror, and nothing above it.
@@ -385,7 +408,7 @@ mod tests {
         assert_eq!(id("git@github.com:acme/snow.git"), "github.com++acme++snow.git");
         let urls =
             ["/a/b", "/a++b", "/a+2Fb", "/a/b.new", "/a//b", "/a/.b", "/a/ü", "./a", "../a", "https://a/b/../../c"];
-        let names: std::collections::BTreeSet<String> = urls.iter().map(|url| id(url)).collect();
+        let names: BTreeSet<String> = urls.iter().map(|url| id(url)).collect();
         assert_eq!(names.len(), urls.len(), "{names:?}");
         assert!(names.iter().all(|name| !name.contains(['/', '%']) && !name.starts_with('.')));
         let long = format!("/{}", "x".repeat(900));

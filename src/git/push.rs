@@ -87,6 +87,11 @@ fn push(clone: &WorkClone, commit: &Sha, talk: &Talk, after: &Talk) -> Result<Ca
         *status.borrow_mut() = Some(refused.map(str::to_owned));
         Ok(())
     });
+    // The last moment at which a caller who has gone can still be heeded.
+    callbacks.push_negotiation(|_| match talk.is_halted() {
+        true => Err(git2::Error::from_str("canceled")),
+        false => Ok(()),
+    });
     let mut options = PushOptions::new();
     options.remote_callbacks(callbacks).proxy_options(proxy()).packbuilder_parallelism(1);
     // No leading `+`: libgit2 and the remote both refuse what is not a fast-forward.

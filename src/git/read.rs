@@ -52,7 +52,7 @@ impl Mirrors {
                 Rev::Tag(tag) => absent(repo.refname_to_id(&format!("refs/tags/{tag}")))?,
                 Rev::Sha(sha) => Some(oid(sha)),
                 Rev::Prefix(text) if text.len() < 4 || !text.bytes().all(|b| b.is_ascii_hexdigit()) => None,
-                Rev::Prefix(text) => absent(repo.revparse_single(&format!("{text}^{{commit}}")))?.map(|o| o.id()),
+                Rev::Prefix(text) => absent(repo.find_commit_by_prefix(text))?.map(|commit| commit.id()),
             };
             if let Some(object) = found.map(|id| absent(repo.find_object(id, None))).transpose()?.flatten() {
                 return Ok(absent(object.peel(ObjectType::Commit))?.and_then(|commit| sha(commit.id())));

@@ -11,6 +11,7 @@ use super::config::{GitConfig, Login, Route};
 use super::error::GitError;
 use super::known_hosts::{self, Verdict};
 use super::task::Halt;
+use crate::model::url::Transport;
 use crate::model::{Branch, RepoUrl, Sha};
 
 /// What a remote has, as it lists it.
@@ -144,6 +145,11 @@ impl Talk {
         Ok(Listing::of(connection.list().map_err(|e| self.fail(e))?))
     }
 
+    /// Whether the caller has gone.
+    pub fn is_halted(&self) -> bool {
+        self.halt.is_set()
+    }
+
     /// The callbacks of a connection, a fetch or a push.
     pub fn callbacks(&self) -> RemoteCallbacks<'_> {
         let mut callbacks = RemoteCallbacks::new();
@@ -272,12 +278,12 @@ impl Talk {
             return GitError::Canceled { what: format!("the talk with {remote}") };
         }
         let said = error.message().trim().to_owned();
-        let low = said.to_ascii_lowercase();
-        let has = |needles: &[&str]| needles.iter().any(|needle| low.contains(needle));
         let words = match self.printed() {
             printed if printed.is_empty() => said,
             printed => format!("{said}; it printed: {printed}"),
         };
+        let low = words.to_ascii_lowercase();
+        let has = |needles: &[&str]| needles.iter().any(|needle| low.contains(needle));
         if has(&["timed out", "timeout"]) {
             return GitError::Network { remote, words };
         }
@@ -296,8 +302,8 @@ impl Talk {
             return GitError::Auth { remote, words: format!("{words} ({})", self.login_in_words()) };
         }
         if talking || matches!(error.class(), ErrorClass::Os) || error.code() == ErrorCode::Eof {
-            let local = !self.url.contains("://") || self.url.starts_with("file://");
-            return match local {
+            let file = RepoUrl::new(self.url.as_str()).is_ok_and(|url| url.parts().transport == Transport::File);
+            return match file {
                 true => GitError::NotFound { remote, words },
                 false => GitError::Network { remote, words },
             };

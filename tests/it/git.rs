@@ -285,6 +285,61 @@ async fn damage_that_shows_only_when_reading_is_mended_by_the_next_fetch() {
 }
 
 #[tokio::test]
+async fn damage_that_comes_while_the_daemon_runs_is_mended_by_a_fetch_of_something_new() {
+    for how in ["cut pack", "no objects", "empty folder", "gone", "garbled ref"] {
+        let scene = Scene::new();
+        let repo = scene.repo("lib");
+        let mirrors = scene.mirrors();
+        let mirror = mirrors.path(&repo.url().id());
+        mirrors.fetch(&repo.url(), &go()).await.unwrap();
+        let new = repo.pushes("deps.edn", "{:deps {a 1}}\n");
+        match how {
+            "gone" => std::fs::remove_dir_all(&mirror).unwrap(),
+            how => break_it(&mirror, how),
+        }
+        let fetched = mirrors.fetch(&repo.url(), &go()).await.unwrap_or_else(|e| panic!("{how}: {e}"));
+        assert_eq!(fetched.heads.branches[&main_branch()], new, "{how}");
+        git(&mirror, &["rev-list", "--objects", "--all"]);
+    }
+}
+
+#[tokio::test]
+async fn a_clone_from_a_damaged_mirror_says_so_and_works_after_the_next_fetch() {
+    let scene = Scene::new();
+    let repo = scene.repo("lib");
+    let mirrors = scene.mirrors();
+    let head = mirrors.fetch(&repo.url(), &go()).await.unwrap().heads.branches[&main_branch()];
+    break_it(&mirrors.path(&repo.url().id()), "cut pack");
+    let dir = scene.path("work");
+    let error = mirrors.clone_for_job(&repo.url(), &main_branch(), head, &dir).await.unwrap_err();
+    assert!(matches!(error, GitError::Mirror { .. }) && error.is_retryable(), "{error:?}");
+    assert!(mirrors.fetch(&repo.url(), &go()).await.unwrap().remade);
+    mirrors.clone_for_job(&repo.url(), &main_branch(), head, &dir).await.unwrap();
+}
+
+#[tokio::test]
+async fn odd_branch_names_and_hundreds_of_tags_are_no_trouble() {
+    let scene = Scene::new();
+    let repo = scene.repo("lib");
+    let odd = Branch::new("we\"ird'/b;ü").unwrap();
+    git(&repo.person, &["push", "-q", "origin", &format!("HEAD:refs/heads/{odd}")]);
+    let head = repo.at("main");
+    let tags: String = (0..500).map(|i| format!("{head} refs/tags/v{i}\n")).collect();
+    std::fs::write(repo.bare.join("packed-refs"), tags).unwrap();
+    let mirrors = scene.mirrors();
+    let fetched = mirrors.fetch(&repo.url(), &go()).await.unwrap();
+    assert_eq!(fetched.heads.tags.len(), 500);
+    assert!(!mirrors.fetch(&repo.url(), &go()).await.unwrap().changed);
+    let dir = scene.path("work");
+    let clone = mirrors.clone_for_job(&repo.url(), &odd, head.parse().unwrap(), &dir).await.unwrap();
+    assert_eq!(git(&dir, &["describe", "--tags", "--always"]).chars().next(), Some('v'));
+    let ours = bump(&clone, "{:deps {a 1}}\n").await;
+    assert_eq!(mirrors.push(&clone, ours, &go()).await.unwrap(), Pushed::Done);
+    assert_eq!(repo.at(&format!("refs/heads/{odd}")), ours.to_string());
+    assert_eq!(repo.at("main"), head);
+}
+
+#[tokio::test]
 async fn many_fetches_of_one_mirror_at_once_leave_it_whole() {
     let scene = Scene::new();
     let repo = scene.repo("lib");

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use airplanes::demo::sshd::{Sshd, SshdOptions};
 use airplanes::git::{GitConfig, GitError, Mirrors, PushError, Pushed, WorkClone};
@@ -19,9 +19,13 @@ struct Served {
 
 impl Served {
     fn new() -> Self {
+        Self::running("git-shell -c \"$SSH_ORIGINAL_COMMAND\"")
+    }
+    /// Its sshd runs `command` whatever is asked.
+    fn running(command: &str) -> Self {
         let scene = Scene::new();
         let mut options = SshdOptions::new(scene.path("sshd"), IpAddr::V4(Ipv4Addr::LOCALHOST));
-        options.forced_command = Some("git-shell -c \"$SSH_ORIGINAL_COMMAND\"".to_owned());
+        options.forced_command = Some(command.to_owned());
         let sshd = Sshd::start(&options).unwrap();
         Self { scene, sshd }
     }
@@ -249,4 +253,96 @@ async fn of_two_who_push_at_once_one_wins_and_the_other_is_told() {
     }
     assert_eq!(won.len(), 1);
     assert_eq!(repo.at("main"), won[0].to_string());
+}
+
+#[tokio::test]
+async fn what_a_forge_says_when_it_shuts_the_door_is_understood() {
+    for (said, auth) in [
+        ("ERROR: Repository not found.", false),
+        ("ERROR: The key you are authenticating with has been marked as read only.", true),
+        ("remote: GitLab: You are not allowed to push code to this project.", true),
+        ("ERROR: Permission to acme/lib.git denied to deploy key", true),
+    ] {
+        let served = Served::running(&format!("echo '{said}' >&2; exit 1"));
+        let repo = served.scene.repo("app");
+        let error = served.mirrors().heads(&served.url(&repo), &go()).await.unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        assert_eq!(matches!(error, GitError::Auth { .. }), auth, "{error:?}");
+        assert_eq!(matches!(error, GitError::NotFound { .. }), !auth, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_known_by_another_type_of_key_is_unknown_with_the_types_named() {
+    let served = Served::new();
+    let repo = served.scene.repo("app");
+    let other = keygen(&served.scene.path("other"), &["-t", "rsa", "-b", "2048"]);
+    let public = std::fs::read_to_string(other.with_extension("pub")).unwrap();
+    let file = served.scene.path("known_hosts");
+    std::fs::write(&file, format!("[127.0.0.1]:{} {public}", served.sshd.address().port())).unwrap();
+    let error = Mirrors::new(served.scene.config()).unwrap().heads(&served.url(&repo), &go()).await.unwrap_err();
+    assert!(matches!(error, GitError::HostUnknown { .. }), "{error:?}");
+    assert!(error.to_string().contains("only its ssh-rsa"), "{error}");
+}
+
+/// With nothing configured: the agent is tried, then the user's own keys; `~/.ssh/known_hosts` is asked.
+#[test]
+fn with_no_key_configured_the_daemon_users_own_are_tried() {
+    let served = Served::new();
+    let repo = served.scene.repo("app");
+    let home = served.scene.path("home");
+    std::fs::create_dir_all(home.join(".ssh")).unwrap();
+    std::fs::copy(served.sshd.known_hosts(), home.join(".ssh/known_hosts")).unwrap();
+    let ask = |sock: Option<&Path>| {
+        let mut own = Command::new(std::env::current_exe().unwrap());
+        own.args(["--ignored", "--exact", "git::over_ssh::in_a_process_of_its_own"])
+            .env("HOME", &home)
+            .env("AIRPLANES_TEST_URL", served.url(&repo).as_str())
+            .env_remove("SSH_AUTH_SOCK");
+        if let Some(sock) = sock {
+            own.env("SSH_AUTH_SOCK", sock);
+        }
+        let output = own.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (came, said) = ask(None);
+    assert!(!came && said.contains("no key is configured") && said.contains(":git :keys"), "{said}");
+
+    // An agent that has no key of use, then one that has.
+    let sock = served.scene.path("agent");
+    let mut agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&sock).stdout(Stdio::null()).spawn().unwrap();
+    let began = std::time::Instant::now();
+    while std::os::unix::net::UnixStream::connect(&sock).is_err() && began.elapsed().as_secs() < 10 {
+        std::thread::yield_now();
+    }
+    let add = |key: &Path| {
+        let done = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &sock).status().unwrap();
+        assert!(done.success());
+    };
+    let empty_agent = ask(Some(&sock));
+    add(&keygen(&served.scene.path("useless"), &["-t", "ed25519"]));
+    let useless_agent = ask(Some(&sock));
+    add(served.sshd.client_key());
+    let agent_alone = ask(Some(&sock));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(!empty_agent.0 && empty_agent.1.contains("no key is configured"), "{}", empty_agent.1);
+    assert!(!useless_agent.0 && useless_agent.1.contains("no key is configured"), "{}", useless_agent.1);
+    assert!(agent_alone.0, "{}", agent_alone.1);
+
+    std::fs::copy(served.sshd.client_key(), home.join(".ssh/id_ed25519")).unwrap();
+    let (came, said) = ask(None);
+    assert!(came, "{said}");
+    keygen(&home.join(".ssh/id_rsa"), &["-t", "rsa", "-b", "2048"]);
+    assert!(ask(Some(&sock)).0, "a dead agent is passed over");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn in_a_process_of_its_own() {
+    let mut config = Scene::new().config();
+    config.known_hosts = None;
+    let url = RepoUrl::new(std::env::var("AIRPLANES_TEST_URL").unwrap()).unwrap();
+    let heads = Mirrors::new(config).unwrap().heads(&url, &go()).await.unwrap_or_else(|e| panic!("{e}"));
+    assert!(heads.branches.contains_key(&main_branch()));
 }
