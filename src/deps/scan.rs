@@ -165,7 +165,8 @@ fn pin(lib: Option<Form<'_>>, map: Form<'_>) -> Option<Pin> {
                 }
                 _ => Vec::new(),
             };
-            Some(Pin { by, only })
+            let names_none = only.is_empty() && matches!(value.kind(), Kind::Vector | Kind::List | Kind::Set);
+            (!names_none).then_some(Pin { by, only })
         };
         let marked = marks.iter().find_map(|mark| match mark.kind() {
             Kind::Keyword if mark.keyword().is_some_and(|k| k.is(by)) => Some(Pin { by, only: Vec::new() }),

@@ -16,7 +16,7 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
     }
     let form = |index: u32| Form::at(document.source, &document.nodes, index);
     let equal = |a: u32, b: u32| match (simple(document, a), simple(document, b)) {
-        // Without a namespace to add, keywords, symbols and plain strings are equal if they are written alike.
+        // A namespace to add makes `:b` and `:a/b` equal.
         (Some(a), Some(b)) if namespace.is_none() => a == b,
         _ => same(form(a).in_namespace(namespace), form(b).in_namespace(namespace)),
     };
@@ -44,6 +44,11 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
                     }
                     Kind::Keyword => hasher.write(format!(":{}", form.keyword()?).as_bytes()),
                     Kind::Symbol => hasher.write(form.symbol()?.to_string().as_bytes()),
+                    Kind::Number => match form.number()? {
+                        Number::Int(int) => hasher.write(int.to_string().as_bytes()),
+                        Number::BigInt(digits) => hasher.write(digits.as_bytes()),
+                        _ => hash(form, &state, &mut hasher),
+                    },
                     _ => hash(form, &state, &mut hasher),
                 }
             }
@@ -64,13 +69,19 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
     found
 }
 
-/// The text of a keyword, a symbol or a string without escapes; no two of different kinds begin alike.
+/// The text of a keyword, a symbol, a string without escapes or a small integer in its shortest form. Two of these are
+/// equal if, and only if, they are written alike: no two kinds begin alike.
 fn simple<'s>(document: &Document<'s>, index: u32) -> Option<&'s str> {
     let raw = &document.nodes[index as usize];
     let text = &document.source[raw.start as usize..raw.end as usize];
     match raw.tag {
         Tag::Keyword | Tag::Symbol => Some(text),
         Tag::Str if raw.name_end == 0 => Some(text),
+        Tag::Number if text.len() < 18 => {
+            let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+            let shortest = digits[0] != b'0' || text == "0";
+            (shortest && digits.iter().all(u8::is_ascii_digit)).then_some(text)
+        }
         _ => None,
     }
 }

@@ -10,12 +10,14 @@ pub(super) const MACRO: u8 = 2;
 pub(super) const HASH: u8 = 4;
 /// `@`, `` ` `` and `~`: never in a token.
 pub(super) const BANNED: u8 = 8;
-/// `/` and `:`: a token that holds one is looked at closely.
-pub(super) const SPECIAL: u8 = 16;
+/// `/`, which parts a namespace from a name.
+pub(super) const SLASH: u8 = 16;
 /// A byte of a character beyond ASCII.
 pub(super) const HIGH: u8 = 32;
 /// `0` to `9`.
 pub(super) const DIGIT: u8 = 64;
+/// `:`, which a token can begin with; another one is looked at closely.
+pub(super) const COLON: u8 = 128;
 
 /// The classes of each byte.
 pub(super) static CLASS: [u8; 256] = {
@@ -27,7 +29,8 @@ pub(super) static CLASS: [u8; 256] = {
             b'"' | b';' | b'^' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'\\' => MACRO,
             b'#' => HASH,
             b'@' | b'`' | b'~' => BANNED,
-            b'/' | b':' => SPECIAL,
+            b'/' => SLASH,
+            b':' => COLON,
             b'0'..=b'9' => DIGIT,
             128.. => HIGH,
             _ => 0,
@@ -83,11 +86,11 @@ pub(super) fn begins_tag(c: char) -> bool {
 }
 
 /// The end of the token that begins at `from`, whose first character is taken whatever it is, and the classes of its
-/// bytes together. An `Err` is the place of a character that no token may hold.
+/// bytes after the first together. An `Err` is the place of a character that no token may hold.
 pub(super) fn token_end(text: &str, from: usize) -> Result<(usize, u8), usize> {
     let bytes = text.as_bytes();
     let mut at = from + char_at(text, from).map_or(1, char::len_utf8);
-    let mut classes = class(bytes[from]);
+    let mut classes = 0;
     loop {
         let Some(&byte) = bytes.get(at) else { return Ok((at, classes)) };
         let class = class(byte);
@@ -130,9 +133,41 @@ pub(super) fn number_end(text: &str, from: usize) -> usize {
     at
 }
 
+/// The place from `from` on of the first byte that is one of two.
+pub(super) fn find2(bytes: &[u8], from: usize, a: u8, b: u8) -> Option<usize> {
+    let mut at = from;
+    // Sixteen at a time: without a branch inside, the compiler makes one comparison of it.
+    for chunk in bytes[from..].chunks_exact(16) {
+        if chunk.iter().fold(false, |hit, byte| hit | (*byte == a) | (*byte == b)) {
+            break;
+        }
+        at += 16;
+    }
+    bytes[at..].iter().position(|byte| *byte == a || *byte == b).map(|step| at + step)
+}
+
+/// Whether `token` is a symbol or keyword, by the classes of its bytes after the first; most need no closer look.
+pub(super) fn is_word(token: &str, classes: u8) -> bool {
+    let bytes = token.as_bytes();
+    let begins_well = |at: usize| bytes.get(at).is_some_and(|b| class(*b) & (DIGIT | SLASH | HIGH) == 0);
+    let from = usize::from(bytes[0] == b':');
+    if begins_well(from) && classes & (COLON | HIGH) == 0 {
+        if classes & SLASH == 0 {
+            return true;
+        }
+        let mut slashes = bytes.iter().enumerate().filter(|(_, b)| **b == b'/');
+        if let (Some((slash, _)), None) = (slashes.next(), slashes.next())
+            && begins_well(slash + 1)
+        {
+            return true;
+        }
+    }
+    is_symbol(token)
+}
+
 /// Whether Clojure takes `token` for a symbol or keyword. From its pattern
 /// `[:]?([\D&&[^/]].*/)?(/|[\D&&[^/]][^/]*)` and the checks that follow it.
-pub(super) fn is_symbol(token: &str) -> bool {
+fn is_symbol(token: &str) -> bool {
     if token.contains("::") || token.ends_with(':') {
         return false;
     }

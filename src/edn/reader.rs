@@ -1,7 +1,7 @@
 //! The reader: one pass, a stack of open forms, no recursion.
 
 use super::form::{Document, Form, Kind, Raw, Tag, behind_metadata};
-use super::lex::{self, BANNED, DIGIT, HASH, HIGH, MACRO, SPACE, SPECIAL};
+use super::lex::{self, BANNED, COLON, DIGIT, HASH, HIGH, MACRO, SPACE};
 use super::number::{self, Fault};
 use super::{Error, ErrorKind, Span, equality, instant_millis, text, uuid_bits};
 
@@ -99,8 +99,7 @@ impl<'s> Reader<'s> {
             if class & SPACE != 0 {
                 self.at += 1;
             } else if byte == b';' {
-                let rest = &self.bytes[self.at..];
-                self.at += rest.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(rest.len());
+                self.at = lex::find2(self.bytes, self.at, b'\n', b'\r').unwrap_or(self.bytes.len());
             } else if class & HIGH != 0 {
                 match lex::char_at(self.source, self.at) {
                     Some(c) if lex::is_wide_space(c) => self.at += c.len_utf8(),
@@ -269,18 +268,17 @@ impl<'s> Reader<'s> {
         let mut at = self.at + 1;
         let mut escapes = 0;
         loop {
-            match self.bytes[at..].iter().position(|b| matches!(b, b'"' | b'\\')) {
+            match lex::find2(self.bytes, at, b'"', b'\\') {
                 None => {
                     let end = self.source.len();
                     let kind = ErrorKind::Unclosed { open: "\"", close: '"' };
                     return Err(self.error(end, end, kind).relating(Span::new(self.at, self.at + 1)));
                 }
-                Some(step) if self.bytes[at + step] == b'"' => {
-                    at += step + 1;
+                Some(quote) if self.bytes[quote] == b'"' => {
+                    at = quote + 1;
                     break;
                 }
-                Some(step) => {
-                    let from = at + step;
+                Some(from) => {
                     escapes = 1;
                     at = text::check_escape(self.source, from).map_err(|bad| {
                         let end = bad + lex::char_at(self.source, bad).map_or(0, char::len_utf8);
@@ -319,25 +317,23 @@ impl<'s> Reader<'s> {
     }
 
     fn word(&mut self) -> Read {
-        let (end, _) = self.token(self.at, true)?;
-        let tag = self.check_word(self.at, end)?;
+        let (end, classes) = self.token(self.at, true)?;
+        let tag = self.check_word(self.at, end, classes)?;
         self.leaf(tag, end)
     }
 
     /// What the token is: a symbol, a keyword, `nil`, `true` or `false`.
-    fn check_word(&self, from: usize, end: usize) -> Read<Tag> {
+    fn check_word(&self, from: usize, end: usize, classes: u8) -> Read<Tag> {
         let text = &self.source[from..end];
-        match text {
-            "nil" => return Ok(Tag::Nil),
-            "true" => return Ok(Tag::True),
-            "false" => return Ok(Tag::False),
-            _ => {}
-        }
         let keyword = text.starts_with(':');
-        let (tag, name) = if keyword { (Tag::Keyword, &text[1..]) } else { (Tag::Symbol, text) };
-        let plain = !name.is_empty() && name.bytes().all(|b| lex::class(b) & (SPECIAL | HIGH) == 0);
-        if plain || lex::is_symbol(text) {
-            return Ok(tag);
+        if lex::is_word(text, classes) {
+            return Ok(match text {
+                _ if keyword => Tag::Keyword,
+                "nil" => Tag::Nil,
+                "true" => Tag::True,
+                "false" => Tag::False,
+                _ => Tag::Symbol,
+            });
         }
         let what = if keyword { "keyword" } else { "symbol" };
         Err(self.error(from, end, ErrorKind::BadToken { text: short(text), what }))
@@ -368,8 +364,8 @@ impl<'s> Reader<'s> {
             '#' => self.symbolic_value(),
             c if lex::begins_tag(c) => {
                 let from = self.at + 1;
-                let (end, _) = self.token(from, true)?;
-                if self.check_word(from, end)? != Tag::Symbol {
+                let (end, classes) = self.token(from, true)?;
+                if self.check_word(from, end, classes)? != Tag::Symbol {
                     return Err(self.error(self.at, end, ErrorKind::BadTag(short(&self.source[from..end]))));
                 }
                 self.push(Tag::Tagged, end - self.at)?;
@@ -396,14 +392,14 @@ impl<'s> Reader<'s> {
 
     fn namespaced_map(&mut self) -> Read {
         let from = self.past_space(self.at + 2);
-        let begins_word = |b: &u8| lex::class(*b) & (MACRO | HASH | BANNED | DIGIT) == 0 && *b != b':';
+        let begins_word = |b: &u8| lex::class(*b) & (MACRO | HASH | BANNED | DIGIT | COLON) == 0;
         let bad = |end: usize| self.error(self.at, end, ErrorKind::BadMapNamespace);
         if !self.bytes.get(from).is_some_and(begins_word) {
             return Err(bad(from));
         }
-        let (end, _) = self.token(from, true)?;
+        let (end, classes) = self.token(from, true)?;
         let name = &self.source[from..end];
-        if self.check_word(from, end)? != Tag::Symbol || (name.contains('/') && name != "/") {
+        if self.check_word(from, end, classes)? != Tag::Symbol || (name.contains('/') && name != "/") {
             return Err(bad(end));
         }
         let mut brace = end;

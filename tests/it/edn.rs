@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use airplanes::edn::{self, position};
-use serde_json::Value;
+use clojure_reader::edn::Edn;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use crate::support::{corpus, edn_json};
 
@@ -89,4 +91,102 @@ fn the_data_files_of_benchmarks_hold_one_value_each() {
         }
     }
     assert!(count > 30);
+}
+
+/// A value as text, with a choice of white space, comments and discards around it.
+fn written() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("nil".to_owned()),
+        any::<bool>().prop_map(|b| b.to_string()),
+        any::<i64>().prop_map(|i| i.to_string()),
+        "[1-9][0-9]{20,40}N?",
+        "-?(0|[1-9][0-9]{0,5})\\.[0-9]{1,6}(e-?[0-9]{1,2})?",
+        ":[a-z][a-z0-9*!?-]{0,8}(/[a-z+.]{1,5})?",
+        "[a-z][a-z0-9*!?#'-]{0,8}x(/[a-z+.]{1,5})?",
+        "\"([ -!#-\\[\\]-~é🚀]|\\\\[tnr\\\\\"]){0,12}\"",
+        "\\\\[a-zé(]",
+    ];
+    let gap = || {
+        prop_oneof![
+            Just(" "),
+            Just(","),
+            Just("\n\t"),
+            Just(" ;; c ] \"\n"),
+            Just(" #_ #{x} "),
+            Just(" #_ #_ a \"b\" ")
+        ]
+    };
+    leaf.prop_recursive(5, 60, 6, move |inner| {
+        let items = move || proptest::collection::vec((inner.clone(), gap()), 0..6);
+        let joined = |items: Vec<(String, &str)>| items.into_iter().map(|(v, g)| format!("{v}{g}")).collect::<String>();
+        let keyed = |items: Vec<(String, &str)>| {
+            items.into_iter().enumerate().map(|(i, (v, g))| format!(":k{i}{g}{v}{g}")).collect::<String>()
+        };
+        prop_oneof![
+            items().prop_map(move |items| format!("[{}]", joined(items))),
+            items().prop_map(move |items| format!("({})", joined(items))),
+            items().prop_map(move |items| format!("{{{}}}", keyed(items))),
+            items().prop_map(move |items| format!("#{{{}}}", keyed(items).replace(":k", ":s"))),
+            items().prop_map(move |items| format!("#my/tag {{{}}}", keyed(items))),
+        ]
+    })
+}
+
+/// What `clojure-reader` reads, in the corpus's JSON.
+fn oracle(value: &Edn<'_>) -> Value {
+    let all = |items: &[Edn<'_>]| items.iter().map(oracle).collect::<Vec<_>>();
+    match value {
+        Edn::Vector(items) => json!({"vec": all(items)}),
+        Edn::List(items) => json!({"list": all(items)}),
+        Edn::Set(items) => json!({"set": items.iter().map(oracle).collect::<Vec<_>>()}),
+        Edn::Map(entries) => {
+            json!({"map": entries.iter().map(|(k, v)| json!([oracle(k), oracle(v)])).collect::<Vec<_>>()})
+        }
+        Edn::Key(name) => json!({"kw": name}),
+        Edn::Symbol(name) => json!({"sym": name}),
+        Edn::Str(text) => json!({"str": text}),
+        Edn::Int(int) => json!({"int": int.to_string()}),
+        Edn::BigInt(int) => json!({"bigint": int.to_string()}),
+        Edn::Double(double) => json!({"float": double.to_string()}),
+        Edn::Char(c) => json!({"char": c.to_string()}),
+        Edn::Bool(value) => json!(value),
+        Edn::Nil => Value::Null,
+        Edn::Tagged(tag, inner) => json!({"tag": tag, "form": oracle(inner)}),
+        other => panic!("not generated: {other:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn another_reader_reads_the_same_from_generated_texts(text in written()) {
+        let Ok(document) = edn::read(&text) else {
+            // A set may hold the same twice.
+            prop_assert!(clojure_reader::edn::read_string(&text).is_err(), "{}", text);
+            return Ok(());
+        };
+        let theirs = clojure_reader::edn::read_string(&text).map_err(|e| TestCaseError::fail(format!("{text}: {e:?}")))?;
+        prop_assert_eq!(edn_json::forms(&document), vec![edn_json::canonical(oracle(&theirs))]);
+    }
+
+    #[test]
+    fn any_soup_of_tokens_is_read_or_refused_with_a_place_in_it(
+        tokens in proptest::collection::vec(prop_oneof![
+            Just("{"), Just("}"), Just("["), Just("]"), Just("("), Just(")"), Just("#{"), Just("#_"), Just("^"), Just("#:a{"),
+            Just("#t "), Just("\""), Just("\\"), Just(":a"), Just("b/c"), Just("1"), Just("#"), Just("@"), Just(" "), Just(";"),
+            Just("\n"), Just("é"), Just("\u{2003}"), Just("\u{a0}"), Just("٣"), Just("##"), Just("#inst"), Just("\\u00e9"), Just("/"),
+        ], 0..24),
+    ) {
+        let text = tokens.concat();
+        match edn::read_all(&text) {
+            Ok(document) => {
+                for form in document.forms() {
+                    prop_assert!(text.get(form.outer_span().range()).is_some());
+                }
+            }
+            Err(error) => {
+                prop_assert!(text.get(error.span.range()).is_some(), "{}: {:?}", text, error);
+                prop_assert!(error.related.is_none_or(|span| text.get(span.range()).is_some()), "{}: {:?}", text, error);
+            }
+        }
+    }
 }
