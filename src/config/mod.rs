@@ -1,8 +1,8 @@
 //! config.edn and deploy.edn: from files to a typed [`Config`] and apps, or to diagnostics that point into the files.
 //!
-//! [`load`] reads through a [`Source`], resolves the tags ([`tags`]), then reads key by key ([`section`]): a value is
-//! deserialised by `edn::de`, a key that nobody asked for is a fault. Faults are collected, so that one run shows them
-//! all: first those of syntax and tags, and if there are none, those of meaning.
+//! [`load`] reads through a [`Source`], resolves the tags, then reads key by key: a value is deserialised by
+//! `edn::de`, a key that nobody asked for is a fault. Faults are collected, so that one run shows them all: first
+//! those of syntax and tags, and if there are none, those of meaning.
 //!
 //! Must never touch a file or the environment but through the `Source`, show a secret (source lines are blacked out
 //! before they are shown), or give a `Config` while there is an error.

@@ -112,46 +112,71 @@ fn visit(node: &Node, secret: bool, originals: &[Text], texts: &mut [Text]) {
     }
 }
 
-/// Hides what looks like a secret in a text that could not be read, by its words alone: from a telling key to the end
-/// of its line, and on until a line begins with another key. `notes_only` looks only at comments and discards.
-pub(super) fn hide_words(text: &mut Text, notes_only: bool) {
-    let mut bytes = std::mem::take(&mut text.text).into_bytes();
-    let (mut from, mut hiding) = (0, false);
-    while from < bytes.len() {
-        let to = bytes[from..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| from + at + 1);
-        let line = String::from_utf8_lossy(&bytes[from..to]).into_owned();
-        let first = line.trim_start().bytes().next();
-        hiding &= !matches!(first, Some(b':' | b'}' | b';')) && !notes_only;
-        let note = line.find(';').into_iter().chain(line.find("#_")).min();
-        let start = if notes_only { note } else { Some(0) };
-        let word = start.and_then(|start| telling_word(&line, start));
-        if hiding || word.is_some() {
-            let start = if hiding { 0 } else { word.unwrap_or(0) };
-            // Lossy text can be longer than the bytes; then all of the line goes.
-            let start = if line.len() == to - from { start } else { 0 };
-            bytes[from + start..to].iter_mut().filter(|b| !b.is_ascii_whitespace()).for_each(|b| *b = STAR);
-            hiding = true;
-        }
-        from = to;
+/// Hides what may be a secret in a text that could not be read. Where strings begin and end is not known then, so if
+/// the text speaks of secrets at all, every word but keywords and tags goes.
+pub(super) fn hide_unreadable(text: &mut Text) {
+    let speaks = words(&text.text).any(|word| is_secret_key(&text.text[word])) || login(&text.text).is_some();
+    if !speaks {
+        return;
     }
-    // Only whole words and lines became stars, so this is still UTF-8.
-    text.text = String::from_utf8_lossy(&bytes).into_owned();
+    let hidden: Vec<Range<usize>> = words(&text.text).filter(|word| !is_structure(&text.text, word)).collect();
+    stars(text, &hidden);
 }
 
-/// The end of the first word from `start` on that names a secret.
-fn telling_word(line: &str, start: usize) -> Option<usize> {
-    let is_word = |c: char| c.is_alphanumeric() || "-_?".contains(c);
-    let mut at = start;
-    while let Some(found) = line[at..].find(is_word) {
-        let begin = at + found;
-        let end = line[begin..].find(|c| !is_word(c)).map_or(line.len(), |len| begin + len);
-        let key = line[..begin].ends_with([':', '"']);
-        if key && is_secret_key(&line[begin..end]) {
-            return Some(end);
+/// Hides the secrets of yesterday in comments and discards: from a telling word to the end of its line.
+pub(super) fn hide_notes(text: &mut Text) {
+    let mut hidden = Vec::new();
+    let mut from = 0;
+    for line in text.text.split_inclusive('\n') {
+        if let Some(note) = line.find(';').into_iter().chain(line.find("#_")).min() {
+            let telling = |word: &Range<usize>| is_secret_key(line[note..][word.clone()].trim_start_matches(':'));
+            if let Some(word) = words(&line[note..]).find(telling) {
+                hidden.push(from + note + word.end..from + line.len());
+            }
         }
-        at = end;
+        from += line.len();
     }
-    None
+    stars(text, &hidden);
+}
+
+/// Whether `message` quotes what is hidden in the text at `span`.
+pub(super) fn quotes_hidden(message: &str, span: Span, original: &str, shown: &Text) -> bool {
+    let Some(text) = original.get(span.range()) else { return false };
+    let start = span.start as usize;
+    words(text).any(|word| {
+        let hidden = shown.text.get(start + word.start..start + word.end) != Some(&text[word.clone()]);
+        hidden && word.len() > 2 && message.contains(&text[word])
+    })
+}
+
+/// The runs of a text between white space, brackets, quotes and commas.
+fn words(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    let between = |c: char| c.is_whitespace() || "{}[]()\",;".contains(c);
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + text[at..].find(|c| !between(c))?;
+        at = text[start..].find(between).map_or(text.len(), |len| start + len);
+        Some(start..at)
+    })
+}
+
+/// A keyword or tag that doesn't begin a string.
+fn is_structure(text: &str, word: &Range<usize>) -> bool {
+    let written = &text[word.clone()];
+    let keyword = written.strip_prefix(':').is_some_and(|name| {
+        name.len() <= 24 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-?/.:".contains(c))
+    });
+    let tag = written.strip_prefix('#').is_some_and(|name| name == "_" || TAGS.contains(&name));
+    (keyword || tag) && !text[..word.start].ends_with('"')
+}
+
+fn stars(text: &mut Text, ranges: &[Range<usize>]) {
+    let mut bytes = std::mem::take(&mut text.text).into_bytes();
+    for range in ranges {
+        bytes[range.clone()].iter_mut().filter(|b| !b.is_ascii_whitespace()).for_each(|b| *b = STAR);
+    }
+    // Ranges begin and end between characters, so whole characters became stars.
+    text.text = String::from_utf8_lossy(&bytes).into_owned();
 }
 
 fn is_tag(span: Span, originals: &[Text]) -> bool {

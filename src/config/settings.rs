@@ -39,6 +39,14 @@ pub struct Config {
     pub min_free: u64,
 }
 
+impl Config {
+    /// Every secret in it, for masking logs.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let hooks = self.webhooks.values().flat_map(|forge| forge.secrets.iter().chain(&forge.signing_tokens));
+        hooks.chain(self.git.https_tokens.iter().map(|(_, token)| token))
+    }
+}
+
 /// How git is spoken to, and who commits.
 #[derive(Debug, Clone)]
 pub struct Git {
@@ -246,8 +254,11 @@ fn prefixes<'n>(node: &'n Node, key: &str, context: &mut Context) -> Vec<(String
     let mut found = Vec::new();
     for (prefix, value) in entries {
         let Some(text) = context.value::<String>(prefix, key) else { continue };
-        let slip = text.value.contains("://") || text.value.contains('@') || text.value.ends_with(".git");
-        if slip || text.value.is_empty() || text.value.starts_with('/') {
+        // A token goes over plain http only where that is written.
+        let plain = text.value.strip_prefix("http://").filter(|_| key == ":https-tokens");
+        let bare = plain.unwrap_or(&text.value);
+        let slip = bare.contains("://") || text.value.contains('@') || text.value.ends_with(".git");
+        if slip || bare.is_empty() || bare.starts_with('/') {
             let meant = RepoUrl::new(text.value).ok().filter(|_| slip);
             let meant = meant.map(|url| format!("did you mean `{}`?", url.id().as_str().trim_end_matches(".git")));
             let label = "expected a host, or a host and path, like \"github.com/acme/snow\"";

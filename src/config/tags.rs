@@ -74,17 +74,12 @@ impl<'s> Files<'s> {
         let node = match read_node(&text, id) {
             Ok(node) => node,
             Err(error) => {
-                let hidden = |text: &super::source::Text, span: Span| {
-                    text.text.get(span.range()).is_some_and(|shown| shown.contains('*'))
-                };
-                secrecy::hide_words(&mut self.shown.0[place], false);
-                // What the reader says may quote the text.
-                let message = if hidden(&self.shown.0[place], error.span) && !error.to_string().contains("never closed")
-                {
-                    "this cannot be read, and stands where a secret may be, so it is not shown".to_owned()
-                } else {
-                    error.to_string()
-                };
+                let shown = &mut self.shown.0[place];
+                secrecy::hide_unreadable(shown);
+                let mut message = error.to_string();
+                if secrecy::quotes_hidden(&message, error.span, &text, shown) {
+                    message = "this can't be read; it may be a secret, so it is not shown".to_owned();
+                }
                 self.faults.push(match error.related {
                     // The end of a text has nothing to put a caret under.
                     Some(span) if error.span.start as usize >= text.trim_end().len() => {
@@ -97,7 +92,7 @@ impl<'s> Files<'s> {
             }
         };
         secrecy::hide_values(&node, &mut self.shown.0);
-        secrecy::hide_words(&mut self.shown.0[place], true);
+        secrecy::hide_notes(&mut self.shown.0[place]);
         self.open.push(path.to_owned());
         let was = std::mem::replace(&mut self.in_or, false);
         let Ok(node) = node.rewrite(self);

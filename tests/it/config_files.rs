@@ -10,6 +10,7 @@ use std::time::Duration;
 use airplanes::config::{Diagnostics, Loaded, Source, load};
 use airplanes::model::{App, AppName, Forge, Trigger};
 use airplanes::watch::FsSource;
+use proptest::prelude::*;
 
 /// Files and an environment that exist only here.
 #[derive(Default)]
@@ -84,6 +85,7 @@ fn the_example_documents_every_key_and_loads_clean() {
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.apps.len(), 3);
     assert_eq!(loaded.config.webhooks.len(), 4);
+    assert_eq!(loaded.config.secrets().count(), 7);
     assert_eq!(app(&loaded, "ep-build").hosts[0].user, "deploy");
     assert_eq!(app(&loaded, "ep-build").build_timeout, Duration::from_secs(1800));
     // A typo in any section is answered with the keys there are; all of them are in the example.
@@ -388,4 +390,25 @@ fn the_real_files_are_read_from_the_disk() {
     assert_eq!(loaded.config.webhooks[&Forge::Github].secrets[0].len(), 7);
     assert_eq!(loaded.apps.len(), 1);
     assert_eq!(loaded.files.len(), 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn a_slip_of_the_keyboard_shows_no_secret_and_breaks_nothing(edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..16), 1..4)) {
+        let mut text: Vec<char> = include_str!("../../config.example.edn").replace("change me", "hunter2").chars().collect();
+        for (at, what) in edits {
+            let at = at.index(text.len());
+            match "{}[]()\"\\;#_:,\n".chars().nth(what) {
+                Some(c) => text.insert(at, c),
+                None => drop(text.remove(at)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let shown = match World::new(&text, "{}").load() {
+            Ok(loaded) => format!("{loaded:?}"),
+            Err(error) => format!("{error}{:?}", error.findings().collect::<Vec<_>>()),
+        };
+        prop_assert!(!shown.contains("unter") && !shown.contains("hunt"), "{shown}");
+    }
 }

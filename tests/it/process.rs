@@ -254,29 +254,27 @@ async fn a_run_that_is_dropped_kills_what_it_started() {
     assert_eq!(place.records(), 0);
 }
 
-/// What these tests do in a process of its own: it is this binary, told to run one of its ignored tests.
-fn myself(test: &str, folder: &Path) -> std::process::Command {
+/// A test that needs a process of its own runs itself again with this variable, which names its folder.
+const AGAIN: &str = "AIRPLANES_TEST_FOLDER";
+
+fn again(test: &str, folder: &Path) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", test]).env("PLACE", folder).stdout(std::process::Stdio::null());
+    command.args(["--exact", test]).env(AGAIN, folder).stdout(std::process::Stdio::null());
     command
 }
 
 #[tokio::test]
-#[ignore = "the daemon of the next test"]
-async fn a_daemon_that_builds() {
-    let Some(folder) = std::env::var_os("PLACE") else { return };
-    let mut place = Place::new();
-    let folder = PathBuf::from(folder);
-    let command = Command { dir: folder.clone(), ..place.shell(FAMILY) };
-    place.limits.linger = Duration::from_secs(60);
-    let mut log = place.log().await;
-    run(command, place.limits, JOB, &Leftovers::new(&folder), &mut log, &place.cancel).await.unwrap();
-}
-
-#[tokio::test]
 async fn what_a_killed_daemon_left_is_found_and_ended() {
-    let place = Place::new();
-    let mut daemon = myself("process::a_daemon_that_builds", place.folder.path()).spawn().unwrap();
+    let mut place = Place::new();
+    if let Some(folder) = std::env::var_os(AGAIN).map(PathBuf::from) {
+        let command = Command { dir: folder.clone(), ..place.shell(FAMILY) };
+        place.limits.linger = Duration::from_secs(60);
+        let mut log = place.log().await;
+        run(command, place.limits, JOB, &Leftovers::new(&folder), &mut log, &place.cancel).await.unwrap();
+        return;
+    }
+    let test = "process::what_a_killed_daemon_left_is_found_and_ended";
+    let mut daemon = again(test, place.folder.path()).spawn().unwrap();
     let pids = place.pids(&["a", "b", "c"]).await;
     eventually(|| {
         std::fs::read_to_string(place.path(&format!("builds/{JOB}.pid"))).is_ok_and(|t| t.contains("leader\":["))
@@ -339,25 +337,17 @@ async fn a_recycled_pid_and_a_pid_of_another_boot_are_left_alone() {
 }
 
 #[tokio::test]
-#[ignore = "the process that the next test measures"]
-async fn a_process_that_logs_fifty_megabytes() {
-    let Some(folder) = std::env::var_os("PLACE") else { return };
-    let place = Place::new();
-    let secrets = [Secret::new("a", "hunter22")];
-    let path = PathBuf::from(folder).join("log");
-    let mut log = LogFile::open(&path, Masker::new(&secrets)).await.unwrap();
-    let ended = place.run_into("seq 1000000 7553600", &mut log).await.unwrap();
-    assert_eq!(ended, Ended::Exited(0));
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    std::fs::write(path.with_file_name("peak"), peak.to_string()).unwrap();
-}
-
-#[tokio::test]
 async fn fifty_megabytes_of_output_are_whole_and_never_in_memory() {
     let place = Place::new();
-    assert!(myself("process::a_process_that_logs_fifty_megabytes", place.folder.path()).status().unwrap().success());
+    if let Some(folder) = std::env::var_os(AGAIN).map(PathBuf::from) {
+        let mut log = LogFile::open(folder.join("log"), Masker::new(&[Secret::new("a", "hunter22")])).await.unwrap();
+        assert_eq!(place.run_into("seq 1000000 7553600", &mut log).await.unwrap(), Ended::Exited(0));
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        return std::fs::write(folder.join("peak"), peak.trim().trim_end_matches(" kB")).unwrap();
+    }
+    let test = "process::fifty_megabytes_of_output_are_whole_and_never_in_memory";
+    assert!(again(test, place.folder.path()).status().unwrap().success());
     let log = std::fs::read(place.path("log")).unwrap();
     assert_eq!(log.len(), 52_428_808);
     assert!(
