@@ -7,6 +7,7 @@ pub mod deps;
 pub mod edn;
 pub mod forge;
 pub mod git;
+pub mod host;
 pub mod http;
 pub mod model;
 pub mod pipeline;

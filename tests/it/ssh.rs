@@ -1,5 +1,7 @@
 //! Hosts over ssh: a real sshd on a loopback address, real git.
 
+mod host;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;

@@ -1,0 +1,77 @@
+//! The calls, apart from their execution: a script of this program and its arguments.
+
+use crate::model::{Branch, RepoUrl, Sha, UnitName};
+use crate::ssh::Call;
+
+macro_rules! script {
+    ($name:literal) => {
+        concat!(include_str!("scripts/begin.sh"), include_str!(concat!("scripts/", $name, ".sh")))
+    };
+}
+
+fn call(what: &'static str, script: &'static str, args: &[&str]) -> Call {
+    Call { what, script, args: args.iter().map(|arg| (*arg).to_owned()).collect() }
+}
+
+fn or_nothing(unit: Option<&UnitName>) -> &str {
+    unit.map_or("", UnitName::as_str)
+}
+
+/// All that is to know of a working directory and its unit. Changes nothing.
+pub fn observe(working_directory: &str, unit: Option<&UnitName>) -> Call {
+    call("observe", script!("observe"), &[working_directory, or_nothing(unit)])
+}
+
+/// Brings the working directory to `sha`. `ours` are shas that this daemon put there before.
+pub fn bring(working_directory: &str, url: &RepoUrl, branch: &Branch, sha: &Sha, ours: &[Sha]) -> Call {
+    let mut call =
+        call("bring", script!("bring"), &[working_directory, url.as_str(), branch.as_str(), &sha.to_string()]);
+    call.args.extend(ours.iter().map(Sha::to_string));
+    call
+}
+
+/// `systemctl restart`, unless the unit's invocation is no longer `before`.
+pub fn restart_unit(unit: &UnitName, before: Option<&str>) -> Call {
+    call("restart", script!("restart_unit"), &[unit.as_str(), before.unwrap_or("")])
+}
+
+/// The app's own command, in its working directory.
+pub fn restart_command(working_directory: &str, command: &str) -> Call {
+    call("restart", script!("restart_command"), &[working_directory, command])
+}
+
+/// One look at what [`super::Remote::verify`] wants.
+pub fn probe(working_directory: &str, unit: Option<&UnitName>, health: Option<&str>) -> Call {
+    call("verify", script!("probe"), &[working_directory, or_nothing(unit), health.unwrap_or("")])
+}
+
+/// Writes `live` into the marker, if HEAD is `sha`.
+pub fn live(working_directory: &str, sha: &Sha) -> Call {
+    call("mark live", script!("live"), &[working_directory, &sha.to_string()])
+}
+
+/// The unit's last lines in the journal.
+pub fn journal(unit: &UnitName, lines: u32) -> Call {
+    call("journal", script!("journal"), &[unit.as_str(), &lines.to_string()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_outside_is_an_argument_and_never_in_the_script() {
+        let sha: Sha = "2455d6ab00000000000000000000000000000001".parse().unwrap();
+        let url = RepoUrl::new("git@github.com:acme/$(id).git").unwrap();
+        let call = bring("/srv/a b;id", &url, &Branch::new("x;y`id`").unwrap(), &sha, &[sha]);
+        let sha = sha.to_string();
+        assert_eq!(call.args, ["/srv/a b;id", "git@github.com:acme/$(id).git", "x;y`id`", &sha, &sha]);
+        assert_eq!(call.script, script!("bring"));
+        assert_eq!(restart_command("/srv/a", "./restart '$1'").args, ["/srv/a", "./restart '$1'"]);
+        let unit = UnitName::new("ep").unwrap();
+        assert_eq!(restart_unit(&unit, None).args, ["ep", ""]);
+        assert_eq!(observe("/srv/a", Some(&unit)).args, ["/srv/a", "ep"]);
+        assert_eq!(probe("/srv/a", None, Some("http://x/")).args, ["/srv/a", "", "http://x/"]);
+        assert_eq!(journal(&unit, 30).args, ["ep", "30"]);
+    }
+}

@@ -1,0 +1,204 @@
+//! Why a host was left as it is, in words that name the files, commits and commands in question.
+
+use crate::model::Sha;
+use crate::ssh;
+
+/// What an operation on a host could not do. In every case the host is as it was before, or its marker says `moving`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be reached, or the script failed, was canceled or out of time.
+    #[error(transparent)]
+    Ssh(#[from] ssh::Error),
+    /// There is no git.
+    #[error("{host} has no git; install it there (`apt-get install git`)")]
+    NoGit {
+        /// The host.
+        host: String,
+    },
+    /// There is no systemd.
+    #[error("{host} has no systemd; give the app a :restart command")]
+    NoSystemd {
+        /// The host.
+        host: String,
+    },
+    /// The folder is something else than a clone.
+    #[error("{path} on {host} is not a git repository ({said}); move it away, and the next rollout clones it anew")]
+    NotGit {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// What is there.
+        said: String,
+    },
+    /// git refuses a folder of somebody else's.
+    #[error(
+        "git on {host} does not touch {path}: {said}; `chown` it, or log in as its owner (:user), or trust it there with \
+         `git config --global --add safe.directory {path}`"
+    )]
+    Owner {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// Who is who.
+        said: String,
+    },
+    /// Someone else is at work there.
+    #[error("{path} on {host} is in use: {said}")]
+    Busy {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// Who it is.
+        said: String,
+    },
+    /// Tracked files were changed by hand.
+    #[error("{path} on {host} has changes that are not committed: {}; commit and push them, or `git checkout` them there", names(.files))]
+    Changed {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// The files.
+        files: Vec<String>,
+    },
+    /// Files that git does not know stand where the commit has files.
+    #[error("{path} on {host} has files in the way that git does not track: {}; move them away there", names(.files))]
+    InTheWay {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// The files.
+        files: Vec<String>,
+    },
+    /// HEAD is a commit that the wanted one does not contain and that we did not put there.
+    #[error(
+        "{path} on {host} is at {head} ({about}), which {sha} does not contain; push that commit, or `git reset` it away there"
+    )]
+    Diverged {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// The commit there.
+        head: String,
+        /// Its author, date and subject.
+        about: String,
+        /// The commit that was to come.
+        sha: Sha,
+    },
+    /// The host could not fetch.
+    #[error("{host} could not fetch from {origin}: {said}; try `git -C {path} fetch origin` there")]
+    Fetch {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// Its remote.
+        origin: String,
+        /// git's words.
+        said: String,
+    },
+    /// The host fetched, and the commit was not there.
+    #[error("{origin}, the origin of {path} on {host}, does not have {sha}; is it the app's :git-url?")]
+    NoCommit {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// Its remote.
+        origin: String,
+        /// The commit.
+        sha: Sha,
+    },
+    /// Root is needed and sudo asks.
+    #[error(
+        "sudo on {host} does not let us restart {unit} without a password ({said}); add to /etc/sudoers.d/airplanes there: \
+         `{user} ALL=(root) NOPASSWD: /usr/bin/systemctl restart {unit}`"
+    )]
+    Sudo {
+        /// The host.
+        host: String,
+        /// Who we are there.
+        user: String,
+        /// The unit.
+        unit: String,
+        /// sudo's words.
+        said: String,
+    },
+    /// No program to ask the health url with.
+    #[error("{host} can't ask the :health url: it lacks {said}; install curl there (`apt-get install curl`)")]
+    NoTool {
+        /// The host.
+        host: String,
+        /// What would do.
+        said: String,
+    },
+    /// The tree is not at the commit.
+    #[error("{path} on {host} is at {head}, not at {sha}; someone moved it during the rollout")]
+    WrongSha {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// The commit there.
+        head: String,
+        /// The commit that was to be there.
+        sha: Sha,
+    },
+    /// It was not well in time, or not for long enough.
+    #[error("{host} is not healthy at {sha} after {seconds} s: {said}")]
+    Unhealthy {
+        /// The host.
+        host: String,
+        /// The commit.
+        sha: Sha,
+        /// How long it was waited for.
+        seconds: u64,
+        /// What was seen last.
+        said: String,
+    },
+    /// The answer made no sense.
+    #[error(
+        "the answer of {host} to `{what}` was not understood: {text:?}; is something printing in its shell's profile?"
+    )]
+    Garbled {
+        /// The host.
+        host: String,
+        /// The call.
+        what: &'static str,
+        /// The answer's end.
+        text: String,
+    },
+}
+
+impl Error {
+    /// Whether trying again, with nothing changed by anyone, may help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Ssh(error) => error.is_retryable(),
+            Error::Busy { .. } | Error::Fetch { .. } => true,
+            _ => false,
+        }
+    }
+    /// Whether the host could not be reached at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Error::Ssh(error) if error.is_unreachable())
+    }
+    /// Whether the caller canceled.
+    pub fn is_canceled(&self) -> bool {
+        matches!(self, Error::Ssh(error) if error.is_canceled())
+    }
+}
+
+/// The first ten, and how many more.
+fn names(files: &[String]) -> String {
+    let shown = files.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match files.len().saturating_sub(10) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,51 @@
+# What the scripts begin with. Standard output is the answer, `key value` a line between `begin` (a
+# shell's profile may print before it) and `end`; standard error is
+# for people. Exit code 10: refused, and the answer says why. POSIX sh only; no text from outside but in "$1" and so on.
+set -u
+echo begin
+export LC_ALL=C GIT_TERMINAL_PROMPT=0
+say() { printf '%s\n' "$*" >&2; }
+# KIND [LINE...]: what is refused, and the details.
+refuse() { printf 'refused %s\n' "$1"; shift; [ $# = 0 ] || printf '%s\n' "$@"; echo end; exit 10; }
+# A parent's .git is never meant.
+enter() { cd -P "$1" || exit 1; export GIT_CEILING_DIRECTORIES="${PWD%/*}"; }
+g() { git -c core.quotePath=false "$@" 9>&-; }
+# The git folder in $GIT; refuses what git refuses.
+open_git() {
+  GIT=$(g rev-parse --absolute-git-dir 2>&1) && return
+  case $GIT in
+    *'dubious ownership'*) refuse owner "said $(id -un) is not the owner $(ls -ld . | awk '{ print $3 }')" ;;
+    *) refuse not-git "said $(printf '%s' "$GIT" | tr '\n' ' ')" ;;
+  esac
+}
+# Tracked files that differ from HEAD, in the folder or in the index.
+changed() {
+  { g --no-optional-locks diff --name-only --no-renames --ignore-submodules HEAD
+    g --no-optional-locks diff --name-only --no-renames --ignore-submodules --cached HEAD; } 2>/dev/null | sort -u
+}
+prefixed() { while IFS= read -r line; do printf '%s %s\n' "$1" "$line"; done; }
+# The marker's fields in $M_SHA $M_STATE $M_FROM: ours alone writes it, on one line.
+read_marker() {
+  M=; [ ! -e "$GIT/airplanes.json" ] || IFS= read -r M <"$GIT/airplanes.json" || :
+  field() { printf '%s' "$M" | sed -n "s/.*\"$1\":\"\([0-9a-z]*\)\".*/\1/p"; }
+  M_SHA=$(field sha) M_STATE=$(field state) M_FROM=$(field from)
+}
+# LINE: to the disk before anything that comes after.
+write_marker() {
+  printf '%s\n' "$1" >"$GIT/airplanes.json.new" || exit 1
+  sync "$GIT/airplanes.json.new" 2>/dev/null || sync
+  mv -f "$GIT/airplanes.json.new" "$GIT/airplanes.json" || exit 1
+  sync "$GIT" 2>/dev/null || sync
+}
+# UNIT: what systemd knows of it.
+unit() {
+  command -v systemctl >/dev/null 2>&1 || return 0
+  systemctl show -p LoadState,ActiveState,SubState,NRestarts,InvocationID,MainPID "$1.service" 2>/dev/null | prefixed unit
+}
+# COMMAND...: what has to stand before it to run it as root, in $SUDO; refuses where sudo would ask.
+as_root() {
+  SUDO=; [ "$(id -u)" != 0 ] || return 0
+  command -v sudo >/dev/null 2>&1 || refuse sudo "said there is no sudo, and $(id -un) is not root"
+  SAID=$(sudo -n -l "$@" 2>&1 >/dev/null) || refuse sudo "said ${SAID:-sudo does not let $(id -un) run $*}"
+  SUDO='sudo -n'
+}

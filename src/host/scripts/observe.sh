@@ -1,0 +1,15 @@
+# $1 working directory, $2 unit or nothing.
+[ -z "$2" ] || unit "$2"
+[ -d "$1" ] || { [ ! -e "$1" ] || echo 'exists file'; echo end; exit 0; }
+enter "$1"
+echo 'exists folder'
+[ -n "$(ls -A)" ] || echo 'empty yes'
+[ -e .git ] || { echo end; exit 0; }
+command -v git >/dev/null 2>&1 || refuse no-git
+open_git
+echo 'git yes'
+read_marker
+[ -z "$M" ] || printf 'marker %s\n' "$M"
+BRANCH=$(g symbolic-ref -q --short HEAD) && printf 'branch %s\n' "$BRANCH"
+HEAD=$(g rev-parse -q --verify 'HEAD^{commit}') && { printf 'head %s\n' "$HEAD"; changed | prefixed changed; }
+echo end
