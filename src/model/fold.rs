@@ -153,11 +153,21 @@ impl JobState {
     pub fn create(id: JobId, record: &Record) -> Result<Self, FoldError> {
         check_version(record)?;
         let Entry::Created { app, cause } = &record.entry else { return Err(FoldError::NotCreated) };
+        Ok(Self::new(id, (**app).clone(), cause.clone(), record.at))
+    }
+
+    /// What stands for a job whose first entry is lost: the store parks it.
+    pub fn unreadable(id: JobId, app: App, cause: Cause) -> Self {
+        let at = cause.at;
+        Self::new(id, app, cause, at)
+    }
+
+    fn new(id: JobId, app: App, cause: Cause, created_at: Timestamp) -> Self {
         let mut state = Self {
             id,
-            app: (**app).clone(),
-            causes: vec![cause.clone()],
-            created_at: record.at,
+            app,
+            causes: vec![cause],
+            created_at,
             started: false,
             ended: None,
             steps: Vec::new(),
@@ -172,7 +182,7 @@ impl JobState {
             seq: 1,
         };
         state.lay_out();
-        Ok(state)
+        state
     }
 
     /// Folds a whole journal.
@@ -196,6 +206,12 @@ impl JobState {
             Entry::Created { .. } => return Err(FoldError::NotCreated),
             Entry::Joined { app, cause } => {
                 self.must_be_started(false, "joined")?;
+                if app.name != self.app.name {
+                    return Err(order("joined", format!("the job is {}'s, not {}'s", self.app.name, app.name)));
+                }
+                if self.causes.iter().any(|c| c.plan == cause.plan) {
+                    return Err(order("joined", format!("the job is in plan {} already", cause.plan)));
+                }
                 self.app = (**app).clone();
                 self.causes.push(cause.clone());
                 self.lay_out();
@@ -248,18 +264,24 @@ impl JobState {
                 }
             }
             Entry::Published { commit } => {
-                self.must_be_started(true, "published")?;
+                self.must_run("published", &Step::Publish)?;
+                if self.updated.as_ref().map(|u| u.commit) != Some(*commit) {
+                    return Err(order("published", "it is not the commit that was built".into()));
+                }
                 self.published = Some(*commit);
             }
             Entry::HostStarted { host, previous } => {
                 self.must_run("host-started", &Step::Rollout)?;
                 let host = self.host_mut("host-started", host)?;
-                if host.state != Progress::Running {
+                // A second attempt finds what the first one put there: that is not what it ran before.
+                if host.previous.is_none() && host.restarting.is_none() {
                     host.previous = *previous;
                 }
                 host.state = Progress::Running;
+                host.error = None;
             }
             Entry::HostRestarting { host, invocation } => {
+                self.must_run("host-restarting", &Step::Rollout)?;
                 let host = self.host_mut("host-restarting", host)?;
                 if host.state != Progress::Running {
                     return Err(order("host-restarting", format!("{}'s turn has not begun", host.name)));
@@ -270,6 +292,9 @@ impl JobState {
             Entry::HostFinished { host, result } => {
                 self.must_run("host-finished", &Step::Rollout)?;
                 let host = self.host_mut("host-finished", host)?;
+                if host.state == Progress::Done && !matches!(result, HostResult::Done { .. }) {
+                    return Err(order("host-finished", format!("{} is done", host.name)));
+                }
                 (host.state, host.error) = match result {
                     HostResult::Done { changed } => {
                         host.changed |= *changed;
@@ -283,7 +308,22 @@ impl JobState {
             }
             Entry::Canceling { by } => self.canceling = Some(by.clone()),
             Entry::Ended { outcome, reason } => {
+                if *outcome == Outcome::Parked {
+                    return Err(order("ended", "only a journal that can't be read is parked".into()));
+                }
+                if outcome.is_well() {
+                    let failed = |p: Progress| matches!(p, Progress::Failed | Progress::Unreachable);
+                    if self.steps.iter().any(|s| failed(s.state)) || self.hosts.iter().any(|h| failed(h.state)) {
+                        return Err(order("ended", format!("something failed, so it is not {}", outcome.as_str())));
+                    }
+                }
+                if *outcome == Outcome::Unchanged
+                    && let Some(host) = self.hosts.iter().find(|h| h.changed)
+                {
+                    return Err(order("ended", format!("{} was changed, so it is not unchanged", host.name)));
+                }
                 if *outcome == Outcome::Succeeded {
+                    self.must_be_started(true, "ended")?;
                     if let Some(step) = self.steps.iter().find(|s| !s.state.is_settled_well()) {
                         return Err(order("ended", format!("{} is not done, so it has not succeeded", step.step)));
                     }
@@ -301,6 +341,10 @@ impl JobState {
                 }
                 for host in self.hosts.iter_mut().filter(|h| h.state == Progress::Pending) {
                     host.state = Progress::Skipped;
+                }
+                for host in self.hosts.iter_mut().filter(|h| h.state == Progress::Running) {
+                    host.state = Progress::Failed;
+                    host.error = Some(reason.clone());
                 }
                 self.ended = Some((at, *outcome, reason.clone()));
             }

@@ -336,6 +336,28 @@ impl Entry {
             Entry::Ended { .. } => "ended",
         }
     }
+
+    /// The entry with its errors and reasons cut to `longest` bytes: what was said first and what was said last.
+    pub fn with_short_texts(mut self, longest: usize) -> Self {
+        let text = match &mut self {
+            Entry::StepFinished { result: StepResult::Failed { error: text, .. }, .. }
+            | Entry::StepFinished { result: StepResult::Skipped { reason: text }, .. }
+            | Entry::HostFinished { result: HostResult::Failed { error: text }, .. }
+            | Entry::HostFinished { result: HostResult::Unreachable { error: text }, .. }
+            | Entry::HostFinished { result: HostResult::Skipped { reason: text }, .. }
+            | Entry::CauseDropped { reason: text, .. }
+            | Entry::Canceling { by: text }
+            | Entry::Ended { reason: text, .. } => text,
+            _ => return self,
+        };
+        if text.len() > longest {
+            let whole = |at: &usize| text.is_char_boundary(*at);
+            let head = (0..=longest / 3).rev().find(whole).unwrap_or(0);
+            let tail = (text.len() - longest / 2..text.len()).find(whole).unwrap_or(text.len());
+            *text = format!("{} […] {}", &text[..head], &text[tail..]);
+        }
+        self
+    }
 }
 
 /// An entry as it is stored.

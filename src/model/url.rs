@@ -71,6 +71,10 @@ impl RepoUrl {
     pub fn parts(&self) -> Parts<'_> {
         self.split().unwrap_or(Parts { transport: Transport::File, user: None, host: "", port: None, path: &self.0 })
     }
+    /// Stands where a url was lost and nothing may be fetched: no such file is there.
+    pub(crate) fn unknown() -> Self {
+        Self("/dev/null/unknown".to_owned())
+    }
     /// Which repository this is.
     pub fn id(&self) -> RepoId {
         RepoId::of(self)

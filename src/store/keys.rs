@@ -29,8 +29,10 @@ fn with(prefix: u8, rest: &[&[u8]]) -> Vec<u8> {
 pub(super) fn delivery(id: DeliveryId) -> Vec<u8> {
     with(DELIVERY, &[&id.0.to_be_bytes()])
 }
-pub(super) fn forge_id(forge: Forge, id: &str, branch: &Branch) -> Vec<u8> {
-    with(b'k', &[forge.as_str().as_bytes(), b"\0", id.as_bytes(), b"\0", branch.as_str().as_bytes()])
+/// One of the pushes of a webhook call: a call can bring several, and several of one branch.
+pub(super) fn forge_id(forge: Forge, id: &str, repo: &RepoId, branch: &Branch, after: &Sha) -> Vec<u8> {
+    let (forge, repo, branch) = (forge.as_str().as_bytes(), repo.as_str().as_bytes(), branch.as_str().as_bytes());
+    with(b'k', &[forge, b"\0", id.as_bytes(), b"\0", repo, b"\0", branch, b"\0", after.as_bytes()])
 }
 pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
     with(b'h', &[repo.as_str().as_bytes(), b"\0", branch.as_str().as_bytes()])
@@ -81,6 +83,10 @@ pub(super) fn index(app: &AppName) -> Vec<u8> {
 /// The job id at the end of a key.
 pub(super) fn job_at_end(key: &[u8]) -> Option<JobId> {
     JobId::from_key(key.get(key.len().checked_sub(10)?..)?)
+}
+/// A record's place in its journal.
+pub(super) fn seq(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(11..19)?.try_into().ok()?))
 }
 /// The event (or delivery) number after the prefix.
 pub(super) fn number(key: &[u8]) -> Option<u64> {

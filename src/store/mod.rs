@@ -9,6 +9,7 @@
 
 mod crash;
 mod keys;
+mod load;
 mod read;
 mod rows;
 mod state;

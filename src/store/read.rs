@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::load::load_job;
 use super::rows::{AppIndex, EventRow, LastGood, OwnCommit};
-use super::state::load_job;
 use super::tx::{decode, get, unavailable};
 use super::{Store, StoreError, keys, unpoison};
 use crate::model::{
@@ -50,7 +50,8 @@ impl Store {
         match get::<JobState>(&db, &self.shared.path, &keys::job(id)) {
             Ok(job) => Ok(job.map(Arc::new)),
             // The row is a summary; the journal is the truth.
-            Err(_) => load_job(&db, &self.shared.path, id).map(|job| Some(Arc::new(job))),
+            Err(StoreError::Row { .. }) => load_job(&db, &self.shared.path, id).map(|job| Some(Arc::new(job))),
+            Err(error) => Err(error),
         }
     }
     /// The jobs that have not ended, by id. Parked ones are among them.
@@ -66,16 +67,23 @@ impl Store {
     /// A job's journal from the entry after `seq` on, each with its place.
     pub fn records(&self, id: JobId, seq: u64) -> Result<Vec<(u64, Record)>, StoreError> {
         let db = self.db()?;
+        // What the writer has handed to sled and not yet synced is not there for readers.
+        let Some(job) = self.job(id)?.filter(|job| job.seq > seq) else { return Ok(Vec::new()) };
         let mut records = Vec::new();
-        for row in db.range(keys::record(id, seq + 1)..=keys::record(id, u64::MAX)) {
+        for row in db.range(keys::record(id, seq + 1)..=keys::record(id, job.seq)) {
             let (key, value) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
-            let place = key.get(11..19).and_then(|n| n.try_into().ok()).map_or(0, u64::from_be_bytes);
-            records.push((place, decode(&key, &value)?));
+            records.push((keys::seq(&key).unwrap_or(0), decode(&key, &value)?));
         }
         Ok(records)
     }
     /// Jobs, newest first.
     pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<Arc<JobState>>, StoreError> {
+        if filter.outcome == Some(None) {
+            let under_way = self.open_jobs().into_iter().rev().filter(|job| job.ended.is_none());
+            let wanted = under_way.filter(|job| filter.before.is_none_or(|before| job.id < before));
+            let wanted = wanted.filter(|job| filter.app.as_ref().is_none_or(|app| job.app.name == *app));
+            return Ok(wanted.take(filter.limit).collect());
+        }
         let db = self.db()?;
         let (from, to) = match &filter.app {
             Some(app) => (keys::app_jobs(app), filter.before.map(|id| keys::app_job(app, id))),

@@ -26,10 +26,9 @@ pub struct EventRow {
     pub state: EventState,
 }
 
-/// The last that was accepted for a ref, or with a forge's delivery id.
+/// The last that was accepted for a ref.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
-    pub repo: RepoId,
     pub after: Sha,
     pub event: EventId,
 }

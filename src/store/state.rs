@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::load::load_job;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
-use super::tx::{Tx, decode};
+use super::tx::Tx;
 use super::{Change, StoreError, keys};
 use crate::model::event::Answer;
 use crate::model::{
     AppName, Cause, Delivery, DeliveryId, Draft, Entry, Event, EventId, EventKind, Forge, JobId, JobState, Outcome,
-    PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId,
+    PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId, RepoUrl,
 };
+
+/// How long a text of an entry may be, in bytes: what a failed unit printed has to fit into a row.
+const LONGEST_TEXT: usize = 6 << 10;
 
 /// An authentic webhook call, as the door understood it.
 #[derive(Debug, Clone)]
@@ -53,7 +57,7 @@ pub struct PlanOutcome {
 pub(super) struct State {
     pub jobs: HashMap<JobId, Arc<JobState>>,
     pub unplanned: BTreeMap<EventId, Event>,
-    /// The one job of each app that has not started.
+    /// The one job of each app that can be joined.
     waiting: HashMap<AppName, JobId>,
     /// The jobs that keep a plan's event open.
     plan_jobs: HashMap<EventId, BTreeSet<JobId>>,
@@ -92,6 +96,7 @@ impl State {
                     state.unplanned.insert(id, row.event);
                 }
                 Ok(_) => {}
+                Err(error @ StoreError::Unavailable { .. }) => return Err(error),
                 Err(error) => tracing::error!(event = %id, %error, "an event can't be read and is left as it is"),
             }
         }
@@ -100,14 +105,15 @@ impl State {
             let Some(id) = keys::job_at_end(&key) else { continue };
             match load_job(db, path, id) {
                 Ok(job) => state.admit(id, Arc::new(job)),
-                Err(error) => tracing::error!(job = %id, %error, "a job's journal can't be read at all"),
+                Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+                Err(error) => tracing::error!(job = %id, %error, "nothing is known of a job that was under way"),
             }
         }
         Ok(state)
     }
 
     fn admit(&mut self, id: JobId, job: Arc<JobState>) {
-        if !job.started && job.ended.is_none() {
+        if can_be_joined(&job) {
             self.waiting.insert(job.app.name.clone(), id);
         }
         for cause in &job.causes {
@@ -127,12 +133,22 @@ impl State {
         let answer = match new.meaning {
             Err(reason) => Answer::Ignored { reason },
             Ok(pushes) => {
-                let (mut events, mut duplicate) = (Vec::new(), None);
+                let (mut events, mut duplicate, mut seen) = (Vec::new(), None, Vec::new());
                 for push in pushes {
-                    match self.accept_push(tx, new.forge, new.forge_id.as_deref(), id, push, now)? {
-                        Ok(event) => events.push(event),
+                    let key = new.forge_id.as_ref().map(|forge_id| {
+                        keys::forge_id(new.forge, forge_id, &repo_of(&push), &push.branch, &push.after)
+                    });
+                    match self.accept_push(tx, key.as_deref(), id, push, now)? {
+                        Ok(event) => {
+                            events.push(event);
+                            seen.extend(key.map(|key| (key, event)));
+                        }
                         Err(known) => duplicate = Some(known),
                     }
+                }
+                // Only now: two pushes of one call are never each other's redelivery.
+                for (key, event) in seen {
+                    tx.put(key, &event)?;
                 }
                 match duplicate {
                     Some((of, reason)) if events.is_empty() => Answer::Duplicate { of, reason: reason.to_owned() },
@@ -153,38 +169,30 @@ impl State {
         Ok(Accepted { delivery: id, answer })
     }
 
-    /// The event of a push, or the one that it repeats and why.
+    /// The event of a push, or the one that it repeats and why. `key` is where its redelivery would be known by.
     fn accept_push(
         &mut self,
         tx: &mut Tx,
-        forge: Forge,
-        forge_id: Option<&str>,
+        key: Option<&[u8]>,
         delivery: DeliveryId,
         push: Push,
         now: Timestamp,
     ) -> Result<Result<EventId, (EventId, &'static str)>, StoreError> {
-        let repos = push.repos();
-        let Some(repo) = repos.first() else {
-            return Err(StoreError::Row { key: delivery.to_string(), why: "a push without a url".into() });
-        };
-        let head_key = keys::head(repo, &push.branch);
-        let id_key = forge_id.map(|id| keys::forge_id(forge, id, &push.branch));
-        let by_id = id_key.as_ref().map(|key| tx.get::<Seen>(key)).transpose()?.flatten();
-        let by_id = by_id.filter(|s| s.repo == *repo && s.after == push.after).map(|s| (s, "the same delivery id"));
-        let by_head = tx.get::<Seen>(&head_key)?.filter(|s| s.after == push.after);
-        let by_head = by_head.map(|s| (s, "that commit is the branch's last accepted head"));
-        let mut again = None;
-        if let Some((seen, reason)) = by_id.or(by_head) {
-            if self.is_open_or_well(tx, seen.event)? {
-                return Ok(Err((seen.event, reason)));
+        let head_key = keys::head(&repo_of(&push), &push.branch);
+        let head = tx.hint::<Seen>(&head_key);
+        let by_id = key.and_then(|key| tx.hint::<EventId>(key)).map(|event| (event, "the same delivery id"));
+        let by_head = head.as_ref().filter(|head| head.after == push.after);
+        let by_head = by_head.map(|head| (head.event, "that commit is the branch's last accepted head"));
+        for known in [by_id, by_head].into_iter().flatten() {
+            if self.is_open_or_well(tx, known.0) {
+                return Ok(Err(known));
             }
-            again = Some(seen.event);
         }
-        let seen = |event| Seen { repo: repo.clone(), after: push.after, event };
+        let again = by_id.max(by_head).map(|(event, _)| event);
         let id = EventId(self.next_id(now));
-        tx.put(head_key, &seen(id))?;
-        if let Some(key) = id_key {
-            tx.put(key, &seen(id))?;
+        // A redelivery of what the branch has moved on from does not move it back.
+        if by_id.is_none() || by_head.is_some() || head.is_none() {
+            tx.put(head_key, &Seen { after: push.after, event: id })?;
         }
         self.open_event(tx, Event { id, at: now, delivery: Some(delivery), again, what: EventKind::Push(push) })?;
         Ok(Ok(id))
@@ -204,21 +212,20 @@ impl State {
         Ok(())
     }
 
-    fn is_open_or_well(&self, tx: &Tx, id: EventId) -> Result<bool, StoreError> {
-        let Some(row) = tx.get::<EventRow>(&keys::event(id))? else { return Ok(true) };
+    /// Whether an event is under way or nothing is left to be done for it. What can't be read has not ended well:
+    /// to run once more does no harm, to be dropped does.
+    fn is_open_or_well(&self, tx: &Tx, id: EventId) -> bool {
+        let Some(row) = tx.hint::<EventRow>(&keys::event(id)) else { return false };
         if row.state != EventState::Closed {
-            return Ok(true);
+            return true;
         }
-        for row in tx.scan::<PlanRow>(&keys::plan_rows(id))? {
-            let outcome = match tx.get::<JobState>(&keys::job(row.job)) {
-                Ok(job) => job.and_then(|j| j.outcome()),
-                Err(_) => None,
-            };
-            if !outcome.is_none_or(Outcome::is_well) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let apps = tx.hint::<PlanHead>(&keys::plan(id)).map_or(0, |head| head.apps);
+        (0..apps).all(|index| {
+            let Some(row) = tx.hint::<PlanRow>(&keys::plan_row(id, index)) else { return false };
+            let job = tx.get::<JobState>(&keys::job(row.job)).ok().flatten();
+            let job = job.or_else(|| tx.journal(row.job).ok());
+            job.and_then(|job| job.outcome()).is_some_and(Outcome::is_well)
+        })
     }
 
     pub fn plan(&mut self, tx: &mut Tx, id: EventId, draft: Draft, now: Timestamp) -> Result<PlanOutcome, StoreError> {
@@ -306,7 +313,7 @@ impl State {
         let mut state = (**before).clone();
         let mut steps = Vec::with_capacity(entries.len());
         for entry in entries {
-            let record = Record { v: RECORD_VERSION, at: now, entry };
+            let record = Record { v: RECORD_VERSION, at: now, entry: entry.with_short_texts(LONGEST_TEXT) };
             state.apply(&record).map_err(|why| StoreError::Fold { job: id, why })?;
             steps.push((Arc::new(record), Arc::new(state.clone())));
         }
@@ -320,9 +327,7 @@ impl State {
                 Entry::Joined { cause, .. } => {
                     self.plan_jobs.entry(cause.plan).or_default().insert(id);
                 }
-                Entry::Started => {
-                    self.waiting.remove(&after.app.name);
-                }
+                Entry::Started | Entry::Canceling { .. } => self.stop_waiting(&after),
                 Entry::Ended { .. } => self.end(tx, &after, now)?,
                 _ => {}
             }
@@ -335,24 +340,28 @@ impl State {
         Ok(state)
     }
 
-    /// A job has ended: its state becomes a row of its own, and events that nothing keeps open are closed.
-    fn end(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
+    fn stop_waiting(&mut self, job: &JobState) {
         if self.waiting.get(&job.app.name) == Some(&job.id) {
             self.waiting.remove(&job.app.name);
         }
+    }
+
+    /// A job has ended: its state becomes a row of its own, and events that nothing keeps open are closed.
+    fn end(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
+        self.stop_waiting(job);
         if let (Some(outcome), Some(sha)) = (job.outcome(), job.commit())
             && outcome.is_well()
         {
             tx.put(keys::last_good(&job.app.name), &LastGood { job: job.id, sha, at: now })?;
         }
-        tx.put(keys::job(job.id), job)?;
+        tx.put_summary(keys::job(job.id), job)?;
         tx.delete(keys::open_job(job.id));
         for cause in &job.causes {
             let Some(open) = self.plan_jobs.get_mut(&cause.plan) else { continue };
             open.remove(&job.id);
             if open.is_empty() {
                 self.plan_jobs.remove(&cause.plan);
-                if let Some(row) = tx.get::<EventRow>(&keys::event(cause.plan))? {
+                if let Some(row) = tx.hint::<EventRow>(&keys::event(cause.plan)) {
                     tx.put(keys::event(cause.plan), &EventRow { state: EventState::Closed, ..row })?;
                 }
                 tx.delete(keys::open_event(cause.plan));
@@ -371,24 +380,12 @@ impl State {
     }
 }
 
-/// A job from its journal. What can be read of a broken one becomes a parked job, which holds its app.
-pub(super) fn load_job(db: &sled::Db, path: &str, id: JobId) -> Result<JobState, StoreError> {
-    let mut state: Option<JobState> = None;
-    for row in db.scan_prefix(keys::records(id)) {
-        let (key, value) = row.map_err(|e| super::tx::unavailable(path, &e))?;
-        let step = decode::<Record>(&key, &value).and_then(|record| {
-            let folded = match &mut state {
-                None => JobState::create(id, &record).map(|new| state = Some(new)),
-                Some(state) => state.apply(&record),
-            };
-            folded.map_err(|why| StoreError::Fold { job: id, why })
-        });
-        if let Err(error) = step {
-            let Some(state) = &mut state else { return Err(error) };
-            tracing::error!(job = %id, app = %state.app.name, %error, "parked: its journal can't be read; `airplanes cancel {id}` lets its app go on");
-            state.ended = Some((state.created_at, Outcome::Parked, error.to_string()));
-            break;
-        }
-    }
-    state.ok_or(StoreError::NotOpen(id))
+/// Not yet started, and not on its way out.
+fn can_be_joined(job: &JobState) -> bool {
+    !job.started && job.ended.is_none() && job.canceling.is_none()
+}
+
+/// The repository that a push is known by here.
+fn repo_of(push: &Push) -> RepoId {
+    push.repos().into_iter().next().unwrap_or_else(|| RepoUrl::unknown().id())
 }

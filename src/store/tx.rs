@@ -1,22 +1,31 @@
 //! A transaction in the making: what the commands of one group have written, over what is on disk.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
+use super::load::load_job;
+use crate::model::{JobId, JobState};
+
+/// Values are shorter than this, in bytes: sled puts what is longer, or a page of such, into files of their own that
+/// it neither syncs nor always frees.
+pub(super) const LONGEST: usize = 16 << 10;
 
 /// Writes that are not on disk yet; reads see them.
 pub(super) struct Tx<'a> {
     db: &'a sled::Db,
     path: &'a str,
     over: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    /// The first time the disk could not be read: then nothing of the group is written.
+    fault: OnceCell<StoreError>,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(db: &'a sled::Db, path: &'a str) -> Self {
-        Self { db, path, over: HashMap::new() }
+        Self { db, path, over: HashMap::new(), fault: OnceCell::new() }
     }
     pub(super) fn is_empty(&self) -> bool {
         self.over.is_empty()
@@ -25,7 +34,28 @@ impl<'a> Tx<'a> {
         if let Some(value) = self.over.get(key) {
             return value.as_ref().map(|v| decode(key, v)).transpose();
         }
-        get(self.db, self.path, key)
+        self.note(get(self.db, self.path, key))
+    }
+    /// A row that can be done without: one that can't be read is as good as none, and is said so in the log.
+    pub(super) fn hint<T: DeserializeOwned>(&self, key: &[u8]) -> Option<T> {
+        self.get(key).unwrap_or_else(|error| {
+            tracing::error!(%error, "taken as absent");
+            None
+        })
+    }
+    /// A job's journal as the disk has it.
+    pub(super) fn journal(&self, id: JobId) -> Result<JobState, StoreError> {
+        self.note(load_job(self.db, self.path, id))
+    }
+    /// Why nothing of this may be written, if so.
+    pub(super) fn fault(&self) -> Option<&StoreError> {
+        self.fault.get()
+    }
+    fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error @ StoreError::Unavailable { .. }) = &result {
+            let _ = self.fault.set(error.clone());
+        }
+        result
     }
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
         let bytes = serde_json::to_vec(value)
@@ -33,25 +63,19 @@ impl<'a> Tx<'a> {
         self.over.insert(key, Some(bytes));
         Ok(())
     }
+    /// A row that its journal can give again. One too long for a row is left to the journal.
+    pub(super) fn put_summary(&mut self, key: Vec<u8>, value: &JobState) -> Result<(), StoreError> {
+        self.put(key.clone(), value)?;
+        if self.over.get(&key).is_some_and(|v| v.as_ref().is_some_and(|v| v.len() > LONGEST)) {
+            self.put(key, &"see its journal")?;
+        }
+        Ok(())
+    }
     pub(super) fn mark(&mut self, key: Vec<u8>) {
         self.over.insert(key, Some(Vec::new()));
     }
     pub(super) fn delete(&mut self, key: Vec<u8>) {
         self.over.insert(key, None);
-    }
-    pub(super) fn scan<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Vec<T>, StoreError> {
-        let mut rows = std::collections::BTreeMap::new();
-        for row in self.db.scan_prefix(prefix) {
-            let (key, value) = row.map_err(|e| unavailable(self.path, &e))?;
-            rows.insert(key.to_vec(), value.to_vec());
-        }
-        for (key, value) in self.over.iter().filter(|(key, _)| key.starts_with(prefix)) {
-            match value {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
-            };
-        }
-        rows.iter().map(|(key, value)| decode(key, value)).collect()
     }
     pub(super) fn into_batch(self) -> sled::Batch {
         let mut batch = sled::Batch::default();

@@ -254,6 +254,9 @@ impl Writer {
 
 /// One batch, one sync. Nothing to write is fine.
 fn write(disk: &Disk, db: &sled::Db, tx: Tx) -> Result<(), StoreError> {
+    if let Some(fault) = tx.fault() {
+        return Err(fault.clone());
+    }
     if tx.is_empty() {
         return Ok(());
     }

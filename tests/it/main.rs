@@ -4,11 +4,13 @@
 mod config_files;
 mod deps;
 mod edn;
+mod fold;
 mod forge;
 mod git;
 mod http;
 mod process;
 mod ssh;
+mod store;
 mod support;
 mod tidy;
 mod watch;
