@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::app::{App, Trigger};
 use super::bump::Bump;
-use super::fold::{JobState, Progress};
+use super::fold::JobState;
 use super::id::{EventId, JobId};
 use super::job::Step;
 use super::names::{AppName, Branch, HostName, Sha};
 use super::plan::{Target, Why};
+use super::progress::Progress;
 use super::url::{RepoId, RepoUrl};
 
 /// An error as every route gives it: `{"error": {...}}`.

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
-use super::bump::Bump;
 use super::id::{JobId, PlanId};
 use super::job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 use super::names::{Branch, HostName, Sha};
+use super::progress::{HostState, Progress, StepState, Updated};
 
 /// An entry that can't be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,77 +38,6 @@ pub enum FoldError {
     /// A newer daemon wrote it.
     #[error("entry version {0} is newer than this daemon's {RECORD_VERSION}: run the daemon that wrote it")]
     Version(u8),
-}
-
-/// Where a step or a host is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Progress {
-    /// Its turn has not come.
-    Pending,
-    /// Under way.
-    Running,
-    /// Its effect is there.
-    Done,
-    /// It failed.
-    Failed,
-    /// A host that could not be reached.
-    Unreachable,
-    /// A host that is back at what it ran.
-    RolledBack,
-    /// There was nothing to do, or its turn never came.
-    Skipped,
-}
-
-/// One step of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepState {
-    /// Which.
-    pub step: Step,
-    /// Where it is.
-    pub state: Progress,
-    /// How often it has been begun.
-    pub attempt: u32,
-    /// How often it ended in an error; interruptions do not count.
-    pub errors: u32,
-    /// When this attempt began.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub finished_at: Option<Timestamp>,
-    /// What went wrong, or why it was skipped.
-    pub error: Option<String>,
-    /// A build's exit code.
-    pub exit_code: Option<i32>,
-}
-
-/// One host of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostState {
-    /// Which.
-    pub name: HostName,
-    /// Where it is.
-    pub state: Progress,
-    /// What its working directory had when the job came.
-    pub previous: Option<Sha>,
-    /// The unit's InvocationID from before the restart, once one is about to be made.
-    pub restarting: Option<Option<String>>,
-    /// Whether the job changed anything on it.
-    pub changed: bool,
-    /// What went wrong, or why it was skipped.
-    pub error: Option<String>,
-}
-
-/// Update's result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Updated {
-    /// The commit to build; the base itself where there was nothing to bump.
-    pub commit: Sha,
-    /// Its tree.
-    pub tree: String,
-    /// Its time.
-    pub time: Timestamp,
-    /// What was changed.
-    pub bumps: Vec<Bump>,
 }
 
 /// A job, as its entries make it.
@@ -264,9 +193,13 @@ impl JobState {
                 }
             }
             Entry::Published { commit } => {
-                self.must_run("published", &Step::Publish)?;
+                self.must_be_started(true, "published")?;
                 if self.updated.as_ref().map(|u| u.commit) != Some(*commit) {
                     return Err(order("published", "it is not the commit that was built".into()));
+                }
+                // The remote has had the base all along.
+                if self.base.as_ref().map(|(_, sha)| sha) != Some(commit) {
+                    self.must_run("published", &Step::Publish)?;
                 }
                 self.published = Some(*commit);
             }
@@ -274,7 +207,7 @@ impl JobState {
                 self.must_run("host-started", &Step::Rollout)?;
                 let host = self.host_mut("host-started", host)?;
                 // A second attempt finds what the first one put there: that is not what it ran before.
-                if host.previous.is_none() && host.restarting.is_none() {
+                if host.state != Progress::Running && host.previous.is_none() && host.restarting.is_none() {
                     host.previous = *previous;
                 }
                 host.state = Progress::Running;
@@ -486,13 +419,6 @@ impl JobState {
             Some(running) if running.step == *step => Ok(()),
             _ => Err(order(entry, format!("{step} is not under way"))),
         }
-    }
-}
-
-impl Progress {
-    /// Done, or nothing to do.
-    pub fn is_settled_well(self) -> bool {
-        matches!(self, Progress::Done | Progress::Skipped)
     }
 }
 

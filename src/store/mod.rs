@@ -176,7 +176,11 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(command(reply)).map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        // The writer dropped the question: it broke off in the middle of it, and opens the store again.
+        answer.await.unwrap_or_else(|_| {
+            let why = "the write was broken off".to_owned();
+            Err(StoreError::Unavailable { path: self.shared.path.clone(), why })
+        })
     }
 }
 

@@ -84,9 +84,7 @@ impl Disk {
             }
             Ok(Err(error)) => return Err(damaged(error.to_string())),
             Err(panic) => {
-                let why = panic.downcast_ref::<String>().cloned();
-                let why = why.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-                return Err(damaged(why.unwrap_or_else(|| "its log is torn".into())));
+                return Err(damaged(words(panic.as_ref())));
             }
         };
         match db.get(keys::VERSION).map_err(|e| unavailable(&path, &e))? {
@@ -117,6 +115,12 @@ impl Disk {
         db.flush().map_err(|e| unavailable(&self.path, &e))?;
         self.file.sync_data().map_err(|e| StoreError::Unavailable { path: self.path.clone(), why: e.to_string() })
     }
+}
+
+/// A panic's message.
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("sled panicked").to_owned()
 }
 
 struct Writer {
@@ -150,7 +154,12 @@ impl Writer {
             {
                 group.push(next);
             }
-            self.commit(group);
+            // sled panics where it could say no. Callers whose answer is lost that way are told that nothing is sure.
+            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| self.commit(group))) {
+                let why = words(panic.as_ref());
+                tracing::error!(%why, "the store's writer panicked: it opens the store again");
+                self.close(Timestamp::now(), &StoreError::Unavailable { path: self.shared.path.clone(), why });
+            }
         }
     }
 

@@ -1,0 +1,86 @@
+//! How far the parts of a job are: its steps, its hosts, and what update made. The fold keeps them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::bump::Bump;
+use super::job::Step;
+use super::names::{HostName, Sha};
+
+/// Where a step or a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Progress {
+    /// Its turn has not come.
+    Pending,
+    /// Under way.
+    Running,
+    /// Its effect is there.
+    Done,
+    /// It failed.
+    Failed,
+    /// A host that could not be reached.
+    Unreachable,
+    /// A host that is back at what it ran.
+    RolledBack,
+    /// There was nothing to do, or its turn never came.
+    Skipped,
+}
+
+impl Progress {
+    /// Done, or nothing to do.
+    pub fn is_settled_well(self) -> bool {
+        matches!(self, Progress::Done | Progress::Skipped)
+    }
+}
+
+/// One step of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepState {
+    /// Which.
+    pub step: Step,
+    /// Where it is.
+    pub state: Progress,
+    /// How often it has been begun.
+    pub attempt: u32,
+    /// How often it ended in an error; interruptions do not count.
+    pub errors: u32,
+    /// When this attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// What went wrong, or why it was skipped.
+    pub error: Option<String>,
+    /// A build's exit code.
+    pub exit_code: Option<i32>,
+}
+
+/// One host of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostState {
+    /// Which.
+    pub name: HostName,
+    /// Where it is.
+    pub state: Progress,
+    /// What its working directory had when the job came.
+    pub previous: Option<Sha>,
+    /// The unit's InvocationID from before the restart, once one is about to be made.
+    pub restarting: Option<Option<String>>,
+    /// Whether the job changed anything on it.
+    pub changed: bool,
+    /// What went wrong, or why it was skipped.
+    pub error: Option<String>,
+}
+
+/// Update's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updated {
+    /// The commit to build; the base itself where there was nothing to bump.
+    pub commit: Sha,
+    /// Its tree.
+    pub tree: String,
+    /// Its time.
+    pub time: Timestamp,
+    /// What was changed.
+    pub bumps: Vec<Bump>,
+}
