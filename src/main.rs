@@ -1,3 +1,52 @@
-//! The `airplanes` binary.
+//! The `airplanes` binary: arguments, tracing, one call, an exit code.
 
-fn main() {}
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use airplanes::cli::{self, CliError, Color, Command, CommandLine, Exit, Globals, LogFormat};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // clap ends the process by itself with code 2 for bad usage, and with 0 for --help.
+    let CommandLine { globals, command } = CommandLine::parse();
+    if let Err(error) = trace(&globals, &command) {
+        cli::report(&error, &globals);
+        return error.exit().into();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the threads could not be started: {error}");
+            return Exit::Error.into();
+        }
+    };
+    match runtime.block_on(cli::run(command, &globals)) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            cli::report(&error, &globals);
+            error.exit().into()
+        }
+    }
+}
+
+/// Logs to standard error: all that happens for the daemon, only trouble for the other commands.
+fn trace(globals: &Globals, command: &Command) -> Result<(), CliError> {
+    let default = if matches!(command, Command::Serve) { "info" } else { "warn" };
+    let filter = globals.log.as_deref().filter(|text| !text.is_empty()).unwrap_or(default);
+    let filter = EnvFilter::try_new(filter).map_err(|error| CliError::Usage {
+        message: format!("`{filter}` says nothing about what to log: {error}"),
+        hint: Some("give --log (or RUST_LOG) like info, or airplanes::git=debug,warn".to_owned()),
+    })?;
+    let ansi = match globals.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    match globals.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

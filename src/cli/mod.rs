@@ -1,1 +1,226 @@
-//! Stub: its room is being built.
+//! The command line: one file per group of commands, each a thin reader of the daemon's HTTP API.
+//!
+//! `check` and `update` work on files that lie here; everything else asks the daemon. `serve` and `demo` are only
+//! named here: `main` runs them. Must never open the store, or print progress to standard output.
+
+mod address;
+mod apps;
+mod check;
+mod client;
+mod deliveries;
+mod deploy;
+mod error;
+mod exit;
+mod follow;
+mod jobs;
+mod logs;
+mod output;
+mod show;
+mod status;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use error::CliError;
+pub use exit::Exit;
+pub use output::Color;
+
+use address::Address;
+use client::Client;
+
+/// Deploys repositories that depend on each other by commit.
+#[derive(Debug, Parser)]
+#[command(
+    name = "airplanes",
+    version,
+    long_about = "Deploys repositories that depend on each other by commit.\n\n\
+        Someone pushes to a library; every app whose deps.edn names it by sha is bumped, built, committed, pushed and \
+        live on its hosts, in the right order, each app built once.",
+    after_help = "Exit codes: 0 done, 1 error, 2 usage or config, 3 build failed, 4 rolled back, 5 partial, \
+        6 refused, 7 daemon unreachable.",
+    after_long_help = "Try it: `airplanes demo` needs nothing and touches nothing outside a temporary folder.\n\n\
+        Exit codes: 0 done, 1 error, 2 usage or config, 3 build failed, 4 rolled back, 5 partial (some hosts run the \
+        new commit and some do not), 6 refused (held, locked, ended already, not allowed), 7 daemon unreachable.\n\n\
+        Environment: AIRPLANES_CONFIG, AIRPLANES_URL and AIRPLANES_TOKEN say where the daemon is and open it; \
+        NO_COLOR turns colours off; RUST_LOG says what is logged."
+)]
+pub struct CommandLine {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The daemon's config file.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "AIRPLANES_CONFIG",
+        default_value = "/etc/airplanes/config.edn",
+        hide_env_values = true
+    )]
+    pub config: PathBuf,
+    /// Where the daemon is, if not where its config file says.
+    #[arg(long, global = true, value_name = "URL", env = "AIRPLANES_URL", hide_env_values = true)]
+    pub url: Option<String>,
+    /// When to use colours.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+    /// What to log to standard error: `info`, `debug`, `airplanes::git=debug`.
+    #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG", hide_env_values = true)]
+    pub log: Option<String>,
+    /// How to write the log.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How a reading command prints.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Form {
+    /// Print the API's JSON.
+    #[arg(long, conflicts_with = "edn")]
+    pub json: bool,
+    /// Print the API's answer as EDN.
+    #[arg(long)]
+    pub edn: bool,
+}
+
+impl Form {
+    /// The form to ask the API for, unless it is the one for people.
+    fn accept(self) -> Option<&'static str> {
+        match self {
+            Self { json: true, .. } => Some("application/json"),
+            Self { edn: true, .. } => Some("application/edn"),
+            _ => None,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Run the daemon.
+    #[command(long_about = "Run the daemon: webhooks in, jobs out, until SIGTERM.\n\n\
+        It reads the config file and deploy.edn, and reads them again when they change; a bad edit is reported and the \
+        last good one stays in force.\n\n  airplanes serve --config /etc/airplanes/config.edn")]
+    Serve,
+    /// Show it all on this machine, with nothing configured.
+    #[command(
+        long_about = "Show it all on this machine, with nothing configured: a git host with a library and an app, \
+        two ssh hosts on loopback and the daemon, in a temporary folder. A push to the library goes live before your \
+        eyes.\n\n  airplanes demo          stays up to play with\n  airplanes demo --once   ends by itself, with 0 if all was seen"
+    )]
+    Demo(DemoArgs),
+    /// Check config.edn and deploy.edn.
+    #[command(
+        long_about = "Check config.edn and deploy.edn as the daemon reads them, and change nothing. Faults are shown \
+        with file, line, column and a caret; then the exit code is 2.\n\n  airplanes check --config ./config.edn"
+    )]
+    Check,
+    /// List jobs, newest first.
+    #[command(long_about = "List jobs, newest first.\n\n  airplanes jobs --app shop --state failed\n  \
+        airplanes jobs --state open --json")]
+    Jobs(jobs::JobsArgs),
+    /// Show one job: its causes, steps, hosts and bumps.
+    #[command(long_about = "Show one job: its causes, steps, hosts and bumps.\n\n  airplanes job last\n  \
+        airplanes job 1jq3m8x2k4a0c-000 --json")]
+    Job(jobs::JobArgs),
+    /// Print a job's logs.
+    #[command(
+        long_about = "Print a job's logs: all steps in order, or one. With -f it goes on until the job ends, and ends \
+        with the job's exit code.\n\n  airplanes logs last -f\n  airplanes logs 1jq3m8x2k4a0c-000 build/test\n  \
+        airplanes logs last rollout/web-1"
+    )]
+    Logs(logs::LogsArgs),
+    /// Deploy an app as its branch stands.
+    #[command(
+        long_about = "Deploy an app as its branch stands, with the bumps that are due. With --watch it tells the \
+        steps as they happen, and ends with the job's exit code.\n\n  airplanes deploy shop --watch"
+    )]
+    Deploy(deploy::DeployArgs),
+    /// Cancel a job.
+    #[command(
+        long_about = "Cancel a job: one that waits ends at once, a build is ended, and a rollout stops after the host \
+        in hand.\n\n  airplanes cancel last"
+    )]
+    Cancel(jobs::CancelArgs),
+    /// Say what a push would set in motion.
+    #[command(
+        long_about = "Say what a push to a repository would set in motion: which apps, in which order, to which hosts. \
+        Nothing of it happens.\n\n  airplanes plan github.com/acme/snow\n  airplanes plan shop --branch master"
+    )]
+    Plan(apps::PlanArgs),
+    /// List the apps of deploy.edn.
+    #[command(
+        long_about = "List the apps of deploy.edn, with what they depend on and their last job.\n\n  airplanes apps\n  \
+        airplanes apps shop --json"
+    )]
+    Apps(apps::AppsArgs),
+    /// List webhook calls and what became of each.
+    #[command(
+        long_about = "List the authentic webhook calls, newest first, and what became of each: ignored and why, or its \
+        event and jobs.\n\n  airplanes deliveries --limit 5"
+    )]
+    Deliveries(deliveries::DeliveriesArgs),
+    /// Show how the daemon is.
+    #[command(
+        long_about = "Show how the daemon is: version, store, jobs under way, last deliveries.\n\n  airplanes status"
+    )]
+    Status(status::StatusArgs),
+}
+
+/// `demo`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DemoArgs {
+    /// End by itself, with exit code 0 only if all of it was seen.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Runs a command that is not the daemon's own.
+pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> {
+    if let Command::Check = command {
+        return check::check(globals);
+    }
+    let client = Client::new(Address::find(globals)?)?;
+    match command {
+        Command::Jobs(args) => jobs::jobs(&client, globals, args).await,
+        Command::Job(args) => jobs::job(&client, globals, args).await,
+        Command::Logs(args) => logs::logs(&client, globals, args).await,
+        Command::Deploy(args) => deploy::deploy(&client, globals, args).await,
+        Command::Cancel(args) => jobs::cancel(&client, globals, args).await,
+        Command::Plan(args) => apps::plan(&client, globals, args).await,
+        Command::Apps(args) => apps::apps(&client, globals, args).await,
+        Command::Deliveries(args) => deliveries::deliveries(&client, globals, args).await,
+        Command::Status(args) => status::status(&client, globals, args).await,
+        Command::Serve | Command::Demo(_) | Command::Check => {
+            Err(CliError::other("this command is not one for the daemon's API"))
+        }
+    }
+}
+
+/// Tells the user why a command failed, on standard error.
+pub fn report(error: &CliError, globals: &Globals) {
+    let paint = output::Paint::stderr(globals.color);
+    output::say(&format!("{} {}", paint.red("error:"), error));
+    if let Some(hint) = error.hint() {
+        output::say(&format!("{} {hint}", paint.cyan("hint:")));
+    }
+}

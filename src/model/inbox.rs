@@ -100,6 +100,15 @@ pub struct EventJob {
     pub state: String,
 }
 
+/// The apps of deploy.edn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppList {
+    /// The apps.
+    pub apps: Vec<AppView>,
+    /// Always none: they fit one page.
+    pub next: Option<AppName>,
+}
+
 /// One server-sent event of `/jobs/ID/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobEvent {

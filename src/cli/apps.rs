@@ -1,0 +1,105 @@
+//! `apps` and `plan`.
+
+use clap::Args;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Paint, plain, print, say, table};
+use super::{Form, Globals};
+use crate::edn::to_edn;
+use crate::model::api::{AppView, PlanQuery, PlanView};
+use crate::model::inbox::AppList;
+use crate::model::{AppName, Branch, Trigger};
+
+/// `apps`.
+#[derive(Debug, Clone, Args)]
+pub struct AppsArgs {
+    /// Only this one.
+    #[arg(value_name = "APP")]
+    app: Option<String>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// A repository's url or identity (`github.com/acme/snow`), or an app's name.
+    #[arg(value_name = "REPO")]
+    repo: String,
+    /// The branch; the repository's default branch if it is left out.
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> Result<Exit, CliError> {
+    let name = args.app.map(AppName::new).transpose()?;
+    let path: Vec<&str> = ["apps"].into_iter().chain(name.iter().flat_map(|n| n.as_str().split('/'))).collect();
+    if let Some(accept) = args.form.accept() {
+        print(&client.page(&path, &[], accept).await?)?;
+        return Ok(Exit::Done);
+    }
+    let apps: Vec<AppView> = match &name {
+        Some(_) => vec![client.get(&path, &[]).await?],
+        None => client.get::<AppList>(&path, &[]).await?.apps,
+    };
+    if apps.is_empty() {
+        say("no apps: deploy.edn is empty");
+        return Ok(Exit::Done);
+    }
+    let paint = Paint::stdout(globals.color);
+    let row = |app: &AppView| {
+        let hosts: Vec<&str> = app.hosts.iter().map(|h| h.as_str()).collect();
+        let deps: Vec<&str> = app.depends_on.iter().map(|d| d.as_str()).collect();
+        let trigger = match app.trigger {
+            Trigger::PushAny => "push-any",
+            Trigger::Push => "push",
+            Trigger::Manual => "manual",
+        };
+        let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        vec![
+            app.name.to_string(),
+            paint.state(app.last_state.as_deref().unwrap_or("-")),
+            app.last_job.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+            trigger.to_owned(),
+            dash(hosts.join(" ")),
+            dash(deps.join(" ")),
+        ]
+    };
+    let head = ["APP", "LAST", "JOB", "TRIGGER", "HOSTS", "DEPENDS ON"];
+    print(&table(paint, &head, &apps.iter().map(row).collect::<Vec<_>>()))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> Result<Exit, CliError> {
+    let query = PlanQuery { repo: args.repo, branch: args.branch.map(Branch::new).transpose()? };
+    let plan: PlanView = client.post(&["plans"], Some(&query)).await?;
+    if args.form.accept().is_some() {
+        let value = serde_json::to_value(&plan).map_err(|e| CliError::other(e.to_string()))?;
+        let text = if args.form.edn { to_edn(&value) } else { value.to_string() };
+        print(&format!("{text}\n"))?;
+        return Ok(Exit::Done);
+    }
+    let paint = Paint::stdout(globals.color);
+    let mut out = format!("a push to {} would run\n", paint.bold(plan.repo.as_str()));
+    let row = |app: &crate::model::api::PlannedView| {
+        let after: Vec<&str> = app.after.iter().map(AppName::as_str).collect();
+        let hosts: Vec<&str> = app.hosts.iter().map(|h| h.as_str()).collect();
+        let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        vec![app.wave.to_string(), app.app.to_string(), dash(after.join(" ")), dash(hosts.join(" ")), plain(&app.why)]
+    };
+    if plan.apps.is_empty() {
+        out.push_str("  nothing\n");
+    } else {
+        let rows: Vec<_> = plan.apps.iter().map(row).collect();
+        out.push_str(&table(paint, &["WAVE", "APP", "AFTER", "HOSTS", "WHY"], &rows));
+    }
+    for note in &plan.notes {
+        out.push_str(&format!("{} {}\n", paint.dim("note:"), plain(note)));
+    }
+    print(&out)?;
+    Ok(Exit::Done)
+}

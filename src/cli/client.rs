@@ -1,0 +1,159 @@
+//! The daemon over HTTP, and nothing else: sled admits one process, so the command line never opens the store.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::address::Address;
+use super::error::CliError;
+use crate::model::JobId;
+use crate::model::api::{ErrorBody, ErrorView, JobList, JobView};
+
+/// How long a connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long the daemon may say nothing. Streams of events are kept alive more often than that.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A way to the daemon.
+pub(super) struct Client {
+    http: reqwest::Client,
+    address: Address,
+}
+
+/// A part of a log.
+pub(super) struct LogPart {
+    pub bytes: Vec<u8>,
+    pub next: u64,
+    pub complete: bool,
+}
+
+impl Client {
+    pub fn new(address: Address) -> Result<Self, CliError> {
+        // Another part of the process may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let agent = concat!("airplanes/", env!("CARGO_PKG_VERSION"));
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).user_agent(agent);
+        let http = http.build().map_err(|e| CliError::other(format!("no HTTP client could be made: {e}")))?;
+        Ok(Self { http, address })
+    }
+
+    /// A page as the daemon wrote it, in the form that `accept` names.
+    pub async fn page(&self, path: &[&str], query: &[(&str, String)], accept: &str) -> Result<String, CliError> {
+        let call = self.call(Method::GET, path, query)?.header(ACCEPT, accept);
+        self.send(call).await?.text().await.map_err(|e| self.broken(&e))
+    }
+    /// A page's value.
+    pub async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, CliError> {
+        let response = self.send(self.call(Method::GET, path, query)?).await?;
+        self.value(response).await
+    }
+    /// What an action answers.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, CliError> {
+        let mut call = self.call(Method::POST, path, &[])?;
+        if let Some(body) = body {
+            call = call.json(body);
+        }
+        let response = self.send(call).await?;
+        self.value(response).await
+    }
+
+    /// A job.
+    pub async fn job(&self, id: JobId) -> Result<JobView, CliError> {
+        self.get(&["jobs", &id.to_string()], &[]).await
+    }
+
+    /// The id that was typed: `last` is the newest job.
+    pub async fn job_id(&self, text: &str) -> Result<JobId, CliError> {
+        if text != "last" {
+            return Ok(text.parse()?);
+        }
+        let list: JobList = self.get(&["jobs"], &[("limit", "1".to_owned())]).await?;
+        let newest = list.jobs.first().map(|job| job.id);
+        newest.ok_or_else(|| CliError::other("there is no job yet, so none is the last"))
+    }
+
+    /// A log's bytes from an offset.
+    pub async fn log(&self, id: JobId, step: &str, attempt: Option<u32>, offset: u64) -> Result<LogPart, CliError> {
+        let id = id.to_string();
+        let path: Vec<&str> = ["jobs", &id, "logs"].into_iter().chain(step.split('/')).collect();
+        let mut query = vec![("offset", offset.to_string())];
+        query.extend(attempt.map(|attempt| ("attempt", attempt.to_string())));
+        let response = self.send(self.call(Method::GET, &path, &query)?).await?;
+        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let next = header("next-offset").and_then(|v| v.parse().ok());
+        let complete = header("complete") == Some("true");
+        let bytes = response.bytes().await.map_err(|e| self.broken(&e))?.to_vec();
+        Ok(LogPart { next: next.unwrap_or(offset + bytes.len() as u64), bytes, complete })
+    }
+
+    /// A job's events after the one with that place.
+    pub async fn events(&self, id: JobId, seen: u64) -> Result<Response, CliError> {
+        let call = self.call(Method::GET, &["jobs", &id.to_string(), "events"], &[])?;
+        let mut headers = HeaderMap::new();
+        headers.insert("last-event-id", seen.into());
+        self.send(call.headers(headers)).await
+    }
+
+    fn call(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Result<RequestBuilder, CliError> {
+        let wrong = |why: String| CliError::usage(why, "give --url or AIRPLANES_URL like http://127.0.0.1:8787");
+        let mut url: Url =
+            self.address.url.parse().map_err(|e| wrong(format!("`{}` is not a url: {e}", self.address.url)))?;
+        url.path_segments_mut()
+            .map_err(|()| wrong(format!("`{}` can't have a path", self.address.url)))?
+            .pop_if_empty()
+            .extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut call = self.http.request(method, url);
+        if let Some(token) = &self.address.token {
+            // The header is marked as sensitive by reqwest itself.
+            call = call.bearer_auth(String::from_utf8_lossy(token.expose()));
+        }
+        Ok(call)
+    }
+
+    async fn send(&self, call: RequestBuilder) -> Result<Response, CliError> {
+        let response = call.send().await.map_err(|e| self.broken(&e))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let error = match serde_json::from_str::<ErrorBody>(&text) {
+            Ok(body) => body.error,
+            Err(_) => ErrorView {
+                code: "strange".to_owned(),
+                message: format!("{} answered {status}", self.address.url),
+                hint: Some("is that an airplanes daemon?".to_owned()),
+            },
+        };
+        let mut error = error;
+        if status == 401 && self.address.token.is_none() {
+            error.hint = Some(self.address.why_no_token.clone());
+        }
+        Err(CliError::Answer { status: status.as_u16(), error })
+    }
+
+    async fn value<T: DeserializeOwned>(&self, response: Response) -> Result<T, CliError> {
+        let text = response.text().await.map_err(|e| self.broken(&e))?;
+        let strange = |e: serde_json::Error| CliError::Strange { url: self.address.url.clone(), why: e.to_string() };
+        serde_json::from_str(&text).map_err(strange)
+    }
+
+    /// reqwest's error, down to the cause that says something.
+    pub fn broken(&self, error: &reqwest::Error) -> CliError {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        CliError::Unreachable { url: self.address.url.clone(), why: cause.to_string() }
+    }
+}

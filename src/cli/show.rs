@@ -1,0 +1,172 @@
+//! A job for people: as a row, as a page, and as lines while it goes on.
+
+use jiff::Timestamp;
+
+use super::output::{Paint, ago, columns, plain, table, took};
+use crate::model::api::{HostView, JobView, StepView};
+use crate::model::inbox::JobEvent;
+use crate::model::{Bump, Entry, HostResult, Outcome, Progress, Sha, StepResult};
+
+/// Jobs as a table.
+pub(super) fn job_table(paint: Paint, jobs: &[JobView], now: Timestamp) -> String {
+    let row = |job: &JobView| {
+        vec![
+            job.id.to_string(),
+            job.app.to_string(),
+            paint.state(&job.state),
+            job.sha.map_or_else(String::new, |sha| sha.short()),
+            ago(now, job.created_at),
+            job.finished_at.map_or_else(String::new, |end| took(job.created_at, end)),
+            plain(job.reason.as_deref().unwrap_or_default()),
+        ]
+    };
+    let head = ["JOB", "APP", "STATE", "COMMIT", "MADE", "TOOK", "WHY"];
+    table(paint, &head, &jobs.iter().map(row).collect::<Vec<_>>())
+}
+
+/// One job as a page.
+pub(super) fn job_page(paint: Paint, job: &JobView, now: Timestamp) -> String {
+    let mut out = format!(
+        "{} {} {} {}",
+        paint.bold(&job.id.to_string()),
+        paint.bold(job.app.as_str()),
+        paint.state(&job.state),
+        paint.dim(&ago(now, job.created_at))
+    );
+    if let Some(end) = job.finished_at {
+        out.push_str(&paint.dim(&format!(", took {}", took(job.created_at, end))));
+    }
+    out.push('\n');
+    let mut facts: Vec<Vec<String>> = Vec::new();
+    let mut fact = |name: &str, text: String| facts.push(vec![paint.dim(name), text]);
+    if let Some(reason) = &job.reason {
+        fact("reason", plain(reason));
+    }
+    for cause in &job.causes {
+        let targets: Vec<String> =
+            cause.targets.iter().map(|t| format!("{} {} at {}", t.repo, t.branch, t.after.short())).collect();
+        let dropped = cause.dropped.as_ref().map(|why| format!(" (no longer: {})", plain(why))).unwrap_or_default();
+        fact("cause", format!("{} {}{dropped}", cause.why, targets.join(", ")).trim().to_owned());
+    }
+    if !job.waits_for.is_empty() {
+        let ids: Vec<String> = job.waits_for.iter().map(ToString::to_string).collect();
+        fact("waits for", ids.join(", "));
+    }
+    if let Some(branch) = &job.branch {
+        let from = job.previous_sha.map(|sha| sha.short()).unwrap_or_default();
+        let moved = job.sha.filter(|sha| Some(*sha) != job.previous_sha).map(|sha| format!(" -> {}", sha.short()));
+        fact("commit", format!("{branch} {from}{}", moved.unwrap_or_default()));
+    }
+    for bump in &job.bumps {
+        fact("bump", bump_line(bump));
+    }
+    out.push_str(&columns(&facts, "  "));
+    out.push_str(&format!("\n{}\n", paint.dim("steps")));
+    out.push_str(&columns(&job.steps.iter().map(|step| step_row(paint, step)).collect::<Vec<_>>(), "  "));
+    if !job.hosts.is_empty() {
+        out.push_str(&format!("\n{}\n", paint.dim("hosts")));
+        out.push_str(&columns(&job.hosts.iter().map(|host| host_row(paint, host)).collect::<Vec<_>>(), "  "));
+    }
+    out
+}
+
+fn step_row(paint: Paint, step: &StepView) -> Vec<String> {
+    let time = match (step.started_at, step.finished_at) {
+        (Some(start), Some(end)) if step.state != Progress::Skipped => took(start, end),
+        _ => String::new(),
+    };
+    let attempt = if step.attempt > 1 { format!("attempt {}", step.attempt) } else { String::new() };
+    let code = step.exit_code.map(|code| format!("exit {code}: ")).unwrap_or_default();
+    let error = step.error.as_deref().map(plain).unwrap_or_default();
+    vec![
+        step.name.to_string(),
+        paint.state(word(step.state)),
+        time,
+        format!("{attempt} {code}{error}").trim().to_owned(),
+    ]
+}
+
+fn host_row(paint: Paint, host: &HostView) -> Vec<String> {
+    let moved = match (host.previous_sha, host.sha) {
+        (Some(from), Some(to)) if from != to => format!("{} -> {}", from.short(), to.short()),
+        (from, to) => to.or(from).map_or_else(String::new, |sha| sha.short()),
+    };
+    vec![
+        host.name.to_string(),
+        paint.state(word(host.state)),
+        moved,
+        host.error.as_deref().map(plain).unwrap_or_default(),
+    ]
+}
+
+/// `snow/snow 2455d6ab12 -> 9f1c… in deps.edn`.
+pub(super) fn bump_line(bump: &Bump) -> String {
+    let short = |text: &str| text.parse::<Sha>().map_or_else(|_| plain(text), |sha| sha.short());
+    format!("{} {} -> {} in {}", bump.lib, short(&bump.from), short(&bump.to), plain(&bump.file))
+}
+
+/// The API's word.
+pub(super) fn word(state: Progress) -> &'static str {
+    match state {
+        Progress::Pending => "pending",
+        Progress::Running => "running",
+        Progress::Done => "done",
+        Progress::Failed => "failed",
+        Progress::Unreachable => "unreachable",
+        Progress::RolledBack => "rolled-back",
+        Progress::Skipped => "skipped",
+    }
+}
+
+/// What a journal's entry tells someone who watches. None for what the next line says better.
+pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
+    let job = &event.job;
+    let (begun, done, failed, passed) = (paint.cyan("▸"), paint.green("✔"), paint.red("✘"), paint.dim("–"));
+    match &event.entry {
+        Entry::Created { .. } => vec![format!("{begun} job {} of {}: {}", job.id, job.app, job.state)],
+        Entry::Joined { .. } => vec![format!("{begun} a newer event joins it")],
+        Entry::CauseDropped { reason, .. } => {
+            vec![format!("{passed} no longer for one of its events: {}", plain(reason))]
+        }
+        Entry::Started => vec![format!("{begun} its turn came")],
+        Entry::Resumed => vec![format!("{begun} taken up again after the daemon was stopped")],
+        Entry::StepStarted { step } => vec![format!("{begun} {step}")],
+        Entry::StepFinished { step, result } => {
+            let view = job.steps.iter().find(|s| s.name == *step);
+            let time = view.and_then(|s| Some(took(s.started_at?, s.finished_at?))).unwrap_or_default();
+            match result {
+                StepResult::Done => vec![format!("{done} {step}  {}", paint.dim(&time))],
+                StepResult::Skipped { reason } => vec![format!("{passed} {step}  {}", plain(reason))],
+                StepResult::Failed { error, exit_code, retry } => {
+                    let code = exit_code.map(|code| format!("exit {code}: ")).unwrap_or_default();
+                    let again = if *retry { " (will be tried again)" } else { "" };
+                    vec![format!("{failed} {step}  {} {code}{}{again}", paint.dim(&time), plain(error))]
+                }
+            }
+        }
+        Entry::Based { branch, sha } => vec![format!("  {branch} at {}", sha.short())],
+        Entry::Updated { bumps, .. } => bumps.iter().map(|bump| format!("  {}", bump_line(bump))).collect(),
+        Entry::Raced { head } => vec![format!("{begun} someone pushed {} first: once more on top of it", head.short())],
+        Entry::Publishing { .. } => Vec::new(),
+        Entry::Published { commit } => vec![format!("  the remote has {}", commit.short())],
+        Entry::HostStarted { host, .. } => vec![format!("{begun} {host}")],
+        Entry::HostRestarting { host, .. } => vec![format!("  {host} restarts")],
+        Entry::HostFinished { host, result } => vec![match result {
+            HostResult::Done { changed: true } => format!("{done} {host}"),
+            HostResult::Done { changed: false } => format!("{done} {host}  {}", paint.dim("had it already")),
+            HostResult::Failed { error } => format!("{failed} {host}  {}", plain(error)),
+            HostResult::Unreachable { error } => format!("{failed} {host}  unreachable: {}", plain(error)),
+            HostResult::Skipped { reason } => format!("{passed} {host}  {}", plain(reason)),
+        }],
+        Entry::Canceling { by } => vec![format!("{begun} {} cancels it", plain(by))],
+        Entry::Ended { outcome, reason } => {
+            let mark = match outcome {
+                outcome if outcome.is_well() => done,
+                Outcome::Skipped | Outcome::Canceled => passed,
+                _ => failed,
+            };
+            let time = took(job.created_at, event.at);
+            vec![format!("{mark} {}: {} {}", paint.state(outcome.as_str()), plain(reason), paint.dim(&time))]
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `status`: how the daemon is, on one page.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::client::Client;
+use super::deliveries::delivery_table;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Paint, ago, plain, print};
+use super::show::job_table;
+use super::{Form, Globals};
+use crate::model::inbox::StatusView;
+
+/// `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs) -> Result<Exit, CliError> {
+    if let Some(accept) = args.form.accept() {
+        print(&client.page(&["status"], &[], accept).await?)?;
+        return Ok(Exit::Done);
+    }
+    let status: StatusView = client.get(&["status"], &[]).await?;
+    let (paint, now) = (Paint::stdout(globals.color), Timestamp::now());
+    let counts = status.counts;
+    let mut out = format!(
+        "airplanes {}, up since {} ({}), store {}\n",
+        status.version,
+        status.up_since.strftime("%Y-%m-%d %H:%M:%SZ"),
+        ago(now, status.up_since),
+        paint.state(&status.store.state),
+    );
+    if let Some(since) = status.store.since {
+        let why = status.store.why.as_deref().map(plain).unwrap_or_default();
+        out.push_str(&format!("the store takes no writes since {}: {why}\n", ago(now, since)));
+    }
+    out.push_str(&format!(
+        "{} apps; jobs: {} running, {} queued, {} waiting",
+        counts.apps, counts.running, counts.queued, counts.waiting
+    ));
+    if counts.parked > 0 {
+        out.push_str(&format!(", {}", paint.red(&format!("{} parked", counts.parked))));
+    }
+    if counts.unplanned > 0 {
+        out.push_str(&format!("; {} events without a plan yet", counts.unplanned));
+    }
+    out.push('\n');
+    if let Some(jobs) = status.jobs.filter(|jobs| !jobs.is_empty()) {
+        out.push_str(&format!("\n{}", job_table(paint, &jobs, now)));
+    }
+    if let Some(deliveries) = status.deliveries.filter(|deliveries| !deliveries.is_empty()) {
+        out.push_str(&format!("\n{}", delivery_table(paint, &deliveries, now)));
+    }
+    print(&out)?;
+    Ok(Exit::Done)
+}
