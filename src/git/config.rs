@@ -28,8 +28,8 @@ pub struct GitConfig {
     /// ssh keys: a prefix of the repository's identity (`github.com/acme/snow`, `gitlab.com`) and the private key's
     /// file. The longest prefix wins. Without any that fits: the ssh agent, then `~/.ssh/id_*`.
     pub keys: Vec<(String, PathBuf)>,
-    /// https tokens by a prefix likewise. The secret is the token alone, or `user:token`. It goes over plain http
-    /// only to a prefix that begins with `http://`.
+    /// https tokens by a prefix likewise. The secret is the token alone, or `user:token`. It never goes over plain
+    /// http, but to this machine itself.
     pub https_tokens: Vec<(String, Secret)>,
     /// How long a connect may take.
     pub connect_timeout: Duration,
@@ -54,6 +54,17 @@ impl GitConfig {
         }
     }
 
+    /// As config.edn has it.
+    pub fn of(state: impl Into<PathBuf>, git: &crate::config::Git) -> Self {
+        Self {
+            author: Author { name: git.name.clone(), email: git.email.clone() },
+            known_hosts: git.known_hosts.clone(),
+            keys: git.keys.clone(),
+            https_tokens: git.https_tokens.clone(),
+            ..Self::new(state)
+        }
+    }
+
     /// The known_hosts files to ask.
     pub(super) fn known_hosts_files(&self) -> Vec<PathBuf> {
         match &self.known_hosts {
@@ -75,10 +86,13 @@ impl GitConfig {
             Transport::File | Transport::Git => Route { url: url.as_str().to_owned(), login: Login::None },
             Transport::Http => {
                 let plain = url.as_str().get(..7).is_some_and(|s| s.eq_ignore_ascii_case("http://"));
-                let fit: Vec<_> =
-                    self.https_tokens.iter().filter(|(p, _)| !plain || p.starts_with("http://")).cloned().collect();
-                let token = longest(&fit, id.as_str()).map(|(_, secret)| secret.clone());
+                let withheld = plain && !is_this_machine(parts.host);
+                let token = longest(&self.https_tokens, id.as_str()).map(|(_, secret)| secret.clone());
                 match (token, key) {
+                    (Some(secret), _) if withheld => Route {
+                        url: url.as_str().to_owned(),
+                        login: Login::Withheld { name: secret.name().to_owned() },
+                    },
                     (Some(secret), _) => Route {
                         url: url.as_str().to_owned(),
                         login: Login::Token {
@@ -109,6 +123,11 @@ impl GitConfig {
     }
 }
 
+/// Whether `host` is loopback, where nobody listens in between.
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
 /// The way to a remote.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
@@ -123,6 +142,8 @@ pub(super) struct Route {
 pub(super) enum Login {
     /// Nobody: a file, or a public repository.
     None,
+    /// Nobody, since the token that fits would go over plain http.
+    Withheld { name: String },
     /// By a token, as a password.
     Token { user: Option<String>, host: String, secret: Secret },
     /// By the key that is configured for the repository.
@@ -163,10 +184,8 @@ mod tests {
             ("github.com/acme/snow.git".into(), "/k/snow".into()),
             ("git.example.com:2222".into(), "/k/own".into()),
         ];
-        config.https_tokens = vec![
-            ("gitlab.com".into(), Secret::new("gl", "t")),
-            ("http://127.0.0.1:80".into(), Secret::new("local", "t")),
-        ];
+        config.https_tokens =
+            vec![("gitlab.com".into(), Secret::new("gl", "t")), ("127.0.0.1:80".into(), Secret::new("local", "t"))];
         config
     }
 
@@ -174,6 +193,7 @@ mod tests {
         let route = config().route(&RepoUrl::new(url).unwrap());
         let login = match route.login {
             Login::None => "none".to_owned(),
+            Login::Withheld { name } => format!("not {name}"),
             Login::Token { secret, .. } => secret.name().to_owned(),
             Login::Key { path, .. } => path.display().to_string(),
             Login::Own { user } => user,
@@ -202,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn a_token_goes_over_plain_http_only_where_the_prefix_says_so() {
-        assert_eq!(key_of("http://gitlab.com/a/b").1, "none");
+    fn a_token_goes_over_plain_http_only_to_this_machine() {
+        assert_eq!(key_of("http://gitlab.com/a/b").1, "not gl");
         assert_eq!(key_of("http://127.0.0.1:8080/a/b").1, "local");
     }
 }

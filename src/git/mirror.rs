@@ -22,6 +22,9 @@ use crate::model::{RepoId, RepoUrl};
 /// The file beside the mirrors that makes libgit2 sync what it writes to disk (`core.fsyncObjectFiles`).
 const DURABLE: &str = "libgit2.config";
 
+/// How many packs a mirror may have before they are joined.
+const PACKS_MAX: usize = 50;
+
 /// All mirrors of one state directory. Cheap to clone; there is one per process.
 #[derive(Clone)]
 pub struct Mirrors {
@@ -145,7 +148,10 @@ fn bring_up(dir: &Path, talk: &Talk, slot: &mut OwnedMutexGuard<Health>) -> Resu
         // Killed runs of this daemon leave these; there is one daemon per state directory, and we hold the lock.
         sweep(dir);
         sound = match check(dir) {
-            Ok(()) => true,
+            Ok(()) => {
+                join_packs(dir);
+                true
+            }
             Err(words) => {
                 if dir.exists() {
                     tracing::warn!(mirror = %dir.display(), words, "a mirror is damaged and is made anew");
@@ -348,7 +354,8 @@ fn sweep(dir: &Path) {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
             } else if name.ends_with(".lock")
-                || (folder.ends_with("objects/pack") && (name.starts_with("pack_") || name.starts_with("tmp_")))
+                || (folder.ends_with("objects/pack")
+                    && ["pack_", "tmp_", ".tmp-"].iter().any(|start| name.starts_with(start)))
             {
                 tracing::info!(file = %path.display(), "swept what a killed run left");
                 let _ = std::fs::remove_file(path);
@@ -377,6 +384,31 @@ pub(super) fn check(dir: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Each fetch leaves a pack, and a reader looks into each. Past [`PACKS_MAX`] they are joined by git itself (libgit2
+/// can't), at first use in a process, when hardly anyone reads. What is unreachable is kept too: no object is lost.
+fn join_packs(dir: &Path) {
+    let count = packs(dir).iter().filter(|path| path.extension().is_some_and(|ending| ending == "pack")).count();
+    if count <= PACKS_MAX {
+        return;
+    }
+    let done = std::process::Command::new("git")
+        .arg("--git-dir")
+        .arg(dir)
+        .args(["repack", "-a", "-d", "-k", "-q"])
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .stdin(std::process::Stdio::null())
+        .output();
+    match done {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            tracing::warn!(mirror = %dir.display(), words, "packs could not be joined; reading gets slower");
+        }
+        Err(error) => tracing::warn!(mirror = %dir.display(), %error, "git could not be run to join packs"),
+    }
 }
 
 /// A pack ends in its own digest, and its index repeats it 20 bytes before the end.

@@ -213,6 +213,10 @@ impl Talk {
                 "it asks for a login and none is configured; add a key for it under :git :keys, or a token under \
                  :git :https-tokens, in config.edn",
             )),
+            Login::Withheld { name } => Err(self.no_login(&format!(
+                "it asks for a login, and the token {name} is not sent over plain http, where it could be read; use \
+                 its https url"
+            ))),
             Login::Token { secret, .. } if attempt > 0 => Err(self.no_login(&format!(
                 "the token {} was not accepted; it may have expired, or lack the right to read and write this \
                  repository",
@@ -320,7 +324,9 @@ impl Talk {
 
     fn login_in_words(&self) -> String {
         match &self.login {
-            Login::None => "without a login; add a key or a token for it in config.edn".to_owned(),
+            Login::None | Login::Withheld { .. } => {
+                "without a login; add a key or a token for it in config.edn".to_owned()
+            }
             Login::Token { secret, .. } => format!("with the token {}; it needs the right to write", secret.name()),
             Login::Key { path, prefix, .. } => format!(
                 "with the key {} of {prefix}, which must have no passphrase; as a deploy key it needs write access",

@@ -304,6 +304,66 @@ async fn damage_that_comes_while_the_daemon_runs_is_mended_by_a_fetch_of_somethi
 }
 
 #[tokio::test]
+async fn many_packs_are_joined_at_first_use_and_even_unreachable_commits_stay() {
+    let scene = Scene::new();
+    let repo = scene.repo("lib");
+    let mirrors = scene.mirrors();
+    let id = repo.url().id();
+    let old = repo.pushes("a", "old");
+    mirrors.fetch(&repo.url(), &go()).await.unwrap();
+    git(&repo.person, &["reset", "-q", "--hard", "HEAD^"]);
+    git(&repo.person, &["push", "-q", "--force", "origin", "HEAD:main"]);
+    for sha in repo.gets_commits(52) {
+        std::fs::write(repo.bare.join("refs/heads/main"), format!("{sha}\n")).unwrap();
+        mirrors.fetch(&repo.url(), &go()).await.unwrap();
+    }
+    let packs = || std::fs::read_dir(mirrors.path(&id).join("objects/pack")).unwrap().count();
+    assert!(packs() > 100, "{}", packs());
+    let fetched = scene.mirrors().fetch(&repo.url(), &go()).await.unwrap();
+    assert!(!fetched.changed && !fetched.remade);
+    assert!(packs() < 10, "{}", packs());
+    assert!(mirrors.contains(&id, old).await.unwrap());
+    git(&mirrors.path(&id), &["fsck", "--full"]);
+}
+
+/// Killed at any moment, the next run finds a mirror that is whole or makes it so.
+#[tokio::test]
+async fn a_daemon_killed_while_it_fetches_leaves_nothing_that_stays_broken() {
+    use std::process::{Command, Stdio};
+    let scene = Scene::new();
+    let repo = scene.repo("lib");
+    for i in 0..12u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "git::fetches_until_it_is_killed"])
+            .env("AIRPLANES_TEST_URL", repo.url().as_str())
+            .env("AIRPLANES_TEST_STATE", scene.path("state"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        repo.pushes(&format!("f{i}"), "x");
+        git(&repo.person, &["push", "-q", "origin", &format!("HEAD:refs/heads/b{i}")]);
+        tokio::time::sleep(std::time::Duration::from_millis(i * 7 % 23)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mirrors = scene.mirrors();
+        let heads = mirrors.fetch(&repo.url(), &go()).await.unwrap().heads;
+        assert_eq!(heads.branches[&main_branch()].to_string(), repo.at("main"));
+        git(&mirrors.path(&repo.url().id()), &["fsck", "--full"]);
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn fetches_until_it_is_killed() {
+    let url = RepoUrl::new(std::env::var("AIRPLANES_TEST_URL").unwrap()).unwrap();
+    let config = airplanes::git::GitConfig::new(std::env::var("AIRPLANES_TEST_STATE").unwrap());
+    let mirrors = airplanes::git::Mirrors::new(config).unwrap();
+    loop {
+        let _ = mirrors.fetch(&url, &go()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_clone_from_a_damaged_mirror_says_so_and_works_after_the_next_fetch() {
     let scene = Scene::new();
     let repo = scene.repo("lib");

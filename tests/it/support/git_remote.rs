@@ -97,6 +97,21 @@ impl Repo {
         git(&self.person, &["push", "-q", "origin", "HEAD"]);
         sha
     }
+    /// The bare repository gets `count` commits in a row on top of `main`, on no branch that a fetch sees.
+    pub fn gets_commits(&self, count: usize) -> Vec<Sha> {
+        let mut stream = String::from("reset refs/aside\nfrom refs/heads/main\n\n");
+        for i in 1..=count {
+            stream += &format!("commit refs/aside\nmark :{i}\ncommitter A <a@b.c> 170000{i:04} +0000\ndata 1\nx");
+            stream += &format!("\nM 100644 inline n\ndata 4\n{i:04}\n\n");
+        }
+        let file = self.person.with_extension("stream");
+        std::fs::write(&file, stream).unwrap();
+        let mut import = command(&self.bare, &["fast-import", "--quiet"]);
+        assert!(import.stdin(std::fs::File::open(file).unwrap()).status().unwrap().success());
+        let listed = git(&self.bare, &["rev-list", "--reverse", "main..refs/aside"]);
+        git(&self.bare, &["update-ref", "-d", "refs/aside"]);
+        listed.lines().map(|line| line.parse().unwrap()).collect()
+    }
     /// What a ref of the bare repository is now.
     pub fn at(&self, rev: &str) -> String {
         git(&self.bare, &["rev-parse", rev])
