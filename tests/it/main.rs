@@ -9,6 +9,7 @@ mod fold;
 mod forge;
 mod git;
 mod http;
+mod lab;
 mod process;
 mod ssh;
 mod store;
