@@ -31,6 +31,10 @@ const GROUP: usize = 1024;
 /// sled's cache, in bytes: what keeps a scan of a million rows below 200 MB.
 const CACHE: u64 = 32 << 20;
 
+/// sled's segments, in bytes. A page of over a quarter of one goes into a file of its own, which sled does not sync:
+/// no page of rows as long as `tx::LONGEST` is that long.
+const SEGMENT: usize = 2 << 20;
+
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What a handle asks of the writer.
@@ -76,7 +80,8 @@ impl Disk {
         let path = folder.display().to_string();
         let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
         // sled panics inside open() on some zeroed tails.
-        let open = || sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(None).open();
+        let config = sled::Config::new().path(folder).cache_capacity(CACHE).segment_size(SEGMENT).flush_every_ms(None);
+        let open = || config.open();
         let db = match std::panic::catch_unwind(AssertUnwindSafe(open)) {
             Ok(Ok(db)) => db,
             Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
@@ -103,9 +108,16 @@ impl Disk {
         let file = File::open(folder.join("db")).map_err(io)?;
         let disk = Self { path: path.clone(), file };
         disk.sync(&db)?;
-        // The files' names too: a folder made a moment ago is not on disk before its parents are.
-        for dir in [Some(folder), folder.parent()].into_iter().flatten() {
-            File::open(dir).and_then(|d| d.sync_all()).map_err(io)?;
+        // sled's settings, and the files' names too: a folder made a moment ago is not on disk before its parents are.
+        let around = [folder.join("conf"), folder.join("blobs"), folder.to_owned()];
+        for path in around.iter().map(PathBuf::as_path).chain(folder.ancestors().skip(1).take(2)) {
+            // The parent of a relative path of one part is written "".
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            match File::open(path).and_then(|file| file.sync_all()) {
+                // Not ours to read, so not made by us.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+                synced => synced.map_err(io)?,
+            }
         }
         Ok((disk, db))
     }

@@ -119,7 +119,7 @@ pub fn open_again(path: &Path) -> Store {
 pub fn raw(path: &Path) -> sled::Db {
     drop(open_again(path));
     for _ in 0..500 {
-        if let Ok(db) = sled::open(path) {
+        if let Ok(db) = sled::Config::new().path(path).segment_size(2 << 20).open() {
             return db;
         }
         std::thread::sleep(Duration::from_millis(10));

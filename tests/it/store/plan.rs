@@ -168,3 +168,21 @@ async fn a_job_of_two_hundred_hosts_with_long_errors_is_read_back_whole() {
         assert!(value.len() <= 16 << 10, "{} has {} bytes", key.escape_ascii(), value.len());
     }
 }
+
+/// sled does not sync what it puts into files of its own: a power cut would take rows that were acknowledged.
+#[tokio::test]
+async fn rows_near_the_limit_stay_in_the_file_that_is_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for n in 1..60 {
+        let (_, jobs) = planned_event(&store, n, vec![planned("a", &[])]).await;
+        let mut entries = vec![Entry::Started, Entry::StepStarted { step: Step::Prepare }];
+        let error = "x".repeat(10_000);
+        let result = StepResult::Failed { error: error.clone(), exit_code: None, retry: false };
+        entries.push(Entry::StepFinished { step: Step::Prepare, result });
+        entries.push(Entry::Ended { outcome: Outcome::Failed, reason: error });
+        store.append(jobs[0], entries).await.unwrap();
+    }
+    let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap().count();
+    assert_eq!(blobs, 0);
+}
