@@ -17,6 +17,7 @@ mod logs;
 mod output;
 mod show;
 mod status;
+mod update;
 
 use std::path::PathBuf;
 
@@ -121,6 +122,14 @@ pub enum Command {
         It reads the config file and deploy.edn, and reads them again when they change; a bad edit is reported and the \
         last good one stays in force.\n\n  airplanes serve --config /etc/airplanes/config.edn")]
     Serve,
+    /// Bump the git dependencies of a local checkout.
+    #[command(
+        long_about = "Bump the git dependencies of a local checkout: each sha in deps.edn and bb.edn that is behind its \
+        repository's default branch moves to that branch's head. Nothing but the digits changes, and nothing is \
+        committed. What is pinned, tagged or can't be used is left alone, and why is said.\n\n  \
+        airplanes update --dry-run\n  airplanes update ~/src/shop"
+    )]
+    Update(update::UpdateArgs),
     /// Show it all on this machine, with nothing configured.
     #[command(
         long_about = "Show it all on this machine, with nothing configured: a git host with a library and an app, \
@@ -196,23 +205,20 @@ pub struct DemoArgs {
 
 /// Runs a command that is not the daemon's own.
 pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> {
-    if let Command::Check = command {
-        return check::check(globals);
-    }
-    let client = Client::new(Address::find(globals)?)?;
+    let client = || Client::new(Address::find(globals)?);
     match command {
-        Command::Jobs(args) => jobs::jobs(&client, globals, args).await,
-        Command::Job(args) => jobs::job(&client, globals, args).await,
-        Command::Logs(args) => logs::logs(&client, globals, args).await,
-        Command::Deploy(args) => deploy::deploy(&client, globals, args).await,
-        Command::Cancel(args) => jobs::cancel(&client, globals, args).await,
-        Command::Plan(args) => apps::plan(&client, globals, args).await,
-        Command::Apps(args) => apps::apps(&client, globals, args).await,
-        Command::Deliveries(args) => deliveries::deliveries(&client, globals, args).await,
-        Command::Status(args) => status::status(&client, globals, args).await,
-        Command::Serve | Command::Demo(_) | Command::Check => {
-            Err(CliError::other("this command is not one for the daemon's API"))
-        }
+        Command::Check => check::check(globals),
+        Command::Update(args) => update::update(globals, args).await,
+        Command::Jobs(args) => jobs::jobs(&client()?, globals, args).await,
+        Command::Job(args) => jobs::job(&client()?, globals, args).await,
+        Command::Logs(args) => logs::logs(&client()?, globals, args).await,
+        Command::Deploy(args) => deploy::deploy(&client()?, globals, args).await,
+        Command::Cancel(args) => jobs::cancel(&client()?, globals, args).await,
+        Command::Plan(args) => apps::plan(&client()?, globals, args).await,
+        Command::Apps(args) => apps::apps(&client()?, globals, args).await,
+        Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
+        Command::Status(args) => status::status(&client()?, globals, args).await,
+        Command::Serve | Command::Demo(_) => Err(CliError::other("this command is not one for the daemon's API")),
     }
 }
 

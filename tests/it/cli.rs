@@ -36,14 +36,27 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const COMMANDS: [&str; 11] =
-    ["serve", "demo", "check", "jobs", "job", "logs", "deploy", "cancel", "plan", "apps", "deliveries"];
+const COMMANDS: [&str; 13] = [
+    "serve",
+    "demo",
+    "check",
+    "jobs",
+    "job",
+    "logs",
+    "deploy",
+    "cancel",
+    "plan",
+    "apps",
+    "deliveries",
+    "status",
+    "update",
+];
 
 #[test]
 fn help_names_every_command_and_teaches_each_by_an_example() {
     let help = run(&["--help"]);
     assert_eq!(code(&help), 0);
-    for command in COMMANDS.iter().chain(&["status"]) {
+    for command in COMMANDS {
         assert!(out(&help).contains(&format!("\n  {command} ")), "{command}");
         let own = run(&[command, "--help"]);
         assert_eq!(code(&own), 0, "{command}");
@@ -118,4 +131,83 @@ fn check_counts_what_is_good_and_points_at_what_is_not() {
     let lost = run(&["check", "--config", "/nonexistent/config.edn"]);
     assert_eq!(code(&lost), 2);
     assert!(err(&lost).contains("/nonexistent/config.edn"), "{}", err(&lost));
+}
+
+/// Runs git in a folder, as nobody in particular, and gives what it prints.
+fn git(folder: &Path, args: &[&str]) -> String {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").current_dir(folder).args(identity).args(args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn commit(folder: &Path, name: &str) -> String {
+    write(folder, name, name);
+    git(folder, &["add", "-A"]);
+    git(folder, &["commit", "-q", "-m", name]);
+    git(folder, &["rev-parse", "HEAD"])
+}
+
+#[test]
+fn update_moves_the_sha_bytes_of_a_checkout_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let lib = folder.path().join("lib");
+    std::fs::create_dir(&lib).unwrap();
+    git(&lib, &["init", "-q"]);
+    let old = commit(&lib, "one");
+    git(&lib, &["checkout", "-q", "-b", "side"]);
+    let side = commit(&lib, "aside");
+    git(&lib, &["checkout", "-q", "main"]);
+    let new = commit(&lib, "two");
+    let url = format!("file://{}", lib.display());
+    let app = folder.path().join("app");
+    std::fs::create_dir(&app).unwrap();
+    let text = |sha: &str| {
+        format!(
+            ";; sha {old}\r\n{{:deps {{acme/lib   {{:git/url \"{url}\" :sha \"{sha}\"}} ; ours\n\
+             \x20       ^:antq/exclude acme/pin {{:git/url \"{url}\" :git/sha \"{old}\"}}\n\
+             \x20       acme/side {{:git/url \"{url}\" :git/sha \"{side}\"}}\n\
+             \x20       acme/tag {{:git/url \"{url}\" :git/tag \"v1\" :git/sha \"{}\"}}\n\
+             \x20       acme/short {{:git/url \"{url}\" :git/sha \"abc\"}}}}}}",
+            &old[..7]
+        )
+    };
+    let file = write(&app, "deps.edn", &text(&old));
+    let folder = app.display().to_string();
+
+    let dry = run(&["update", &folder, "--dry-run"]);
+    assert_eq!(code(&dry), 0, "{}", err(&dry));
+    assert!(out(&dry).starts_with("--- a/deps.edn\n+++ b/deps.edn\n@@ "), "{}", out(&dry));
+    assert_eq!(out(&dry).lines().filter(|l| l.starts_with('+') && l.contains(&new)).count(), 1);
+    for why in ["acme/pin in deps.edn: it is pinned", "not on main but on side", "the tag v1", "prefix sha abc"] {
+        assert!(err(&dry).contains(why), "{why}: {}", err(&dry));
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text(&old));
+
+    let real = run(&["update", &folder]);
+    assert_eq!((code(&real), out(&real)), (0, out(&dry)));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text(&new));
+
+    let again = run(&["update", &folder]);
+    assert_eq!((code(&again), out(&again)), (0, String::new()));
+    assert!(err(&again).contains("up to date"), "{}", err(&again));
+}
+
+#[test]
+fn update_says_what_is_missing_or_broken_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let none = run(&["update", &path]);
+    assert_eq!(code(&none), 2);
+    assert!(err(&none).contains("no deps.edn"), "{}", err(&none));
+    write(folder.path(), "deps.edn", "{:deps\n  {a/b {:git/sha ]}}");
+    let broken = run(&["update", &path]);
+    assert_eq!(code(&broken), 1);
+    assert!(err(&broken).contains("deps.edn:2:18: "), "{}", err(&broken));
+    let sha = "a".repeat(40);
+    let text = format!("{{:deps {{a/b {{:git/url \"file:///nonexistent\" :git/sha \"{sha}\"}}}}}}");
+    write(folder.path(), "deps.edn", &text);
+    let lost = run(&["update", &path]);
+    assert_eq!(code(&lost), 1);
+    assert!(err(&lost).contains("/nonexistent"), "{}", err(&lost));
 }
