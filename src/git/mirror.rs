@@ -33,7 +33,7 @@ pub struct Mirrors {
 
 pub(super) struct Inner {
     pub config: GitConfig,
-    slots: Mutex<HashMap<RepoId, Slot>>,
+    slots: Arc<Mutex<HashMap<RepoId, Slot>>>,
 }
 
 /// The lock of one mirror, and what is known of its health.
@@ -69,7 +69,12 @@ impl Mirrors {
         let text = "# For libgit2 alone: git itself has core.fsync and warns of this one, in build logs.\n\
                     [core]\n\tfsyncObjectFiles = true\n";
         std::fs::write(&durable, text).map_err(|e| disk("could not write", &durable, &e))?;
-        Ok(Self { inner: Arc::new(Inner { config, slots: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { config, slots: Arc::default() }) })
+    }
+
+    /// The same mirrors under another configuration: the locks that keep two jobs apart are shared with `self`.
+    pub fn reconfigured(&self, config: GitConfig) -> Self {
+        Self { inner: Arc::new(Inner { config, slots: self.inner.slots.clone() }) }
     }
 
     /// The configuration they were made with.

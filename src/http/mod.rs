@@ -32,6 +32,7 @@ pub use error::HttpError;
 pub use server::serve;
 
 use crate::model::{Forge, ForgeSecrets, Secret};
+use crate::pipeline::Pipeline;
 use crate::store::{Store, StoreError};
 
 /// What the door stands in front of. Cheap to clone.
@@ -39,6 +40,8 @@ use crate::store::{Store, StoreError};
 pub struct Door {
     /// What is accepted and done.
     pub store: Store,
+    /// What sets things in motion.
+    pub pipeline: Pipeline,
     /// What authenticates webhooks; swapped when config.edn changes.
     pub forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
     /// The operator's token.

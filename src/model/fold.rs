@@ -161,6 +161,13 @@ impl JobState {
             Entry::Resumed => {
                 self.must_be_started(true, "resumed")?;
                 self.interruptions += 1;
+                // Half a build is none: what it left in its clone is not to be trusted.
+                let builds = || self.steps.iter().filter(|s| matches!(s.step, Step::Build(_)));
+                if builds().any(|s| !s.state.is_settled_well()) {
+                    for step in self.steps.iter_mut().filter(|s| matches!(s.step, Step::Build(_))) {
+                        step.state = Progress::Pending;
+                    }
+                }
             }
             Entry::StepStarted { step } => self.start_step(step, at)?,
             Entry::StepFinished { step, result } => self.finish_step(step, result, at)?,

@@ -1,1 +1,339 @@
-//! Stub: its room is being built.
+//! From accepted events to ended jobs: the planner's loop, one worker a job, and the steps.
+//!
+//! Every transition is appended to the store before and after its effect; whatever is found begun is looked at
+//! before it is done again. A worker owns its job: leases are values that functions demand, and they end with it.
+//! Must never keep a decision in memory that a restart would need.
+
+mod closure;
+mod deps_index;
+mod lease;
+mod log;
+mod plan;
+mod steps;
+mod worker;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::git::Mirrors;
+use crate::model::api::{AppView, JobView, PlanQuery, PlanView, PlannedView, Submitted};
+use crate::model::{
+    App, AppName, Entry, Event, EventId, EventKind, InvalidName, JobId, Outcome, Push, RepoId, RepoUrl, Secret, Step,
+    Why,
+};
+use crate::planner::{self, Graph};
+use crate::runner::Runner;
+use crate::ssh::Hosts;
+use crate::store::{Store, StoreError};
+
+use lease::Leases;
+pub use log::Logs;
+
+/// What a caller of the pipeline can meet.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The name is not in deploy.edn.
+    #[error("there is no app `{app}` in deploy.edn{}", hint(.near))]
+    NoSuchApp {
+        /// What was asked for.
+        app: String,
+        /// Names that are there.
+        near: Vec<AppName>,
+    },
+    /// No job has that id.
+    #[error("there is no job {0}; `airplanes jobs` lists them")]
+    NoSuchJob(JobId),
+    /// Final is final.
+    #[error("job {0} has ended already, as {outcome}", outcome = .1.as_str())]
+    AlreadyEnded(JobId, Outcome),
+    /// A repository that nothing knows.
+    #[error("`{0}` is neither an app of deploy.edn nor a repository's url or identity (github.com/acme/snow)")]
+    NoSuchRepo(String),
+    /// The daemon is ending.
+    #[error("the daemon is shutting down: ask again when it is back")]
+    Ending,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+}
+
+fn hint(near: &[AppName]) -> String {
+    match near {
+        [] => String::new(),
+        names => format!("; it has {}", names.iter().map(AppName::as_str).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The adapters that jobs work with, as the configuration in force has them.
+pub struct Rooms {
+    /// Mirrors, clones and pushes.
+    pub git: Mirrors,
+    /// The hosts.
+    pub hosts: Hosts,
+    /// Where builds run.
+    pub runner: Runner,
+    /// What must never be seen in a log.
+    pub secrets: Vec<Secret>,
+}
+
+/// How the pipeline is set up.
+pub struct Setup {
+    /// The daemon's state directory.
+    pub state: PathBuf,
+    /// The adapters.
+    pub rooms: Rooms,
+    /// The apps of deploy.edn.
+    pub apps: BTreeMap<AppName, App>,
+    /// How many jobs may be before or in their build at once.
+    pub concurrency: usize,
+}
+
+/// A handle on the pipeline; clones share it.
+#[derive(Clone)]
+pub struct Pipeline {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    state: PathBuf,
+    logs: Logs,
+    rooms: ArcSwap<Rooms>,
+    graph: RwLock<Graph>,
+    /// When an app's dependencies could last not be read.
+    unread: Mutex<HashMap<AppName, tokio::time::Instant>>,
+    leases: Leases,
+    slots: Arc<Semaphore>,
+    cancels: Mutex<HashMap<JobId, CancellationToken>>,
+    /// Ticks when an event has been planned, or the apps have changed.
+    ticks: watch::Sender<u64>,
+    ending: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Pipeline {
+    /// Ends what a killed daemon left, takes up the jobs that are open, and begins to plan events.
+    pub fn start(store: Store, setup: Setup) -> Self {
+        let logs = Logs::new(setup.state.join("logs"));
+        let inner = Arc::new(Inner {
+            store,
+            state: setup.state,
+            logs,
+            rooms: ArcSwap::from_pointee(setup.rooms),
+            graph: RwLock::default(),
+            unread: Mutex::default(),
+            leases: Leases::default(),
+            slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
+            cancels: Mutex::default(),
+            ticks: watch::channel(0).0,
+            ending: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        inner.set_apps(setup.apps);
+        for job in inner.store.open_jobs() {
+            inner.spawn_worker(job.id);
+        }
+        let planning = inner.clone();
+        inner.tasks.spawn(async move { planning.plan_events().await });
+        Self { inner }
+    }
+
+    /// A new configuration is in force. Jobs that have started go on with what they were planned with.
+    pub fn reconfigure(&self, rooms: Rooms, apps: BTreeMap<AppName, App>) {
+        self.inner.rooms.store(Arc::new(rooms));
+        self.inner.set_apps(apps);
+        self.inner.tick();
+    }
+
+    /// The adapters in force.
+    pub fn rooms(&self) -> Arc<Rooms> {
+        self.inner.rooms.load_full()
+    }
+
+    /// Takes no more work, ends builds (they are taken up again at the next start), lets what touches a remote or a
+    /// host reach a boundary, and returns when nothing is under way.
+    pub async fn end(&self) {
+        self.inner.ending.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Deploys an app as its branch stands, with the bumps that are due. Returns once it is planned.
+    pub async fn deploy(&self, app: &AppName, by: &str) -> Result<Submitted, PipelineError> {
+        if self.inner.ending.is_cancelled() {
+            return Err(PipelineError::Ending);
+        }
+        if self.inner.app(app).is_none() {
+            let near = unpoison(self.inner.graph.read()).apps().map(|a| a.name.clone()).take(20).collect();
+            return Err(PipelineError::NoSuchApp { app: app.to_string(), near });
+        }
+        let mut ticks = self.inner.ticks.subscribe();
+        let what = EventKind::Deploy { app: app.clone(), by: by.chars().take(100).collect() };
+        let event = self.inner.store.submit(what).await?;
+        loop {
+            if let Some((_, rows)) = self.inner.store.plan_of(event)? {
+                let row = rows.into_iter().find(|r| r.app == *app);
+                let row = row.ok_or_else(|| PipelineError::NoSuchApp { app: app.to_string(), near: Vec::new() })?;
+                return Ok(Submitted { event, job: row.job, joined: row.job.event != event });
+            }
+            tokio::select! {
+                _ = ticks.changed() => {}
+                () = self.inner.ending.cancelled() => return Err(PipelineError::Ending),
+            }
+        }
+    }
+
+    /// Ends a job: before it starts at once, in a build by ending the build, after publish after the host in hand.
+    pub async fn cancel(&self, id: JobId, by: &str) -> Result<(), PipelineError> {
+        let job = self.inner.store.job(id)?.ok_or(PipelineError::NoSuchJob(id))?;
+        if job.outcome() == Some(Outcome::Parked) {
+            self.inner.store.release_parked(id).await?;
+            self.inner.tick();
+            return Ok(());
+        }
+        if let Some(outcome) = job.outcome() {
+            return Err(PipelineError::AlreadyEnded(id, outcome));
+        }
+        if job.canceling.is_none() {
+            let by = by.chars().take(100).collect();
+            self.inner.store.append(id, vec![Entry::Canceling { by }]).await?;
+        }
+        if let Some(token) = unpoison(self.inner.cancels.lock()).get(&id) {
+            token.cancel();
+        }
+        Ok(())
+    }
+
+    /// What a push to a repository would set in motion. Read-only: no remote is asked.
+    pub fn preview(&self, query: &PlanQuery) -> Result<PlanView, PipelineError> {
+        let graph = unpoison(self.inner.graph.read());
+        let app = AppName::new(query.repo.as_str()).ok().and_then(|name| graph.app(&name).cloned());
+        let url = match &app {
+            Some(app) => app.git_url.clone(),
+            None => known_repo(&graph, &query.repo)?,
+        };
+        let branch = query.branch.clone().or_else(|| app.and_then(|a| a.branch));
+        let default = branch.clone().map_or_else(|| "main".parse(), Ok)?;
+        let after = "f".repeat(40).parse()?;
+        let push = Push {
+            urls: vec![url.clone()],
+            branch: default.clone(),
+            before: None,
+            after,
+            default_branch: if query.branch.is_some() { None } else { Some(default) },
+            pusher: None,
+            subject: None,
+        };
+        let event = Event {
+            id: EventId(0),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            delivery: None,
+            again: None,
+            what: EventKind::Push(push),
+        };
+        let draft = planner::plan(&graph, &event, &planner::Context::default());
+        let apps = draft.apps.into_iter().map(|p| PlannedView {
+            why: match p.why {
+                Why::OwnPush { .. } => "its own branch moved".to_owned(),
+                _ if p.after.is_empty() => "it depends on the repository".to_owned(),
+                _ => "it depends on apps that run before it".to_owned(),
+            },
+            hosts: p.app.hosts.iter().map(|h| h.name.clone()).collect(),
+            app: p.app.name,
+            wave: p.wave,
+            after: p.after,
+        });
+        Ok(PlanView { repo: url.id(), apps: apps.collect(), notes: draft.notes })
+    }
+
+    /// The apps of deploy.edn with what is known of them.
+    pub fn apps(&self) -> Vec<AppView> {
+        let graph = unpoison(self.inner.graph.read());
+        let view = |app: &App| {
+            let mut view = AppView::of(app);
+            view.depends_on = graph.deps(&app.name).iter().cloned().collect();
+            let filter = crate::store::JobFilter { app: Some(app.name.clone()), limit: 1, ..Default::default() };
+            if let Ok(Some(job)) = self.inner.store.jobs(&filter).map(|jobs| jobs.into_iter().next()) {
+                view.last_job = Some(job.id);
+                view.last_state = Some(JobView::of(&job).state);
+            }
+            view
+        };
+        graph.apps().map(view).collect()
+    }
+
+    /// The file of a step's log (`build/test`, `rollout/web-1`), of the newest attempt if none is named.
+    pub fn log_path(&self, job: JobId, step: &str, attempt: Option<u32>) -> Option<PathBuf> {
+        self.inner.logs.find(job, step, attempt)
+    }
+
+    /// Whether nothing will be added to that log.
+    pub fn log_complete(&self, job: JobId, step: &str, attempt: Option<u32>) -> bool {
+        let Ok(Some(job)) = self.inner.store.job(job) else { return true };
+        if job.ended.is_some() {
+            return true;
+        }
+        if let Some(host) = step.strip_prefix("rollout/") {
+            let settled = |h: &crate::model::HostState| {
+                !matches!(h.state, crate::model::Progress::Pending | crate::model::Progress::Running)
+            };
+            return job.hosts.iter().find(|h| h.name.as_str() == host).is_none_or(settled);
+        }
+        let Ok(step) = Step::try_from(step.to_owned()) else { return true };
+        job.step(&step).is_none_or(|s| {
+            attempt.is_some_and(|a| a < s.attempt)
+                || !matches!(s.state, crate::model::Progress::Pending | crate::model::Progress::Running)
+        })
+    }
+}
+
+/// A url for a repository that is named by a url, or by an identity that some app has or depends on.
+fn known_repo(graph: &Graph, text: &str) -> Result<RepoUrl, PipelineError> {
+    let url = RepoUrl::new(text).map_err(|_| PipelineError::NoSuchRepo(text.to_owned()))?;
+    let is_known = |id: &RepoId| graph.apps_in(id).next().is_some() || graph.dependents(id).next().is_some();
+    if is_known(&url.id()) {
+        return Ok(url);
+    }
+    let guess = RepoUrl::new(format!("https://{text}")).ok().filter(|u| is_known(&u.id()));
+    match guess {
+        Some(url) => Ok(url),
+        None if text.contains(':') || text.starts_with('/') => Ok(url),
+        None => Err(PipelineError::NoSuchRepo(text.to_owned())),
+    }
+}
+
+impl Inner {
+    fn app(&self, name: &AppName) -> Option<App> {
+        unpoison(self.graph.read()).app(name).cloned()
+    }
+    fn tick(&self) {
+        self.ticks.send_modify(|n| *n += 1);
+    }
+    fn spawn_worker(self: &Arc<Self>, id: JobId) {
+        let cancel = CancellationToken::new();
+        let mut cancels = unpoison(self.cancels.lock());
+        if cancels.contains_key(&id) {
+            return;
+        }
+        cancels.insert(id, cancel.clone());
+        let inner = self.clone();
+        self.tasks.spawn(async move {
+            inner.drive(id, cancel).await;
+            unpoison(inner.cancels.lock()).remove(&id);
+        });
+    }
+}
+
+/// A lock whose holder panicked still holds whole data: nothing panics between two of its writes.
+fn unpoison<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}

@@ -84,6 +84,9 @@ pub enum StoreError {
         /// The rule.
         why: FoldError,
     },
+    /// The job has changed since the caller looked.
+    #[error("job {0} has changed meanwhile")]
+    Moved(JobId),
     /// No job has that id, or it has ended.
     #[error("job {0} is not under way")]
     NotOpen(JobId),
@@ -151,7 +154,11 @@ impl Store {
     }
     /// Appends to a job's journal, all or nothing, and returns the job after it. The only way a job changes.
     pub async fn append(&self, job: JobId, entries: Vec<Entry>) -> Result<Arc<JobState>, StoreError> {
-        self.ask(|reply| writer::Command::Append(job, entries, reply)).await
+        self.ask(|reply| writer::Command::Append(job, None, entries, reply)).await
+    }
+    /// As `append`, but only if the job is still as the caller saw it; `Moved` if not.
+    pub async fn append_to(&self, seen: &JobState, entries: Vec<Entry>) -> Result<Arc<JobState>, StoreError> {
+        self.ask(|reply| writer::Command::Append(seen.id, Some(seen.seq), entries, reply)).await
     }
     /// Lets go of a job whose journal can't be read, so that its app can go on.
     pub async fn release_parked(&self, job: JobId) -> Result<(), StoreError> {

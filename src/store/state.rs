@@ -292,9 +292,15 @@ impl State {
         &mut self,
         tx: &mut Tx,
         id: JobId,
+        seen: Option<u64>,
         entries: Vec<Entry>,
         now: Timestamp,
     ) -> Result<Arc<JobState>, StoreError> {
+        if let (Some(seen), Some(job)) = (seen, self.jobs.get(&id))
+            && job.seq != seen
+        {
+            return Err(StoreError::Moved(id));
+        }
         self.write(tx, id, entries, now)
     }
 

@@ -42,7 +42,7 @@ pub(super) enum Command {
     Accept(NewDelivery, Reply<Accepted>),
     Submit(EventKind, Reply<EventId>),
     Plan(EventId, Draft, Reply<PlanOutcome>),
-    Append(JobId, Vec<Entry>, Reply<Arc<JobState>>),
+    Append(JobId, Option<u64>, Vec<Entry>, Reply<Arc<JobState>>),
     ReleaseParked(JobId, Reply<()>),
     PutIndex(AppName, AppIndex, Reply<()>),
 }
@@ -307,7 +307,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Accept(delivery, reply) => answerer(reply, state.accept(tx, delivery, now)),
         Command::Submit(what, reply) => answerer(reply, state.submit(tx, what, now)),
         Command::Plan(event, draft, reply) => answerer(reply, state.plan(tx, event, draft, now)),
-        Command::Append(job, entries, reply) => answerer(reply, state.append(tx, job, entries, now)),
+        Command::Append(job, seen, entries, reply) => answerer(reply, state.append(tx, job, seen, entries, now)),
         Command::ReleaseParked(job, reply) => answerer(reply, state.release_parked(tx, job, now)),
         Command::PutIndex(app, index, reply) => answerer(reply, tx.put(keys::index(&app), &index)),
     }
@@ -318,7 +318,7 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Accept(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Plan(_, _, reply) => drop(reply.send(Err(error.clone()))),
-        Command::Append(_, _, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Append(_, _, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::ReleaseParked(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::PutIndex(_, _, reply) => drop(reply.send(Err(error.clone()))),
     }

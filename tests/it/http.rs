@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use airplanes::forge;
+use airplanes::git::{GitConfig, Mirrors};
 use airplanes::http::{self, Door, Limits};
 use airplanes::model::inbox::{DeliveryList, HookAnswer};
 use airplanes::model::{
     App, AppName, Branch, Draft, Entry, EventKind, Forge, ForgeSecrets, JobId, Outcome, Planned, RepoUrl, Runner,
     Secret, Sha, Step, StepResult, Trigger, Why,
 };
+use airplanes::pipeline::{Pipeline, Rooms, Setup};
+use airplanes::process::Leftovers;
+use airplanes::runner::Local;
+use airplanes::ssh::{Hosts, Settings};
 use airplanes::store::Store;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -27,6 +32,17 @@ const SECRET: &str = "It's a Secret to Everybody";
 const TOKEN: &str = "operators-token";
 const A: &str = "4522cbcefc20728a5b72b3a86af35e608622c514";
 const B: &str = "9836a96a253cce25d17988fcf41b8c4205cf779f";
+
+/// A pipeline without apps.
+fn pipeline(store: Store, state: &std::path::Path) -> Pipeline {
+    let rooms = Rooms {
+        git: Mirrors::new(GitConfig::new(state)).unwrap(),
+        hosts: Hosts::new(Settings::default()).unwrap(),
+        runner: airplanes::runner::Runner::Local(Local::new(Leftovers::new(state), [])),
+        secrets: Vec::new(),
+    };
+    Pipeline::start(store, Setup { state: state.to_owned(), rooms, apps: BTreeMap::new(), concurrency: 1 })
+}
 
 struct Server {
     base: String,
@@ -52,6 +68,7 @@ impl Server {
             [Forge::Github, Forge::Gitlab, Forge::Gitea].into_iter().map(|f| (f, secrets())).collect();
         let door = Door {
             store: store.clone(),
+            pipeline: pipeline(store.clone(), folder.path()),
             forges: Arc::new(ArcSwap::from_pointee(forges)),
             token: Arc::new(Secret::new("operator-token", TOKEN)),
             started_at: Timestamp::now(),

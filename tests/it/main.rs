@@ -9,6 +9,7 @@ mod fold;
 mod forge;
 mod git;
 mod http;
+mod journey;
 mod lab;
 mod process;
 mod ssh;

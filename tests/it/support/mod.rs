@@ -3,6 +3,7 @@
 pub mod edn_json;
 pub mod git_http;
 pub mod git_remote;
+pub mod world;
 
 use std::path::PathBuf;
 

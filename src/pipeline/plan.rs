@@ -1,0 +1,120 @@
+//! The planner's loop: events without a plan get one, oldest first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Inner, unpoison};
+use crate::model::{AppName, Branch, Cause, Draft, Event, EventId, EventKind, Outcome, Push, Sha};
+use crate::planner::{self, Context};
+use crate::store::{PlanOutcome, StoreError};
+
+impl Inner {
+    pub(super) async fn plan_events(self: Arc<Self>) {
+        let mut accepted = self.store.events();
+        let mut ticks = self.ticks.subscribe();
+        loop {
+            let mut failed = false;
+            for event in self.store.unplanned() {
+                if self.ending.is_cancelled() {
+                    return;
+                }
+                match self.plan_event(&event).await {
+                    Ok(_) | Err(StoreError::NotWaiting(_)) => {}
+                    Err(error) => {
+                        tracing::error!(event = %event.id, %error, "an event could not be planned yet");
+                        failed = true;
+                    }
+                }
+            }
+            let retry = async {
+                if failed {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                seen = accepted.changed() => if seen.is_err() { return },
+                _ = ticks.changed() => {}
+                () = retry => {}
+                () = self.ending.cancelled() => return,
+            }
+        }
+    }
+
+    async fn plan_event(self: &Arc<Self>, event: &Event) -> Result<PlanOutcome, StoreError> {
+        let mut notes = Vec::new();
+        if let EventKind::Push(_) = event.what {
+            notes = self.read_unread_apps().await;
+        }
+        let context = self.context(event).await?;
+        let mut draft: Draft = {
+            let graph = unpoison(self.graph.read());
+            planner::plan(&graph, event, &context)
+        };
+        draft.notes.append(&mut notes);
+        let apps = draft.apps.len();
+        let outcome = self.store.plan(event.id, draft).await?;
+        tracing::info!(event = %event.id, apps, created = outcome.created.len(), joined = outcome.joined.len(), "planned");
+        for job in &outcome.created {
+            self.spawn_worker(*job);
+        }
+        self.tick();
+        Ok(outcome)
+    }
+
+    async fn context(&self, event: &Event) -> Result<Context, StoreError> {
+        let EventKind::Push(push) = &event.what else { return Ok(Context::default()) };
+        let default_branch = match &push.default_branch {
+            Some(branch) => Some(branch.clone()),
+            None => self.default_branch(push).await,
+        };
+        let own_plan = match self.store.own_commit(&push.after)? {
+            Some(own) => self.store.job(own.job)?.map(|job| self.apps_of_plans(&job.causes)).transpose()?,
+            None => None,
+        };
+        let settled = match event.again {
+            Some(earlier) => self.settled(earlier)?,
+            None => BTreeMap::new(),
+        };
+        Ok(Context { default_branch, own_plan, settled })
+    }
+
+    /// What a mirror of the repository, if there is one, says of its default branch.
+    async fn default_branch(&self, push: &Push) -> Option<Branch> {
+        let rooms = self.rooms.load_full();
+        for repo in push.repos() {
+            if let Ok(Some(branch)) = rooms.git.head_branch(&repo).await {
+                return Some(branch);
+            }
+        }
+        None
+    }
+
+    fn apps_of_plans(&self, causes: &[Cause]) -> Result<BTreeSet<AppName>, StoreError> {
+        let mut apps = BTreeSet::new();
+        for cause in causes {
+            if let Some((_, rows)) = self.store.plan_of(cause.plan)? {
+                apps.extend(rows.into_iter().map(|row| row.app));
+            }
+        }
+        Ok(apps)
+    }
+
+    /// The apps whose job for an earlier event of the same push ended well, and the commit it left them at.
+    fn settled(&self, earlier: EventId) -> Result<BTreeMap<AppName, Sha>, StoreError> {
+        let mut settled = BTreeMap::new();
+        let mut next = Some(earlier);
+        while let Some(id) = next {
+            for row in self.store.plan_of(id)?.map(|(_, rows)| rows).unwrap_or_default() {
+                let Some(job) = self.store.job(row.job)? else { continue };
+                if let (true, Some(sha)) = (job.outcome().is_some_and(Outcome::is_well), job.commit()) {
+                    settled.entry(row.app).or_insert(sha);
+                }
+            }
+            next = self.store.event(id)?.and_then(|row| row.event.again);
+        }
+        Ok(settled)
+    }
+}

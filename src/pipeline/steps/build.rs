@@ -1,0 +1,98 @@
+//! Build: one command of the app's `:build` in the job's clone, with history, at the commit that will be pushed.
+//!
+//! Begun again after a crash: the whole build runs anew in a fresh clone (the fold sets its steps back), since half
+//! a build is none. What a killed daemon's build left running was ended at start.
+
+use tokio::time::Instant;
+
+use super::{StepError, Work, say};
+use crate::model::{Step, StepResult};
+use crate::runner::{Build, BuildOutcome};
+
+pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Result<StepResult, StepError> {
+    let step = Step::Build(name.map(str::to_owned));
+    let (branch, _) = work.base()?;
+    work.take_branch(&branch).await?;
+    let app = work.job.app.clone();
+    let Some(index) = app.build.iter().position(|b| b.name.as_deref() == name) else {
+        return Err(StepError::failed(format!("{} has no build step {step} any more", app.name)));
+    };
+    let Some(updated) = work.job.updated.clone() else {
+        return Err(StepError::failed("update has left no commit; deploy the app again"));
+    };
+    if work.job.built.as_deref() == Some(updated.tree.as_str()) {
+        return Ok(StepResult::Skipped { reason: "this tree was built before the push was overtaken".to_owned() });
+    }
+    take_slot(work).await?;
+    let mut log = work.log(&step).await?;
+    let first = index == 0;
+    let clone = work.clone_at_commit(first).await?;
+    let git_config = work.inner.work_folder(work.job.id).join("gitconfig");
+    if first || !git_config.exists() {
+        let text = work.inner.build_git_config(work, &clone, updated.commit, &mut log).await?;
+        let written = tokio::fs::write(&git_config, text).await;
+        written.map_err(|e| StepError::Retry(format!("could not write {}: {e}", git_config.display())))?;
+    }
+    let spent = spent(work);
+    let build = Build {
+        job: work.job.id,
+        app: &app.name,
+        sha: updated.commit,
+        step: &app.build[index],
+        dir: &clone.dir,
+        git_config: Some(&git_config),
+        total: app.build_timeout.saturating_sub(spent),
+        silence: app.build_silence,
+    };
+    say(&mut log, format!("$ {}", app.build[index].run)).await?;
+    let began = Instant::now();
+    let outcome = work.rooms().runner.run(build, &mut log, &work.stop).await;
+    let outcome = outcome.map_err(|e| StepError::Retry(e.to_string()))?;
+    say(&mut log, format!("[{} after {:.1} s]", ended(&outcome), began.elapsed().as_secs_f64())).await?;
+    log.settle().await?;
+    match outcome {
+        BuildOutcome::Done => {
+            if index + 1 == app.build.len() {
+                work.slot = None;
+            }
+            Ok(StepResult::Done)
+        }
+        BuildOutcome::Canceled => Err(work.stopped()),
+        BuildOutcome::Failed { exit_code } => {
+            Err(StepError::Failed { error: outcome.to_string(), exit_code: Some(exit_code) })
+        }
+        BuildOutcome::Signaled { signal } => {
+            Err(StepError::Failed { error: outcome.to_string(), exit_code: Some(128 + signal) })
+        }
+        BuildOutcome::TimedOut { .. } => Err(StepError::failed(outcome.to_string())),
+    }
+}
+
+fn ended(outcome: &BuildOutcome) -> String {
+    match outcome {
+        BuildOutcome::Done => "done".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// What the build's steps have taken so far: the time-out is for all of them.
+fn spent(work: &Work) -> std::time::Duration {
+    let taken = |s: &crate::model::StepState| match (s.started_at, s.finished_at) {
+        (Some(from), Some(to)) if s.state.is_settled_well() => to.duration_since(from).unsigned_abs(),
+        _ => std::time::Duration::ZERO,
+    };
+    work.job.steps.iter().filter(|s| matches!(s.step, Step::Build(_))).map(taken).sum()
+}
+
+/// A slot among the builds, where the worker has none: after a restart, or when a push was overtaken.
+async fn take_slot(work: &mut Work) -> Result<(), StepError> {
+    if work.slot.is_none() {
+        let slots = work.inner.slots.clone();
+        let slot = tokio::select! {
+            slot = slots.acquire_owned() => slot,
+            () = work.stop.cancelled() => return Err(work.stopped()),
+        };
+        work.slot = slot.ok();
+    }
+    Ok(())
+}

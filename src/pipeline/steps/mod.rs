@@ -1,0 +1,177 @@
+//! The steps of a job, one file each. A step is idempotent and says so: begun again after a crash it first looks
+//! whether its effect is there. Each gets the job's `Work` and returns how it ended; the worker journals that.
+
+pub(super) mod build;
+pub(super) mod prepare;
+pub(super) mod publish;
+pub(super) mod rollout;
+pub(super) mod update;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use super::lease::{AppLease, BranchLease};
+use super::{Inner, Rooms};
+use crate::git::{GitError, WorkClone};
+use crate::model::{Branch, Entry, JobState, Outcome, Progress, Sha, Step};
+use crate::process::{LogFile, ProcessError};
+use crate::store::StoreError;
+
+/// A job in the hands of its worker.
+pub(super) struct Work {
+    pub inner: Arc<Inner>,
+    pub job: Arc<JobState>,
+    /// The right to work on the app, for as long as the worker lives.
+    pub lease: AppLease,
+    /// The right to change the app's branch, from prepare to publish.
+    pub branch_lease: Option<BranchLease>,
+    /// The slot among the builds, until the build is done.
+    pub slot: Option<OwnedSemaphorePermit>,
+    /// A person's cancel.
+    pub cancel: CancellationToken,
+    /// A person's cancel or the daemon's end.
+    pub stop: CancellationToken,
+}
+
+/// Why a step did not come to its end.
+pub(super) enum StepError {
+    /// Tried again with the same input it would fail again.
+    Failed { error: String, exit_code: Option<i32> },
+    /// It may go better next time.
+    Retry(String),
+    /// Someone was faster; the journal says so already.
+    Raced,
+    /// The job has ended in this step; the journal says so already.
+    Over,
+    /// A person's cancel.
+    Canceled,
+    /// The daemon is ending: the step stays begun, and the next daemon goes on.
+    Ending,
+    /// The store takes no writes.
+    Store(StoreError),
+}
+
+impl StepError {
+    pub(super) fn failed(error: impl Into<String>) -> Self {
+        StepError::Failed { error: error.into(), exit_code: None }
+    }
+}
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        StepError::Store(error)
+    }
+}
+impl From<ProcessError> for StepError {
+    fn from(error: ProcessError) -> Self {
+        StepError::Retry(error.to_string())
+    }
+}
+
+impl Work {
+    /// Journals entries in the middle of a step.
+    pub(super) async fn append(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.job = self.inner.store.append(self.job.id, entries).await?;
+        Ok(())
+    }
+    pub(super) fn rooms(&self) -> Arc<Rooms> {
+        self.inner.rooms.load_full()
+    }
+    /// The log of the step that is under way.
+    pub(super) async fn log(&self, step: &Step) -> Result<LogFile, ProcessError> {
+        let attempt = self.job.step(step).map_or(1, |s| s.attempt);
+        self.inner.logs.step(self.job.id, step, attempt, self.inner.masker()).await
+    }
+    /// The folder of the job's clone.
+    pub(super) fn clone_folder(&self) -> PathBuf {
+        self.inner.work_folder(self.job.id).join("clone")
+    }
+    /// What a stop means: the daemon's end leaves the step begun, a person's cancel ends the job.
+    pub(super) fn stopped(&self) -> StepError {
+        if self.cancel.is_cancelled() { StepError::Canceled } else { StepError::Ending }
+    }
+    /// A git error in the worker's terms.
+    pub(super) fn git(&self, error: GitError) -> StepError {
+        match error {
+            GitError::Canceled { .. } => self.stopped(),
+            error if error.is_retryable() => StepError::Retry(error.to_string()),
+            error => StepError::failed(error.to_string()),
+        }
+    }
+    /// The branch and the commit that prepare has found.
+    pub(super) fn base(&self) -> Result<(Branch, Sha), StepError> {
+        self.job.base.clone().ok_or_else(|| StepError::failed("prepare has left no base; deploy the app again"))
+    }
+    /// The right to change the app's branch; waited for if it is not held, as after a restart.
+    pub(super) async fn take_branch(&mut self, branch: &Branch) -> Result<(), StepError> {
+        if self.branch_lease.is_none() {
+            let (inner, repo, stop) = (self.inner.clone(), self.job.app.repo(), self.stop.clone());
+            let lease = tokio::select! {
+                lease = inner.leases.branch(&repo, branch) => lease,
+                () = stop.cancelled() => return Err(self.stopped()),
+            };
+            self.branch_lease = Some(lease);
+        }
+        Ok(())
+    }
+
+    /// The job's clone at the commit that update made. After a crash it is made again from the journal: the same
+    /// bumps on the same base at the same time give the same commit, or it is not used.
+    pub(super) async fn clone_at_commit(&self, fresh: bool) -> Result<WorkClone, StepError> {
+        let (branch, base) = self.base()?;
+        let Some(updated) = self.job.updated.clone() else {
+            return Err(StepError::failed("update has left no commit; deploy the app again"));
+        };
+        let (folder, url) = (self.clone_folder(), &self.job.app.git_url);
+        if !fresh
+            && let Some(clone) = WorkClone::open(url, &branch, &folder)
+            && clone.head().await.is_ok_and(|head| head == updated.commit)
+        {
+            return Ok(clone);
+        }
+        if fresh
+            && let Err(error) = tokio::fs::remove_dir_all(&folder).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(StepError::Retry(format!("could not clear {}: {error}", folder.display())));
+        }
+        let rooms = self.rooms();
+        let clone = rooms.git.clone_for_job(url, &branch, base, &folder).await.map_err(|e| self.git(e))?;
+        if updated.commit != base {
+            let files = update::apply(self, &clone, &updated.bumps).await?;
+            let made = update::commit(self, &clone, &files, &updated.bumps, updated.time).await?;
+            if made != updated.commit {
+                return Err(StepError::failed(format!(
+                    "the commit {} can't be made again after the crash (got {}): deploy the app again",
+                    updated.commit.short(),
+                    made.short()
+                )));
+            }
+        }
+        Ok(clone)
+    }
+}
+
+/// Appends a line to a step's log.
+pub(super) async fn say(log: &mut LogFile, text: impl AsRef<str>) -> Result<(), ProcessError> {
+    log.write(format!("{}\n", text.as_ref()).as_bytes()).await
+}
+
+/// How a job whose every step is done ended well, in words.
+pub(super) fn success(job: &JobState) -> String {
+    let sha = job.commit().map(|sha| sha.short()).unwrap_or_default();
+    let hosts: Vec<&str> = job.hosts.iter().map(|h| h.name.as_str()).collect();
+    match (hosts.as_slice(), job.updated.as_ref().is_some_and(|u| !u.bumps.is_empty())) {
+        ([], true) => format!("{sha} is published"),
+        ([], false) if job.app.build.is_empty() => format!("{sha} is there for those that depend on it"),
+        ([], false) => format!("{sha} is built"),
+        (hosts, _) => format!("{sha} is live on {}", hosts.join(", ")),
+    }
+}
+
+/// How a job ends whose step failed for good: some hosts may run the new commit.
+pub(super) fn outcome_after_failure(job: &JobState) -> Outcome {
+    if job.hosts.iter().any(|h| h.state == Progress::Done) { Outcome::Partial } else { Outcome::Failed }
+}

@@ -1,0 +1,143 @@
+//! Prepare: the app's branch as its remote shows it, and the right to change it. Changes nothing but mirrors.
+//!
+//! Idempotent: begun again it looks again. A push whose commit the remote does not show yet is waited for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{StepError, Work, say};
+use crate::git::Heads;
+use crate::model::{Branch, Entry, RepoUrl, Sha, Step, StepResult, Why};
+use crate::process::LogFile;
+
+/// How long a commit that a webhook told of is looked for.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
+/// How often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
+    let mut log = work.log(&Step::Prepare).await?;
+    let rooms = work.rooms();
+    for host in &work.job.app.hosts {
+        // Connected while the build runs, so that the rollout does not wait for handshakes.
+        let (rooms, host, stop) = (rooms.clone(), host.clone(), work.stop.clone());
+        work.inner.tasks.spawn(async move {
+            if let Err(error) = rooms.hosts.warm(&host, &stop).await {
+                tracing::debug!(host = %host.name, %error, "not connected in advance");
+            }
+        });
+    }
+    let url = work.job.app.git_url.clone();
+    say(&mut log, format!("fetching {url}")).await?;
+    let pushed: Vec<(Option<Sha>, Sha)> = work
+        .job
+        .live_causes()
+        .filter_map(|c| match c.why {
+            Why::OwnPush { before, after } => Some((before, after)),
+            _ => None,
+        })
+        .collect();
+    // The branch is known without asking but for the first time, so that one fetch under its lease is enough.
+    let known = rooms.git.head_branch(&url.id()).await.ok().flatten();
+    let mut branch = work.job.app.branch.clone().or(known);
+    let (branch, heads) = loop {
+        if let Some(branch) = &branch {
+            // Another app of the repository may be about to push.
+            work.take_branch(branch).await?;
+        }
+        let heads = fetch(work, &url).await?;
+        let found = branch_of(work, &heads)?;
+        if branch.as_ref() == Some(&found) {
+            break (found, heads);
+        }
+        work.branch_lease = None;
+        branch = Some(found);
+    };
+    let mut head = head_of(work, &heads, &branch)?;
+    if let Some((before, after)) = pushed.last() {
+        head = wait_for(work, &mut log, &url, &branch, *before, *after, false).await?;
+    }
+    say(&mut log, format!("{branch} is at {head}")).await?;
+    if let Err(error) = work.inner.index_app(&work.job.app, &branch, head).await {
+        say(&mut log, format!("note: {error}")).await?;
+    }
+    log.settle().await?;
+    work.append(vec![Entry::Based { branch, sha: head }]).await?;
+    Ok(StepResult::Done)
+}
+
+async fn fetch(work: &Work, url: &RepoUrl) -> Result<Heads, StepError> {
+    let fetched = work.rooms().git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
+    Ok(fetched.heads)
+}
+
+fn branch_of(work: &Work, heads: &Heads) -> Result<Branch, StepError> {
+    if let Some(branch) = work.job.app.branch.clone().or_else(|| heads.head_branch.clone()) {
+        return Ok(branch);
+    }
+    Err(StepError::failed(format!(
+        "{} has no default branch{}; name one in :branch of {}",
+        work.job.app.git_url,
+        if heads.branches.is_empty() { " (it is empty)" } else { "" },
+        work.job.app.name
+    )))
+}
+
+fn head_of(work: &Work, heads: &Heads, branch: &Branch) -> Result<Sha, StepError> {
+    heads.branches.get(branch).copied().ok_or_else(|| {
+        let names: Vec<&str> = heads.branches.keys().take(10).map(Branch::as_str).collect();
+        StepError::failed(format!(
+            "{} has no branch {branch}; it has: {}. Correct :branch of {}",
+            work.job.app.git_url,
+            names.join(", "),
+            work.job.app.name
+        ))
+    })
+}
+
+/// The branch's head, once the remote shows `after` or something newer. A branch that has moved elsewhere than
+/// `before` was pushed over: its head is the truth. `exact` asks for `after` itself where the branch has moved on.
+pub(super) async fn wait_for(
+    work: &Work,
+    log: &mut LogFile,
+    url: &RepoUrl,
+    branch: &Branch,
+    before: Option<Sha>,
+    after: Sha,
+    exact: bool,
+) -> Result<Sha, StepError> {
+    let deadline = Instant::now() + SHOWN_WITHIN;
+    let rooms = work.rooms();
+    let mut told = false;
+    loop {
+        // A mirror that has the commit already need not be fetched for it.
+        let head = match rooms.git.resolve(&url.id(), crate::git::Rev::Branch(branch.clone())).await {
+            Ok(Some(head)) if head == after => return Ok(head),
+            _ => fetch(work, url).await?.branches.get(branch).copied(),
+        };
+        if let Some(head) = head {
+            if head == after || rooms.git.is_ancestor(&url.id(), after, head).await.map_err(|e| work.git(e))? {
+                return Ok(if exact { after } else { head });
+            }
+            if before.is_some_and(|before| before != head) {
+                say(log, format!("{} was pushed over: {branch} is at {head} now", after.short())).await?;
+                return Ok(head);
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(StepError::failed(format!(
+                "{url} does not show {after} on {branch} after {} s, though a webhook told of it; redeliver the webhook, or `airplanes deploy {}`",
+                SHOWN_WITHIN.as_secs(),
+                work.job.app.name
+            )));
+        }
+        if !std::mem::replace(&mut told, true) {
+            say(log, format!("waiting for {url} to show {after}")).await?;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = work.stop.cancelled() => return Err(work.stopped()),
+        }
+    }
+}

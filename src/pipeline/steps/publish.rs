@@ -1,0 +1,60 @@
+//! Publish: the commit that was built, pushed by fast-forward or not at all.
+//!
+//! Idempotent: the remote is asked first, and a commit that is there counts as pushed. Not canceled half-way: a push
+//! is short and bounded. Someone who was faster is never overwritten: the job goes back to update on their head.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{StepError, Work, say};
+use crate::git::{PushError, Pushed};
+use crate::model::{Entry, Step, StepResult};
+
+pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
+    let (branch, base) = work.base()?;
+    work.take_branch(&branch).await?;
+    work.slot = None;
+    let Some(updated) = work.job.updated.clone() else {
+        return Err(StepError::failed("update has left no commit; deploy the app again"));
+    };
+    if updated.commit == base {
+        work.append(vec![Entry::Published { commit: base }]).await?;
+        work.branch_lease = None;
+        return Ok(StepResult::Skipped { reason: "nothing was bumped, so there is nothing to push".to_owned() });
+    }
+    let mut log = work.log(&Step::Publish).await?;
+    let clone = work.clone_at_commit(false).await?;
+    work.append(vec![Entry::Publishing { commit: updated.commit }]).await?;
+    say(&mut log, format!("pushing {} to {branch} of {}", updated.commit, clone.url)).await?;
+    let pushed = work.rooms().git.push(&clone, updated.commit, &CancellationToken::new()).await;
+    match pushed {
+        Ok(pushed) => {
+            let how = match pushed {
+                Pushed::Done => "pushed",
+                Pushed::AlreadyThere => "the remote has it already",
+            };
+            say(&mut log, how).await?;
+            log.settle().await?;
+            work.append(vec![Entry::Published { commit: updated.commit }]).await?;
+            work.branch_lease = None;
+            Ok(StepResult::Done)
+        }
+        Err(PushError::Faster { head, .. }) => {
+            let head = match head {
+                Some(head) => head,
+                None => return Err(StepError::Retry(format!("the push to {branch} was overtaken"))),
+            };
+            say(&mut log, format!("someone was faster: {branch} is at {head}")).await?;
+            log.settle().await?;
+            work.append(vec![Entry::Raced { head }]).await?;
+            Err(StepError::Raced)
+        }
+        Err(PushError::Git(error)) => {
+            say(&mut log, error.to_string()).await?;
+            Err(work.git(error))
+        }
+        Err(error) => {
+            say(&mut log, error.to_string()).await?;
+            Err(StepError::failed(error.to_string()))
+        }
+    }
+}

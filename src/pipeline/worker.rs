@@ -1,0 +1,335 @@
+//! One job from its first look to its end. The worker is the job's only owner: it waits for the job's upstreams,
+//! takes its leases, runs the steps in order, and says how it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Inner;
+use super::lease::AppLease;
+use super::steps::{self, StepError, Work};
+use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
+use crate::store::StoreError;
+
+/// How often a step may end in an error before its job does.
+const ERRORS: u32 = 3;
+/// How often a job may be found interrupted with no step ended in between.
+const INTERRUPTIONS: u32 = 10;
+/// How often someone else may be faster than our push.
+const RACES: u32 = 10;
+
+/// Why a worker lets go of a job before its end.
+pub(super) enum Stopped {
+    /// The daemon is ending; the next one goes on.
+    Ending,
+    /// The store takes no writes; tried again when it does.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Stopped::Store(error)
+    }
+}
+
+impl Inner {
+    pub(super) async fn drive(self: &Arc<Self>, id: JobId, cancel: CancellationToken) {
+        loop {
+            match self.work(id, &cancel).await {
+                Ok(()) | Err(Stopped::Ending) => return,
+                Err(Stopped::Store(StoreError::Moved(_))) => {}
+                Err(Stopped::Store(StoreError::Closed | StoreError::NotOpen(_))) => return,
+                Err(Stopped::Store(error)) => {
+                    tracing::error!(job = %id, %error, "the job waits for the store");
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        () = self.ending.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn work(self: &Arc<Self>, id: JobId, cancel: &CancellationToken) -> Result<(), Stopped> {
+        let Some(mut job) = self.store.job(id)? else { return Ok(()) };
+        if job.canceling.is_some() {
+            cancel.cancel();
+        }
+        let lease;
+        let mut slot = None;
+        if job.started {
+            lease = self.leases.app(&job.app.name).await;
+            if job.ended.is_none() {
+                job = self.store.append(id, vec![Entry::Resumed]).await?;
+            }
+        } else {
+            let Some(won) = self.wait_for_turn(id, cancel).await? else { return Ok(()) };
+            (lease, job) = (won.lease, won.job);
+            slot = Some(won.slot);
+        }
+        if job.ended.is_some() {
+            return Ok(());
+        }
+        if job.interruptions > INTERRUPTIONS {
+            let reason = format!("it was interrupted {INTERRUPTIONS} times with no step done in between");
+            return self.end(&job, Outcome::Failed, reason).await;
+        }
+        let mut work = Work {
+            inner: self.clone(),
+            job,
+            lease,
+            branch_lease: None,
+            slot,
+            cancel: cancel.clone(),
+            stop: self.stop(cancel),
+        };
+        loop {
+            let next = work.job.steps.iter().find(|s| !s.state.is_settled_well());
+            let Some(step) = next.map(|s| s.step.clone()) else {
+                let reason = steps::success(&work.job);
+                return self.end(&work.job, Outcome::Succeeded, reason).await;
+            };
+            if let Some(ended) = self.run_step(&mut work, step).await? {
+                return self.end(&work.job, ended.0, ended.1).await;
+            }
+            if work.job.ended.is_some() {
+                self.clean_up(&work.job).await;
+                return Ok(());
+            }
+        }
+    }
+
+    /// One attempt of a step. `Some` is the job's end.
+    async fn run_step(self: &Arc<Self>, work: &mut Work, step: Step) -> Result<Option<(Outcome, String)>, Stopped> {
+        let boundary = !matches!(step, Step::Rollout);
+        if boundary && work.cancel.is_cancelled() {
+            return Ok(Some(canceled(&work.job)));
+        }
+        if self.ending.is_cancelled() {
+            return Err(Stopped::Ending);
+        }
+        let id = work.job.id;
+        work.job = self.store.append(id, vec![Entry::StepStarted { step: step.clone() }]).await?;
+        tracing::info!(job = %id, app = %work.job.app.name, %step, "step started");
+        let result = match &step {
+            Step::Prepare => steps::prepare::run(work).await,
+            Step::Update => steps::update::run(work).await,
+            Step::Build(name) => steps::build::run(work, name.as_deref()).await,
+            Step::Publish => steps::publish::run(work).await,
+            Step::Rollout => steps::rollout::run(work).await,
+        };
+        let errors = work.job.step(&step).map_or(0, |s| s.errors);
+        let failed = |error: String, exit_code, retry| {
+            vec![Entry::StepFinished { step: step.clone(), result: StepResult::Failed { error, exit_code, retry } }]
+        };
+        match result {
+            Ok(result) => {
+                let entries = vec![Entry::StepFinished { step: step.clone(), result }];
+                work.job = self.store.append(id, entries).await?;
+            }
+            Err(StepError::Over) => {}
+            Err(StepError::Raced) if work.job.races <= RACES => {
+                let pause = Duration::from_millis(100 * u64::from(work.job.races));
+                tracing::info!(job = %id, "someone was faster: the edit is made again on their head");
+                work.pause(pause).await;
+            }
+            Err(StepError::Raced) => {
+                let reason = format!("{step}: others pushed {RACES} times while it was building; deploy it again");
+                return Ok(Some((Outcome::Failed, reason)));
+            }
+            Err(StepError::Retry(error)) if errors + 1 < ERRORS => {
+                tracing::warn!(job = %id, %step, %error, "a step failed and is tried again");
+                work.job = self.store.append(id, failed(error, None, true)).await?;
+                work.pause(Duration::from_secs(1 << (2 * errors).min(6))).await;
+            }
+            Err(StepError::Retry(error)) => {
+                tracing::warn!(job = %id, %step, %error, "a step failed");
+                work.job = self.store.append(id, failed(error.clone(), None, false)).await?;
+                return Ok(Some((steps::outcome_after_failure(&work.job), format!("{step}: {error}"))));
+            }
+            Err(StepError::Failed { error, exit_code }) => {
+                tracing::warn!(job = %id, %step, %error, "a step failed");
+                work.job = self.store.append(id, failed(error.clone(), exit_code, false)).await?;
+                return Ok(Some((steps::outcome_after_failure(&work.job), format!("{step}: {error}"))));
+            }
+            Err(StepError::Canceled) => return Ok(Some(canceled(&work.job))),
+            Err(StepError::Ending) => return Err(Stopped::Ending),
+            Err(StepError::Store(error)) => return Err(Stopped::Store(error)),
+        }
+        Ok(None)
+    }
+
+    async fn end(&self, job: &JobState, outcome: Outcome, reason: String) -> Result<(), Stopped> {
+        let job = self.store.append(job.id, vec![Entry::Ended { outcome, reason: reason.clone() }]).await?;
+        tracing::info!(job = %job.id, app = %job.app.name, outcome = outcome.as_str(), %reason, "job ended");
+        self.clean_up(&job).await;
+        Ok(())
+    }
+
+    /// What the job kept on disk besides its logs. A failure leaves rubbish, not a wrong state.
+    async fn clean_up(&self, job: &JobState) {
+        let folder = self.work_folder(job.id);
+        if let Err(error) = tokio::fs::remove_dir_all(&folder).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(job = %job.id, folder = %folder.display(), %error, "the job's clone could not be removed");
+        }
+    }
+
+    /// Canceled by the job's own token, or by the daemon's end.
+    fn stop(self: &Arc<Self>, cancel: &CancellationToken) -> CancellationToken {
+        let stop = cancel.child_token();
+        let (ending, both) = (self.ending.clone(), stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = ending.cancelled() => both.cancel(),
+                () = both.cancelled() => {}
+            }
+        });
+        stop
+    }
+}
+
+/// What a job has when it starts.
+struct Turn {
+    job: Arc<JobState>,
+    lease: AppLease,
+    slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Inner {
+    /// Waits for upstreams, for the app's lease and for a slot, then starts the job. None if it ended instead.
+    async fn wait_for_turn(self: &Arc<Self>, id: JobId, cancel: &CancellationToken) -> Result<Option<Turn>, Stopped> {
+        let mut changes = self.store.changes();
+        let mut ticks = self.ticks.subscribe();
+        loop {
+            let Some(job) = self.store.job(id)? else { return Ok(None) };
+            if job.ended.is_some() {
+                return Ok(None);
+            }
+            let upstreams = match self.look_upstream(&job).await? {
+                Some(upstreams) => upstreams,
+                None => return Ok(None),
+            };
+            if upstreams.ready && !self.is_held_by_a_parked_job(&job) {
+                let turn = async {
+                    let lease = self.leases.app(&job.app.name).await;
+                    let slot = self.slots.clone().acquire_owned().await;
+                    (lease, slot)
+                };
+                let won = tokio::select! {
+                    won = turn => Some(won),
+                    () = cancel.cancelled() => None,
+                    () = self.ending.cancelled() => return Err(Stopped::Ending),
+                    _ = ticks.changed() => None,
+                };
+                if let Some((lease, Ok(slot))) = won {
+                    let now = self.store.job(id)?;
+                    if now.as_ref().is_some_and(|now| now.seq == job.seq) {
+                        let job = self.store.append_to(&job, vec![Entry::Started]).await?;
+                        return Ok(Some(Turn { job, lease, slot }));
+                    }
+                }
+                continue;
+            }
+            tokio::select! {
+                changed = changes.recv() => {
+                    // Lagging, or another job's change: looking again is always right.
+                    let _ = changed;
+                }
+                _ = ticks.changed() => {}
+                () = cancel.cancelled() => {}
+                () = self.ending.cancelled() => return Err(Stopped::Ending),
+            }
+        }
+    }
+
+    /// Ends the job, or takes causes from it, as its upstreams and deploy.edn demand. None if it has ended.
+    async fn look_upstream(&self, job: &JobState) -> Result<Option<Upstreams>, Stopped> {
+        if let Some(by) = &job.canceling {
+            self.end(job, Outcome::Canceled, format!("canceled by {by} before it started")).await?;
+            return Ok(None);
+        }
+        if self.app(&job.app.name).is_none() {
+            let reason = format!("{} was taken out of deploy.edn before it started", job.app.name);
+            self.end(job, Outcome::Canceled, reason).await?;
+            return Ok(None);
+        }
+        let (mut ready, mut dropped) = (true, Vec::new());
+        for cause in job.live_causes() {
+            for up in &cause.after {
+                let Some(upstream) = self.store.job(*up)? else { continue };
+                let name = &upstream.app.name;
+                if upstream.causes.iter().any(|c| c.plan == cause.plan && c.dropped.is_some()) {
+                    dropped.push((cause.plan, format!("{name} went on without this change")));
+                    break;
+                }
+                match upstream.outcome() {
+                    _ if upstream.published.is_some() => {}
+                    Some(outcome) => {
+                        dropped.push((cause.plan, format!("{name} {} (job {up})", outcome.as_str())));
+                        break;
+                    }
+                    None => ready = false,
+                }
+            }
+        }
+        if dropped.is_empty() {
+            return Ok(Some(Upstreams { ready }));
+        }
+        let last = dropped.last().map(|(_, reason)| reason.clone()).unwrap_or_default();
+        let entries = dropped.into_iter().map(|(plan, reason)| Entry::CauseDropped { plan, reason }).collect();
+        let job = self.store.append_to(job, entries).await?;
+        if job.live_causes().next().is_none() {
+            self.end(&job, Outcome::Skipped, format!("what it depends on was not published: {last}")).await?;
+            return Ok(None);
+        }
+        Err(Stopped::Store(StoreError::Moved(job.id)))
+    }
+
+    fn is_held_by_a_parked_job(&self, job: &JobState) -> bool {
+        let parked = |other: &Arc<JobState>| other.outcome() == Some(Outcome::Parked) && other.app.name == job.app.name;
+        self.store.open_jobs().iter().any(parked)
+    }
+}
+
+struct Upstreams {
+    ready: bool,
+}
+
+/// How a canceled job ends: the truth about its hosts.
+fn canceled(job: &JobState) -> (Outcome, String) {
+    let by = job.canceling.as_deref().unwrap_or("a person");
+    let changed: Vec<&str> = job.hosts.iter().filter(|h| h.changed).map(|h| h.name.as_str()).collect();
+    let untouched = job.hosts.iter().any(|h| h.state != Progress::Done);
+    if !changed.is_empty() && untouched {
+        return (Outcome::Partial, format!("canceled by {by}; changed: {}", changed.join(", ")));
+    }
+    let published = match (&job.published, &job.updated) {
+        (Some(sha), Some(updated)) if !updated.bumps.is_empty() => format!("; {} is published", sha.short()),
+        _ => String::new(),
+    };
+    (Outcome::Canceled, format!("canceled by {by}{published}"))
+}
+
+impl Work {
+    /// Waits, unless the job is canceled or the daemon ends.
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+impl Inner {
+    /// Where a job keeps its clone and its build's git configuration.
+    pub(super) fn work_folder(&self, job: JobId) -> std::path::PathBuf {
+        self.state.join("work").join(job.to_string())
+    }
+    /// What no log may show.
+    pub(super) fn masker(&self) -> crate::process::Masker {
+        crate::process::Masker::new(&self.rooms.load().secrets)
+    }
+}

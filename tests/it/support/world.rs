@@ -1,0 +1,284 @@
+//! A world for a daemon: a git host and app hosts behind real sshds on loopback, repositories, people who push, and
+//! the real binary as the daemon, which can be killed and started again.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use airplanes::demo::sshd::{Sshd, SshdOptions};
+use airplanes::forge;
+use airplanes::model::{Branch, Forge, RepoUrl, Secret, Sha};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The webhook secret of every forge in a world.
+pub const SECRET: &str = "a secret of tests, long enough";
+
+pub struct World {
+    pub dir: TempDir,
+    git: Sshd,
+    hosts: Vec<Sshd>,
+    pub daemon: Option<Child>,
+    http: reqwest::Client,
+    deploy: String,
+    /// Added to the daemon's environment at its next start.
+    pub env: Vec<(String, String)>,
+}
+
+impl World {
+    /// A world with so many hosts: `web-1`, `web-2`.
+    pub fn new(hosts: usize) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::Builder::new().prefix("airplanes-world").tempdir().unwrap();
+        let local = |n: usize| -> IpAddr { format!("127.0.0.{n}").parse().unwrap() };
+        let git = Sshd::start(&SshdOptions::new(dir.path().join("git-sshd"), local(2))).unwrap();
+        let start = |n: usize| {
+            let mut options = SshdOptions::new(dir.path().join(format!("host-{n}")), local(n + 2));
+            options.client_key = Some(git.client_key().to_owned());
+            Sshd::start(&options).unwrap()
+        };
+        let hosts: Vec<Sshd> = (1..=hosts).map(start).collect();
+        let mut known = git.known_hosts_text().unwrap();
+        for host in &hosts {
+            known.push_str(&host.known_hosts_text().unwrap());
+        }
+        std::fs::write(dir.path().join("known_hosts"), known).unwrap();
+        std::fs::create_dir_all(dir.path().join("repos")).unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let world = Self { dir, git, hosts, daemon: None, http, deploy: String::new(), env: Vec::new() };
+        world.write_config();
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write_config(&self) {
+        let key = self.git.client_key().display().to_string();
+        let known = self.path("known_hosts").display().to_string();
+        let hosts: Vec<String> = self
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(i, h)| {
+                let at = h.address();
+                format!(":web-{} {{:address \"{}\" :port {} :user \"{}\"}}", i + 1, at.ip(), at.port(), h.user())
+            })
+            .collect();
+        let secret = format!("{{:secret \"{SECRET}\"}}");
+        let text = format!(
+            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\"\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"127.0.0.2\" \"{key}\"}}}}\n :ssh {{:user \"{}\" :identity \"{key}\" :known-hosts \"{known}\"}}\n :hosts {{{}}}}}\n",
+            self.path("state").display(),
+            self.git.user(),
+            hosts.join(" ")
+        );
+        std::fs::write(self.path("config.edn"), text).unwrap();
+    }
+
+    /// Writes deploy.edn: the text of a map without its braces. `{repo:NAME}` becomes a repository's url, `{dir}` the
+    /// world's folder.
+    pub fn deploy_edn(&mut self, text: &str) {
+        let mut text = text.replace("{dir}", &self.dir.path().display().to_string());
+        while let Some(start) = text.find("{repo:") {
+            let end = start + text[start..].find('}').unwrap();
+            let url = self.url(&text[start + 6..end]);
+            text.replace_range(start..=end, url.as_str());
+        }
+        self.deploy = format!("{{{text}}}\n");
+        std::fs::write(self.path("deploy.edn"), &self.deploy).unwrap();
+    }
+
+    /// The url of a bare repository, by ssh.
+    pub fn url(&self, repo: &str) -> RepoUrl {
+        let at = self.git.address();
+        let path = self.path("repos").join(format!("{repo}.git"));
+        RepoUrl::new(format!("ssh://{}@{}:{}{}", self.git.user(), at.ip(), at.port(), path.display())).unwrap()
+    }
+
+    /// Commits files to a repository as a person, making it at first, and pushes. Nobody is told.
+    pub fn commit(&self, repo: &str, files: &[(&str, &str)]) -> Sha {
+        let (bare, person) = (self.path("repos").join(format!("{repo}.git")), self.path("people").join(repo));
+        if !bare.exists() {
+            git(self.dir.path(), &["init", "-q", "--bare", "-b", "main", bare.to_str().unwrap()]);
+            git(self.dir.path(), &["init", "-q", "-b", "main", person.to_str().unwrap()]);
+            git(&person, &["remote", "add", "origin", bare.to_str().unwrap()]);
+        } else {
+            git(&person, &["pull", "-q", "--rebase", "origin", "main"]);
+        }
+        for (name, text) in files {
+            let path = person.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        git(&person, &["add", "-A"]);
+        git(&person, &["commit", "-q", "--allow-empty", "-m", "a person's change"]);
+        git(&person, &["push", "-q", "origin", "HEAD:main"]);
+        git(&person, &["rev-parse", "HEAD"]).parse().unwrap()
+    }
+
+    /// Clones a repository into each host's `srv/HOST`, as an operator would at first.
+    pub fn clone_to_hosts(&self, repo: &str) {
+        std::fs::create_dir_all(self.path("srv")).unwrap();
+        for i in 1..=self.hosts.len() {
+            let bare = self.path("repos").join(format!("{repo}.git"));
+            git(&self.path("srv"), &["clone", "-q", bare.to_str().unwrap(), &format!("web-{i}")]);
+        }
+    }
+
+    /// The head of a branch as the remote has it.
+    pub fn head(&self, repo: &str) -> Sha {
+        self.in_bare(repo, &["rev-parse", "main"]).parse().unwrap()
+    }
+    /// Git in a bare repository.
+    pub fn in_bare(&self, repo: &str, args: &[&str]) -> String {
+        git(&self.path("repos").join(format!("{repo}.git")), args)
+    }
+    /// A file at the head of a repository.
+    pub fn file(&self, repo: &str, path: &str) -> String {
+        self.in_bare(repo, &["show", &format!("main:{path}")])
+    }
+    /// How many commits a repository has.
+    pub fn count(&self, repo: &str) -> usize {
+        self.in_bare(repo, &["rev-list", "--count", "main"]).parse().unwrap()
+    }
+    /// A deps.edn with git dependencies, and comments that have to stay.
+    pub fn deps(&self, libs: &[(&str, Sha)]) -> String {
+        let mut text = String::from(";; kept\n{:deps {org.clojure/clojure {:mvn/version \"1.12.0\"} ; kept\n");
+        for (lib, sha) in libs {
+            text.push_str(&format!("        acme/{lib} {{:git/url \"{}\"   :git/sha \"{sha}\"}}\n", self.url(lib)));
+        }
+        text.push_str("        }\n #_#_ :old {:x 1}}\n");
+        text
+    }
+
+    /// Starts the daemon and waits until it serves.
+    pub async fn start(&mut self) {
+        assert!(self.daemon.is_none());
+        let _ = std::fs::remove_file(self.path("state/address"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_airplanes"))
+            .args(["serve", "--config"])
+            .arg(self.path("config.edn"))
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .env("RUST_LOG", "info,airplanes=debug")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.path("state/address").exists() {
+            if let Some(status) = self.daemon.as_mut().unwrap().try_wait().unwrap() {
+                self.daemon = None;
+                if std::env::var_os("AIRPLANES_WORLD_QUIET").is_none() {
+                    eprintln!("the daemon ended with {status}:\n{}", self.log());
+                }
+                return;
+            }
+            assert!(Instant::now() < deadline, "the daemon does not start:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+    /// SIGTERM; gives the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut child = self.daemon.take().unwrap();
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        child.wait().unwrap().code()
+    }
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+    pub fn token(&self) -> String {
+        std::fs::read_to_string(self.path("state/operator-token")).unwrap().trim().to_owned()
+    }
+    pub fn base(&self) -> String {
+        format!("http://{}", std::fs::read_to_string(self.path("state/address")).unwrap().trim())
+    }
+
+    /// GET as the operator.
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.http.get(format!("{}{path}", self.base())).bearer_auth(self.token()).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+    /// GET as the operator, as text.
+    pub async fn text(&self, path: &str) -> String {
+        let answer = self.http.get(format!("{}{path}", self.base())).bearer_auth(self.token()).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+    /// POST as the operator.
+    pub async fn post(&self, path: &str) -> (u16, Value) {
+        let answer = self.http.post(format!("{}{path}", self.base())).bearer_auth(self.token()).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+    /// A forge's signed webhook that a repository's `main` has moved.
+    pub async fn hook(&self, forge: Forge, repo: &str, before: Option<Sha>, after: Sha, id: &str) -> (u16, Value) {
+        let body = forge::push_payload(forge, &self.url(repo), &Branch::new("main").unwrap(), before, after);
+        let secret = Secret::new("test", SECRET);
+        let mut request = self.http.post(format!("{}/hooks/{}", self.base(), forge.as_str()));
+        let headers = forge::push_headers(forge, id).into_iter().chain(forge::sign(forge, &secret, &body));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let answer = request.body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+    /// A push that a person makes and GitHub tells of.
+    pub async fn push(&self, repo: &str, files: &[(&str, &str)]) -> Sha {
+        let before = self.path("repos").join(format!("{repo}.git")).exists().then(|| self.head(repo));
+        let after = self.commit(repo, files);
+        let (status, answer) = self.hook(Forge::Github, repo, before, after, &after.to_string()).await;
+        assert_eq!(status, 202, "{answer}");
+        after
+    }
+
+    /// Waits until nothing is under way, and gives all jobs, newest first.
+    pub async fn settled(&self) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let jobs = self.get("/jobs?limit=200").await;
+            let jobs = jobs["jobs"].as_array().unwrap_or_else(|| panic!("{jobs}")).clone();
+            let deliveries = self.get("/deliveries?limit=200").await.to_string();
+            let open = jobs.iter().any(|j| j["finished_at"].is_null() && j["state"] != "parked");
+            if !open && !deliveries.contains("\"state\":\"accepted\"") && !deliveries.contains("\"state\":\"planned\"")
+            {
+                return jobs;
+            }
+            assert!(Instant::now() < deadline, "not settled: {jobs:#?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    /// The newest job of an app, once nothing is under way.
+    pub async fn job(&self, app: &str) -> Value {
+        let jobs = self.settled().await;
+        let job = jobs.into_iter().find(|j| j["app"] == app);
+        job.unwrap_or_else(|| panic!("no job of {app}\n{}", self.log()))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.log());
+        }
+    }
+}
+
+/// Runs git in `dir` with no configuration of this machine, and gives what it prints.
+pub fn git(dir: &Path, args: &[&str]) -> String {
+    let output = super::git_remote::command(dir, args).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {args:?} in {}: {error}", dir.display());
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
