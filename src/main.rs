@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use airplanes::cli::{self, CliError, Color, Command, CommandLine, Exit, Globals, LogFormat};
+use airplanes::daemon::{self, StartError};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -21,12 +22,38 @@ fn main() -> ExitCode {
             return Exit::Error.into();
         }
     };
-    match runtime.block_on(cli::run(command, &globals)) {
+    let ended = runtime.block_on(async {
+        match command {
+            Command::Serve => serve(&globals).await,
+            command => cli::run(command, &globals).await,
+        }
+    });
+    match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
             cli::report(&error, &globals);
             error.exit().into()
         }
+    }
+}
+
+/// The daemon, until SIGTERM.
+async fn serve(globals: &Globals) -> Result<Exit, CliError> {
+    match daemon::serve(&globals.config).await {
+        Ok(()) => Ok(Exit::Done),
+        Err(StartError::Config(faults)) => {
+            eprintln!("{}", faults.render(colours(globals)).trim_end());
+            Ok(Exit::Usage)
+        }
+        Err(StartError::Other(error)) => Err(CliError::Other { message: format!("{error:#}"), hint: None }),
+    }
+}
+
+fn colours(globals: &Globals) -> bool {
+    match globals.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
     }
 }
 
@@ -38,11 +65,7 @@ fn trace(globals: &Globals, command: &Command) -> Result<(), CliError> {
         message: format!("`{filter}` says nothing about what to log: {error}"),
         hint: Some("give --log (or RUST_LOG) like info, or airplanes::git=debug,warn".to_owned()),
     })?;
-    let ansi = match globals.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
-    };
+    let ansi = colours(globals);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
     match globals.log_format {
         LogFormat::Text => log.init(),
