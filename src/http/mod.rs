@@ -7,6 +7,7 @@
 //! 2xx before the store has it on disk, nor tell a caller without a token the name of anything.
 
 mod answer;
+mod apps;
 mod auth;
 mod body;
 mod deliveries;
@@ -14,6 +15,7 @@ mod error;
 mod events;
 mod hooks;
 mod jobs;
+mod logs;
 mod metrics;
 mod query;
 mod router;

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
-use super::{Context, auth, deliveries, events, hooks, jobs, metrics, status};
+use super::{Context, apps, auth, deliveries, events, hooks, jobs, logs, metrics, status};
 
 /// The routes.
 pub(super) fn router(context: Context) -> Router {
@@ -25,6 +25,14 @@ pub(super) fn router(context: Context) -> Router {
         .route("/jobs", get(jobs::list))
         .route("/jobs/{id}", get(jobs::one))
         .route("/jobs/{id}/events", get(events::stream))
+        .route("/jobs/{id}/logs/{*step}", get(logs::log))
+        .route("/jobs/{id}/cancel", post(apps::cancel))
+        .route("/apps", get(apps::list))
+        .route("/apps/{name}", get(apps::one))
+        .route("/apps/{name}/deploy", post(apps::deploy))
+        .route("/apps/{name}/{of_owner}", get(apps::owned))
+        .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))
+        .route("/plans", post(apps::preview))
         .route("/deliveries", get(deliveries::list))
         .route_layer(from_fn_with_state(context.door.clone(), auth::operator));
     open.merge(operators)

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::answer::{ApiError, Reply};
 use super::auth::{Caller, refusal};
-use super::{Context, deliveries};
+use super::{Context, apps, deliveries};
 use crate::model::Outcome;
 use crate::model::api::JobView;
 use crate::model::inbox::{Counts, StatusView, StoreView};
@@ -51,16 +51,18 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         since: fault.as_ref().map(|f| f.since),
         why: fault.map(|f| f.why).filter(|_| known),
     };
+    let apps = apps::all(&context).await?;
     let mut view = StatusView {
         version: door.version.to_owned(),
         up_since: door.started_at,
         store,
-        counts: counts(&door.store, 0),
+        counts: counts(&door.store, apps.len()),
         apps: None,
         jobs: None,
         deliveries: None,
     };
     if known {
+        view.apps = Some(apps);
         view.jobs = Some(door.store.open_jobs().iter().map(|job| JobView::of(job)).collect());
         // A store that is at fault can't be read; the page is wanted then more than ever.
         view.deliveries = deliveries::page(&context, None, DELIVERIES).await.ok();

@@ -33,15 +33,18 @@ const TOKEN: &str = "operators-token";
 const A: &str = "4522cbcefc20728a5b72b3a86af35e608622c514";
 const B: &str = "9836a96a253cce25d17988fcf41b8c4205cf779f";
 
-/// A pipeline without apps.
-fn pipeline(store: Store, state: &std::path::Path) -> Pipeline {
+/// A pipeline that has ended: these tests play its part in the store themselves.
+async fn pipeline(store: Store, state: &std::path::Path) -> Pipeline {
     let rooms = Rooms {
         git: Mirrors::new(GitConfig::new(state)).unwrap(),
         hosts: Hosts::new(Settings::default()).unwrap(),
         runner: airplanes::runner::Runner::Local(Local::new(Leftovers::new(state), [])),
         secrets: Vec::new(),
     };
-    Pipeline::start(store, Setup { state: state.to_owned(), rooms, apps: BTreeMap::new(), concurrency: 1 })
+    let apps = BTreeMap::from([(AppName::new("anna/shop").unwrap(), app_of("anna/shop"))]);
+    let pipeline = Pipeline::start(store, Setup { state: state.to_owned(), rooms, apps, concurrency: 1 });
+    pipeline.end().await;
+    pipeline
 }
 
 struct Server {
@@ -50,7 +53,7 @@ struct Server {
     store: Store,
     shutdown: CancellationToken,
     served: tokio::task::JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -68,7 +71,7 @@ impl Server {
             [Forge::Github, Forge::Gitlab, Forge::Gitea].into_iter().map(|f| (f, secrets())).collect();
         let door = Door {
             store: store.clone(),
-            pipeline: pipeline(store.clone(), folder.path()),
+            pipeline: pipeline(store.clone(), folder.path()).await,
             forges: Arc::new(ArcSwap::from_pointee(forges)),
             token: Arc::new(Secret::new("operator-token", TOKEN)),
             started_at: Timestamp::now(),
@@ -82,7 +85,7 @@ impl Server {
             let shutdown = shutdown.clone();
             async move { http::serve(listener, door, shutdown).await.unwrap() }
         });
-        Self { base, client: Client::new(), store, shutdown, served, _folder: folder }
+        Self { base, client: Client::new(), store, shutdown, served, folder }
     }
 
     fn open(&self, path: &str) -> RequestBuilder {
@@ -108,6 +111,11 @@ impl Server {
                 .contains(&name.to_lowercase().as_str());
             call = call.header(name, event.filter(|_| is_event).map_or(value, str::to_owned));
         }
+        call.body(body).send().await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: &'static str) -> Response {
+        let call = self.client.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
         call.body(body).send().await.unwrap()
     }
 
@@ -300,7 +308,7 @@ async fn without_the_token_only_what_names_nothing_is_told() {
     let server = Server::start().await;
     server.job("shop").await;
     server.push("1", B, A).await;
-    for path in ["/metrics", "/jobs", "/jobs/x", "/jobs/x/events", "/deliveries"] {
+    for path in ["/metrics", "/jobs", "/jobs/x", "/jobs/x/events", "/jobs/x/logs/build", "/deliveries", "/apps"] {
         let (status, code, text) = error(server.open(path).send().await.unwrap()).await;
         assert_eq!((status, code.as_str()), (401, "unauthorized"), "{path}");
         assert!(text.contains("operator-token") && text.contains("AIRPLANES_TOKEN"), "{text}");
@@ -493,4 +501,95 @@ async fn a_stream_of_events_does_not_hold_up_the_shutdown() {
     server.stop().await;
     assert!(began.elapsed() < Limits::default().drain);
     assert!(reading.await.unwrap().len() <= 1);
+}
+
+#[tokio::test]
+async fn a_log_is_read_from_any_offset_until_it_is_complete() {
+    let server = Server::start().await;
+    let job = server.job("shop").await;
+    let read = async |query: &str| {
+        let response = server.get(&format!("/jobs/{job}/logs/prepare{query}")).send().await.unwrap();
+        let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+        let (next, complete) = (header("next-offset"), header("complete"));
+        (
+            response.status().as_u16(),
+            next.unwrap_or_default(),
+            complete.unwrap_or_default(),
+            response.bytes().await.unwrap(),
+        )
+    };
+    assert_eq!(read("").await, (200, "0".into(), "false".into(), "".into()));
+    let step = Step::Prepare;
+    server.append(job, [Entry::Started, Entry::StepStarted { step: step.clone() }]).await;
+    let folder = server.folder.path().join("logs").join(job.to_string());
+    std::fs::create_dir_all(&folder).unwrap();
+    let bytes = [vec![b'a'; 1 << 20], b"\xff\x00 the end\n".to_vec()].concat();
+    std::fs::write(folder.join("prepare.1"), &bytes).unwrap();
+    let (status, next, complete, first) = read("").await;
+    assert_eq!((status, next.as_str(), complete.as_str(), first.len()), (200, "1048576", "false", 1 << 20));
+    let rest = read("?offset=1048576").await;
+    assert_eq!(rest, (200, bytes.len().to_string(), "false".into(), bytes[1 << 20..].to_vec().into()));
+    server.append(job, [Entry::Canceling { by: "test".into() }]).await;
+    server.end(job).await;
+    assert_eq!(read("?offset=1048576").await.2, "true");
+    assert_eq!(read("?offset=0").await.2, "false");
+    assert_eq!(read("?attempt=1&offset=3").await.1, "1048579");
+    assert_eq!(read("?attempt=2").await, (200, "0".into(), "true".into(), "".into()));
+    assert_eq!(read("?offset=9999999").await.0, 416);
+    let outside = format!("/jobs/{job}/logs/..%2F..%2F..%2Foperator-token");
+    for path in [outside, format!("/jobs/{job}/logs/deploy"), format!("/jobs/{job}/logs/rollout/web-1")] {
+        let (status, code, text) = error(server.get(&path).send().await.unwrap()).await;
+        assert_eq!((status, code.as_str()), (404, "not-found"), "{path}");
+        assert!(text.contains("it has prepare, update, publish"), "{text}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_is_canceled_once_and_an_ended_one_is_not() {
+    let server = Server::start().await;
+    let job = server.job("shop").await;
+    let path = format!("/jobs/{job}/cancel");
+    let response = server.post(&path, "").await;
+    assert_eq!(response.status(), 202);
+    assert!(response.text().await.unwrap().contains("being canceled by operator"));
+    server.end(job).await;
+    let (status, code, text) = error(server.post(&path, "").await).await;
+    assert_eq!((status, code.as_str()), (409, "already-ended"));
+    assert!(text.contains("failed"), "{text}");
+    assert_eq!(error(server.post("/jobs/0000000000000-000/cancel", "").await).await.0, 404);
+    assert_eq!(error(server.post("/jobs/x/cancel", "").await).await.0, 400);
+    assert_eq!(server.client.post(format!("{}{path}", server.base)).send().await.unwrap().status(), 401);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_is_found_by_its_name_and_by_its_owner_and_name() {
+    let server = Server::start().await;
+    let apps = server.json("/apps").await;
+    assert_eq!((apps["apps"][0]["name"].as_str(), &apps["next"]), (Some("anna/shop"), &Value::Null));
+    assert_eq!(server.json("/apps/anna/shop").await["trigger"], "push-any");
+    for (path, status) in [("/apps/shop", 404), ("/apps/anna/blog", 404), ("/apps/-x", 400)] {
+        assert_eq!(error(server.get(path).send().await.unwrap()).await.0, status, "{path}");
+    }
+    // This pipeline has ended, as it has when the daemon shuts down.
+    let response = server.post("/apps/anna/shop/deploy", "").await;
+    assert_eq!(response.headers()["retry-after"], "5");
+    assert_eq!(error(response).await.1, "ending");
+    assert_eq!(error(server.get("/apps/anna/shop/deploy").send().await.unwrap()).await.0, 405);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_plan_is_shown_for_what_is_known_and_nothing_happens() {
+    let server = Server::start().await;
+    let response = server.post("/plans", r#"{"repo": "anna/shop"}"#).await;
+    assert_eq!(response.status(), 200);
+    let plan: Value = response.json().await.unwrap();
+    assert_eq!(plan["apps"][0]["app"], "anna/shop", "{plan}");
+    let (status, _, text) = error(server.post("/plans", "{}").await).await;
+    assert!(status == 400 && text.contains("repo"), "{text}");
+    assert_eq!(error(server.post("/plans", r#"{"repo": "anna/blog"}"#).await).await.0, 404);
+    assert!(server.store.unplanned().is_empty() && server.store.open_jobs().is_empty());
+    server.stop().await;
 }

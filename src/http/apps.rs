@@ -1,0 +1,100 @@
+//! `/apps`, and what a person may set in motion: deploy, cancel, and a plan to look at.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::answer::{ApiError, Reply};
+use super::{Context, jobs};
+use crate::model::api::{AppView, JobView, PlanQuery};
+use crate::model::inbox::AppList;
+use crate::model::{AppName, JobId};
+use crate::pipeline::PipelineError;
+
+/// How large the body of `POST /plans` may be.
+const PLAN_LIMIT: usize = 64 * 1024;
+/// Whom an action is put down to: there is one token, and it is the operator's.
+const BY: &str = "operator";
+
+/// `GET /apps`.
+pub(super) async fn list(State(context): State<Context>) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(AppList { apps: all(&context).await?, next: None }))
+}
+
+/// `GET /apps/NAME`.
+pub(super) async fn one(State(context): State<Context>, Path(name): Path<String>) -> Result<Reply, ApiError> {
+    find(&context, AppName::new(name)?).await
+}
+
+/// `GET /apps/OWNER/NAME`.
+pub(super) async fn owned(
+    State(context): State<Context>,
+    Path((owner, name)): Path<(String, String)>,
+) -> Result<Reply, ApiError> {
+    find(&context, AppName::new(format!("{owner}/{name}"))?).await
+}
+
+/// `POST /apps/NAME/deploy`.
+pub(super) async fn deploy(State(context): State<Context>, Path(name): Path<String>) -> Result<Reply, ApiError> {
+    start(&context, AppName::new(name)?).await
+}
+
+/// `POST /apps/OWNER/NAME/deploy`.
+pub(super) async fn deploy_owned(
+    State(context): State<Context>,
+    Path((owner, name)): Path<(String, String)>,
+) -> Result<Reply, ApiError> {
+    start(&context, AppName::new(format!("{owner}/{name}"))?).await
+}
+
+/// `POST /jobs/ID/cancel`: 202 with the job, which may still be ending.
+pub(super) async fn cancel(State(context): State<Context>, Path(id): Path<String>) -> Result<Reply, ApiError> {
+    let job: JobId = id.parse()?;
+    context.door.pipeline.cancel(job, BY).await?;
+    let job = jobs::find(&context, &id).await?;
+    Ok(Reply::new(StatusCode::ACCEPTED, JobView::of(&job)))
+}
+
+/// `POST /plans`: what a push would set in motion. Nothing of it happens.
+pub(super) async fn preview(State(context): State<Context>, headers: HeaderMap, body: Body) -> Result<Reply, ApiError> {
+    let body = context.bodies.read(&headers, body, PLAN_LIMIT).await?;
+    let query: PlanQuery = serde_json::from_slice(&body.bytes).map_err(|e| {
+        ApiError::bad_request(format!("the body is not the JSON of a plan's question: {e}"))
+            .hint(r#"send {"repo": "github.com/acme/snow", "branch": "master"}; the branch can be left out"#)
+    })?;
+    Ok(Reply::ok(context.door.pipeline.preview(&query)?))
+}
+
+/// The apps with what is known of them.
+pub(super) async fn all(context: &Context) -> Result<Vec<AppView>, ApiError> {
+    let pipeline = context.door.pipeline.clone();
+    tokio::task::spawn_blocking(move || pipeline.apps()).await.map_err(|e| ApiError::internal(&e))
+}
+
+async fn find(context: &Context, name: AppName) -> Result<Reply, ApiError> {
+    let app = all(context).await?.into_iter().find(|app| app.name == name);
+    let missing = || ApiError::not_found(format!("there is no app {name} in deploy.edn")).hint("/apps lists them");
+    app.map(Reply::ok).ok_or_else(missing)
+}
+
+async fn start(context: &Context, name: AppName) -> Result<Reply, ApiError> {
+    let submitted = context.door.pipeline.deploy(&name, BY).await?;
+    let location = HeaderValue::try_from(format!("/jobs/{}", submitted.job)).map_err(|e| ApiError::internal(&e))?;
+    Ok(Reply::new(StatusCode::ACCEPTED, submitted).header(LOCATION, location))
+}
+
+impl From<PipelineError> for ApiError {
+    fn from(error: PipelineError) -> Self {
+        let said = error.to_string();
+        match error {
+            PipelineError::NoSuchApp { .. } => Self::not_found(said),
+            PipelineError::NoSuchJob(_) => Self::not_found(said),
+            PipelineError::NoSuchRepo(_) => Self::not_found(said),
+            PipelineError::AlreadyEnded(..) => Self::new(StatusCode::CONFLICT, "already-ended", said),
+            PipelineError::Ending => Self::ending(),
+            PipelineError::Store(error) => error.into(),
+            PipelineError::Name(error) => error.into(),
+        }
+    }
+}
