@@ -1,6 +1,8 @@
 //! The real binary: help, usage, exit codes, and its commands against a served store.
 #![allow(clippy::unwrap_used, reason = "the functions that tests share")]
 
+mod daemon;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

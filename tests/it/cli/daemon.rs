@@ -1,0 +1,134 @@
+//! The commands that ask a daemon, against the real one with real repositories and hosts.
+#![allow(clippy::unwrap_used, reason = "the functions that tests share")]
+
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use super::{airplanes, code, err, out};
+use crate::support::world::World;
+
+/// An app on one host; `{build}` is its build.
+fn deploy_edn(build: &str) -> String {
+    format!(
+        r#":lib {{:git-url "{{repo:lib}}" :update? false :trigger :manual}}
+ :app {{:git-url "{{repo:app}}" :update? true :build [{{:name "one" :run "echo from one"}} {{:name "two" :run "{build}"}}]
+       :working-directory "{{dir}}/srv/{{host}}" :hosts [:web-1] :restart "true"}}"#
+    )
+}
+
+async fn world(build: &str) -> World {
+    let mut world = World::new(1);
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    world.commit("app", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    world.deploy_edn(&deploy_edn(build));
+    world.clone_to_hosts("app");
+    world.start().await;
+    world
+}
+
+/// A command with the world's configuration.
+fn ask(world: &World, args: &[&str]) -> Output {
+    airplanes(args).env("AIRPLANES_CONFIG", world.path("config.edn")).output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_is_watched_to_its_end_and_read_in_every_form() {
+    let world = world("echo from two; echo also >&2").await;
+    let new = world.commit("lib", &[("src/lib.clj", "(ns lib)")]);
+
+    let deploy = ask(&world, &["deploy", "app", "--watch"]);
+    assert_eq!(code(&deploy), 0, "{}\n{}", err(&deploy), world.log());
+    let id = out(&deploy).trim().to_owned();
+    let said = err(&deploy);
+    for line in ["▸ prepare", "✔ build/one", "✔ publish", "✔ web-1", "✔ succeeded: "] {
+        assert!(said.lines().any(|l| l.starts_with(line)), "{line} is not in\n{said}");
+    }
+    assert!(
+        said.contains(&format!("acme/lib {} -> {} in deps.edn", &said_short(&world, "lib~1"), new.short())),
+        "{said}"
+    );
+    assert!(!said.contains('\x1b') && !out(&deploy).contains('\x1b'));
+
+    let jobs = out(&ask(&world, &["jobs"]));
+    assert!(jobs.starts_with("JOB ") && jobs.contains(&id) && jobs.contains("succeeded"), "{jobs}");
+    let json: Value = serde_json::from_str(&out(&ask(&world, &["jobs", "--json"]))).unwrap();
+    assert_eq!(json["jobs"][0]["id"], id.as_str());
+    let edn = out(&ask(&world, &["job", "last", "--edn"]));
+    assert!(edn.contains(&format!(":id \"{id}\"")), "{edn}");
+    airplanes::edn::read(&edn).unwrap();
+    let page = out(&ask(&world, &["job", "last"]));
+    for text in ["build/two", "web-1", "acme/lib", "asked"] {
+        assert!(page.contains(text), "{text} is not in\n{page}");
+    }
+
+    let logs = ask(&world, &["logs", &id]);
+    assert!(out(&logs).contains("from one\n") && out(&logs).contains("from two\nalso\n"), "{}", out(&logs));
+    assert!(err(&logs).contains("==> build/two"), "{}", err(&logs));
+    let one = ask(&world, &["logs", "last", "build/one"]);
+    assert!(out(&one).contains("from one") && !out(&one).contains("from two"), "{}", out(&one));
+    assert_eq!(code(&ask(&world, &["logs", "last", "-f"])), 0);
+    assert_eq!(code(&ask(&world, &["logs", "last", "build/three"])), 1);
+
+    let apps = out(&ask(&world, &["apps"]));
+    assert!(apps.contains("manual") && apps.contains("web-1"), "{apps}");
+    let plan = out(&ask(&world, &["plan", world.url("lib").as_str()]));
+    assert!(plan.contains("app") && plan.contains("web-1"), "{plan}");
+    let status = out(&ask(&world, &["status"]));
+    assert!(status.contains("2 apps") && status.contains("store ok"), "{status}");
+    let deliveries = ask(&world, &["deliveries"]);
+    assert_eq!((code(&deliveries), out(&deliveries)), (0, String::new()));
+
+    let ended = ask(&world, &["cancel", &id]);
+    assert_eq!(code(&ended), 6);
+    assert!(err(&ended).contains("succeeded"), "{}", err(&ended));
+    let unknown = ask(&world, &["deploy", "appp"]);
+    assert_eq!(code(&unknown), 1);
+    assert!(err(&unknown).contains("`appp`") && err(&unknown).contains("it has app"), "{}", err(&unknown));
+    let mut wrong = airplanes(&["jobs", "--url", &world.base()]);
+    let wrong = wrong.env("AIRPLANES_TOKEN", "x").output().unwrap();
+    assert_eq!(code(&wrong), 6);
+    assert!(err(&wrong).contains("operator-token"), "{}", err(&wrong));
+
+    let again = ask(&world, &["deploy", "app", "--watch"]);
+    assert_eq!(code(&again), 0);
+    assert!(err(&again).contains("✔ unchanged: "), "{}", err(&again));
+}
+
+fn said_short(world: &World, rev: &str) -> String {
+    let (repo, back) = rev.split_once('~').unwrap();
+    world.in_bare(repo, &["rev-parse", &format!("main~{back}")])[..10].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_build_is_3_and_a_canceled_one_is_told_while_it_is_followed() {
+    let mut world = world("echo broken; exit 9").await;
+    let failed = ask(&world, &["deploy", "app", "-w"]);
+    assert_eq!(code(&failed), 3, "{}", err(&failed));
+    assert!(err(&failed).contains("✘ build/two") && err(&failed).contains("exit 9"), "{}", err(&failed));
+    let logs = ask(&world, &["logs", "last", "-f"]);
+    assert_eq!(code(&logs), 3);
+    assert!(out(&logs).contains("broken\n"), "{}", out(&logs));
+
+    world.deploy_edn(&deploy_edn("echo begun; sleep 60"));
+    let good = "2 apps";
+    while !out(&ask(&world, &["apps", "--json"])).contains("\"next\"") || !world.log().contains("is in force") {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(out(&ask(&world, &["status"])).contains(good));
+    let id = out(&ask(&world, &["deploy", "app"])).trim().to_owned();
+    let mut follow = airplanes(&["logs", &id, "-f"]);
+    follow.env("AIRPLANES_CONFIG", world.path("config.edn")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let follow = follow.spawn().unwrap();
+    while !out(&ask(&world, &["logs", &id, "build/two"])).contains("begun") {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let cancel = ask(&world, &["cancel", &id]);
+    assert_eq!(code(&cancel), 0, "{}", err(&cancel));
+    let follow = follow.wait_with_output().unwrap();
+    assert_eq!(code(&follow), 1, "{}", err(&follow));
+    assert!(out(&follow).contains("begun\n"), "{}", out(&follow));
+    assert!(out(&ask(&world, &["jobs", "--state", "canceled"])).contains(&id));
+    world.stop();
+    assert_eq!(code(&ask(&world, &["jobs"])), 7);
+}
