@@ -76,8 +76,13 @@ impl WorkClone {
     pub fn open(url: &RepoUrl, branch: &Branch, dir: &Path) -> Option<Self> {
         let clone = Self { dir: dir.to_owned(), url: url.clone(), branch: branch.clone() };
         let repo = clone.repo().ok()?;
-        repo.refname_to_id(&clone.branch_ref()).ok()?;
-        Some(clone)
+        let on = repo.find_reference("HEAD").ok()?.symbolic_target().ok()? == Some(clone.branch_ref().as_str());
+        clone.head_of(&repo).ok()?;
+        for name in ["index.lock", "HEAD.lock"] {
+            // Left by the killed run; nobody else writes here. If it can't be removed, the next write says so.
+            let _ = std::fs::remove_file(repo.path().join(name));
+        }
+        on.then_some(clone)
     }
 
     /// The commit it is at.
@@ -116,12 +121,18 @@ impl WorkClone {
                     None => FileMode::Blob,
                     Some(entry) if entry.filemode() == i32::from(FileMode::BlobExecutable) => FileMode::BlobExecutable,
                     Some(entry) if is_file(entry.filemode()) => FileMode::Blob,
-                    Some(_) => return Err(git2::Error::from_str(&format!("{path} is a symlink or a folder"))),
+                    Some(_) => {
+                        return Err(git2::Error::from_str(&format!(
+                            "{path} is a symlink or a folder there, and only a plain file is edited"
+                        )));
+                    }
                 };
                 update.upsert(path.as_str(), repo.blob(bytes)?, mode);
             }
             let made = update.create_updated(repo, &tree)?;
             if made == tree.id() {
+                // A killed run may have committed and not got round to its working tree.
+                repo.checkout_head(Some(CheckoutBuilder::new().force()))?;
                 return clone.head_of(repo);
             }
             let time = Time::new(stamp.time.as_second(), 0);
@@ -139,6 +150,10 @@ impl WorkClone {
     }
 
     pub(super) fn unusable(&self, error: &git2::Error) -> GitError {
+        if error.class() == git2::ErrorClass::None {
+            // Our own words about the input: making the clone anew would not help.
+            return GitError::Other { what: format!("a commit of {}", self.url), words: error.message().to_owned() };
+        }
         GitError::Clone { path: self.dir.clone(), words: error.message().to_owned() }
     }
 

@@ -288,6 +288,10 @@ impl Talk {
         };
         let low = words.to_ascii_lowercase();
         let has = |needles: &[&str]| needles.iter().any(|needle| low.contains(needle));
+        if has(&["no space left", "quota exceeded"]) {
+            let what = format!("the talk with {remote}");
+            return GitError::Other { what, words: format!("{words}; make room on the daemon's disk") };
+        }
         if has(&["timed out", "timeout"]) {
             return GitError::Network { remote, words };
         }

@@ -1,11 +1,10 @@
 //! Git against real repositories: mirrors, clones, commits and pushes over files; ssh, http and builds in submodules.
 
+mod damage;
 mod for_builds;
 mod over_http;
 mod over_ssh;
 mod slow;
-
-use std::path::Path;
 
 use airplanes::git::{Author, Fetched, GitError, PushError, Pushed, Rev, Stamp, WorkClone};
 use airplanes::model::{Branch, RepoUrl, Sha};
@@ -141,6 +140,44 @@ async fn the_same_input_makes_the_same_commit_and_the_tree_holds_the_bytes_given
 }
 
 #[tokio::test]
+async fn a_symlink_or_a_path_that_leads_out_is_not_written() {
+    let scene = Scene::new();
+    let repo = scene.repo("app");
+    std::os::unix::fs::symlink("deps.edn", repo.person.join("bb.edn")).unwrap();
+    let head = repo.pushes("a", "1");
+    let mirrors = scene.mirrors();
+    mirrors.fetch(&repo.url(), &go()).await.unwrap();
+    assert_eq!(mirrors.read_file(&repo.url().id(), head, "bb.edn").await.unwrap(), None);
+    let clone = mirrors.clone_for_job(&repo.url(), &main_branch(), head, &scene.path("work")).await.unwrap();
+    for path in ["bb.edn", "../out", "/out", ".git/config"] {
+        let error = clone.commit(&[(path.to_owned(), b"x".to_vec())], "x", &stamp()).await.unwrap_err();
+        assert!(path != "bb.edn" || (error.to_string().contains("bb.edn is a symlink") && !error.is_retryable()));
+        assert_eq!(clone.head().await.unwrap(), head, "{path}");
+    }
+    assert!(!scene.path("out").exists());
+}
+
+#[tokio::test]
+async fn a_clone_whose_run_was_killed_between_commit_and_checkout_is_brought_in_line() {
+    let scene = Scene::new();
+    let repo = scene.repo("app");
+    let mirrors = scene.mirrors();
+    let head = mirrors.fetch(&repo.url(), &go()).await.unwrap().heads.branches[&main_branch()];
+    let dir = scene.path("work");
+    let clone = mirrors.clone_for_job(&repo.url(), &main_branch(), head, &dir).await.unwrap();
+    let ours = bump(&clone, "{:deps {a 1}}\n").await;
+    git(&dir, &["reset", "-q", "--hard", &head.to_string()]);
+    git(&dir, &["update-ref", "refs/heads/main", &ours.to_string()]);
+    std::fs::write(dir.join(".git/index.lock"), "").unwrap();
+    let again = WorkClone::open(&repo.url(), &main_branch(), &dir).unwrap();
+    assert_eq!(bump(&again, "{:deps {a 1}}\n").await, ours);
+    assert_eq!(std::fs::read_to_string(dir.join("deps.edn")).unwrap(), "{:deps {a 1}}\n");
+    assert_eq!(git(&dir, &["status", "--porcelain"]), "");
+    assert!(WorkClone::open(&repo.url(), &Branch::new("other").unwrap(), &dir).is_none());
+    assert!(WorkClone::open(&repo.url(), &main_branch(), &scene.path("nowhere")).is_none());
+}
+
+#[tokio::test]
 async fn a_push_goes_through_once_and_is_known_the_second_time() {
     let scene = Scene::new();
     let repo = scene.repo("app");
@@ -197,186 +234,7 @@ async fn a_rewritten_branch_is_followed_and_the_old_commits_stay() {
     assert!(!mirrors.is_ancestor(&id, old, new).await.unwrap());
 }
 
-#[tokio::test]
-async fn what_a_killed_run_left_is_swept_at_first_use() {
-    let scene = Scene::new();
-    let repo = scene.repo("lib");
-    let id = repo.url().id();
-    scene.mirrors().fetch(&repo.url(), &go()).await.unwrap();
-    let mirror = scene.mirrors().path(&id);
-    let left = ["refs/heads/main.lock", "HEAD.lock", "packed-refs.lock", "config.lock", "objects/pack/pack_abc123"];
-    for name in left {
-        std::fs::write(mirror.join(name), "").unwrap();
-    }
-    let new = repo.pushes("a", "1");
-    let fetched = scene.mirrors().fetch(&repo.url(), &go()).await.unwrap();
-    assert!(fetched.changed && !fetched.remade);
-    assert_eq!(fetched.heads.branches[&main_branch()], new);
-    assert!(left.iter().all(|name| !mirror.join(name).exists()));
-}
-
-fn break_it(mirror: &Path, how: &str) {
-    let packs = || {
-        let entries = std::fs::read_dir(mirror.join("objects/pack")).unwrap().flatten();
-        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pack")).collect::<Vec<_>>()
-    };
-    match how {
-        "no HEAD" => std::fs::remove_file(mirror.join("HEAD")).unwrap(),
-        "no objects" => std::fs::remove_dir_all(mirror.join("objects")).unwrap(),
-        "empty folder" => {
-            std::fs::remove_dir_all(mirror).unwrap();
-            std::fs::create_dir(mirror).unwrap();
-        }
-        "garbled ref" => std::fs::write(mirror.join("refs/heads/main"), "xyz\n").unwrap(),
-        "zeroed ref" => std::fs::write(mirror.join("refs/heads/main"), [0; 41]).unwrap(),
-        "ref to nothing" => std::fs::write(mirror.join("refs/heads/main"), format!("{}\n", "ab".repeat(20))).unwrap(),
-        "cut pack" => {
-            // A local fetch may write loose objects; a pack is what a network fetch writes.
-            git(mirror, &["repack", "-qad"]);
-            for pack in packs() {
-                use std::os::unix::fs::PermissionsExt;
-                std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o644)).unwrap();
-                let length = std::fs::metadata(&pack).unwrap().len();
-                std::fs::File::options().write(true).open(&pack).unwrap().set_len(length / 2).unwrap();
-            }
-        }
-        "no pack" => {
-            git(mirror, &["repack", "-qad"]);
-            packs().iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
-        }
-        _ => unreachable!(),
-    }
-}
-
-#[tokio::test]
-async fn a_damaged_mirror_is_made_anew_whatever_is_wrong_with_it() {
-    for how in
-        ["no HEAD", "no objects", "empty folder", "garbled ref", "zeroed ref", "ref to nothing", "cut pack", "no pack"]
-    {
-        let scene = Scene::new();
-        let repo = scene.repo("lib");
-        let id = repo.url().id();
-        scene.mirrors().fetch(&repo.url(), &go()).await.unwrap();
-        let head = repo.pushes("a", "1");
-        break_it(&scene.mirrors().path(&id), how);
-        let mirrors = scene.mirrors();
-        let fetched = mirrors.fetch(&repo.url(), &go()).await.unwrap_or_else(|e| panic!("{how}: {e}"));
-        assert!(fetched.remade, "{how}");
-        assert_eq!(mirrors.resolve(&id, Rev::Branch(main_branch())).await.unwrap(), Some(head), "{how}");
-        git(&mirrors.path(&id), &["fsck", "--full"]);
-    }
-}
-
-#[tokio::test]
-async fn damage_that_shows_only_when_reading_is_mended_by_the_next_fetch() {
-    let scene = Scene::new();
-    let repo = scene.repo("lib");
-    let id = repo.url().id();
-    let mirrors = scene.mirrors();
-    let head = mirrors.fetch(&repo.url(), &go()).await.unwrap().heads.branches[&main_branch()];
-    git(&mirrors.path(&id), &["repack", "-qad"]);
-    break_it(&mirrors.path(&id), "cut pack");
-    assert!(mirrors.contains(&id, head).await.is_err(), "damage is not taken for absence");
-    let error = mirrors.read_file(&id, head, "deps.edn").await.unwrap_err();
-    assert!(matches!(error, GitError::Mirror { .. }), "{error:?}");
-    assert!(error.is_retryable());
-    assert!(mirrors.fetch(&repo.url(), &go()).await.unwrap().remade);
-    assert!(mirrors.read_file(&id, head, "deps.edn").await.unwrap().is_some());
-}
-
-#[tokio::test]
-async fn damage_that_comes_while_the_daemon_runs_is_mended_by_a_fetch_of_something_new() {
-    for how in ["cut pack", "no objects", "empty folder", "gone", "garbled ref"] {
-        let scene = Scene::new();
-        let repo = scene.repo("lib");
-        let mirrors = scene.mirrors();
-        let mirror = mirrors.path(&repo.url().id());
-        mirrors.fetch(&repo.url(), &go()).await.unwrap();
-        let new = repo.pushes("deps.edn", "{:deps {a 1}}\n");
-        match how {
-            "gone" => std::fs::remove_dir_all(&mirror).unwrap(),
-            how => break_it(&mirror, how),
-        }
-        let fetched = mirrors.fetch(&repo.url(), &go()).await.unwrap_or_else(|e| panic!("{how}: {e}"));
-        assert_eq!(fetched.heads.branches[&main_branch()], new, "{how}");
-        git(&mirror, &["rev-list", "--objects", "--all"]);
-    }
-}
-
-#[tokio::test]
-async fn many_packs_are_joined_at_first_use_and_even_unreachable_commits_stay() {
-    let scene = Scene::new();
-    let repo = scene.repo("lib");
-    let mirrors = scene.mirrors();
-    let id = repo.url().id();
-    let old = repo.pushes("a", "old");
-    mirrors.fetch(&repo.url(), &go()).await.unwrap();
-    git(&repo.person, &["reset", "-q", "--hard", "HEAD^"]);
-    git(&repo.person, &["push", "-q", "--force", "origin", "HEAD:main"]);
-    for sha in repo.gets_commits(52) {
-        std::fs::write(repo.bare.join("refs/heads/main"), format!("{sha}\n")).unwrap();
-        mirrors.fetch(&repo.url(), &go()).await.unwrap();
-    }
-    let packs = || std::fs::read_dir(mirrors.path(&id).join("objects/pack")).unwrap().count();
-    assert!(packs() > 100, "{}", packs());
-    let fetched = scene.mirrors().fetch(&repo.url(), &go()).await.unwrap();
-    assert!(!fetched.changed && !fetched.remade);
-    assert!(packs() < 10, "{}", packs());
-    assert!(mirrors.contains(&id, old).await.unwrap());
-    git(&mirrors.path(&id), &["fsck", "--full"]);
-}
-
 /// Killed at any moment, the next run finds a mirror that is whole or makes it so.
-#[tokio::test]
-async fn a_daemon_killed_while_it_fetches_leaves_nothing_that_stays_broken() {
-    use std::process::{Command, Stdio};
-    let scene = Scene::new();
-    let repo = scene.repo("lib");
-    for i in 0..12u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "git::fetches_until_it_is_killed"])
-            .env("AIRPLANES_TEST_URL", repo.url().as_str())
-            .env("AIRPLANES_TEST_STATE", scene.path("state"))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        repo.pushes(&format!("f{i}"), "x");
-        git(&repo.person, &["push", "-q", "origin", &format!("HEAD:refs/heads/b{i}")]);
-        tokio::time::sleep(std::time::Duration::from_millis(i * 7 % 23)).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let mirrors = scene.mirrors();
-        let heads = mirrors.fetch(&repo.url(), &go()).await.unwrap().heads;
-        assert_eq!(heads.branches[&main_branch()].to_string(), repo.at("main"));
-        git(&mirrors.path(&repo.url().id()), &["fsck", "--full"]);
-    }
-}
-
-#[tokio::test]
-#[ignore = "run by the test above"]
-async fn fetches_until_it_is_killed() {
-    let url = RepoUrl::new(std::env::var("AIRPLANES_TEST_URL").unwrap()).unwrap();
-    let config = airplanes::git::GitConfig::new(std::env::var("AIRPLANES_TEST_STATE").unwrap());
-    let mirrors = airplanes::git::Mirrors::new(config).unwrap();
-    loop {
-        let _ = mirrors.fetch(&url, &go()).await;
-    }
-}
-
-#[tokio::test]
-async fn a_clone_from_a_damaged_mirror_says_so_and_works_after_the_next_fetch() {
-    let scene = Scene::new();
-    let repo = scene.repo("lib");
-    let mirrors = scene.mirrors();
-    let head = mirrors.fetch(&repo.url(), &go()).await.unwrap().heads.branches[&main_branch()];
-    break_it(&mirrors.path(&repo.url().id()), "cut pack");
-    let dir = scene.path("work");
-    let error = mirrors.clone_for_job(&repo.url(), &main_branch(), head, &dir).await.unwrap_err();
-    assert!(matches!(error, GitError::Mirror { .. }) && error.is_retryable(), "{error:?}");
-    assert!(mirrors.fetch(&repo.url(), &go()).await.unwrap().remade);
-    mirrors.clone_for_job(&repo.url(), &main_branch(), head, &dir).await.unwrap();
-}
-
 #[tokio::test]
 async fn odd_branch_names_and_hundreds_of_tags_are_no_trouble() {
     let scene = Scene::new();
