@@ -346,14 +346,15 @@ fn banner(address: SocketAddr) -> io::Result<()> {
 }
 
 /// sshd_config. What bounds connections and sessions (MaxSessions, MaxStartups, MaxAuthTries) stays at sshd's
-/// defaults, since users' hosts have those.
+/// defaults, since users' hosts have those. bash reads ~/.bashrc for a command over ssh unless SHLVL says that it is
+/// not the first shell; what stands there is slow at times, and none of the demo's business.
 fn config(folder: &Path, address: SocketAddr) -> String {
     let file = |name: &str| format!("\"{}\"", folder.join(name).display());
     format!(
         "Port {port}\nListenAddress {ip}\nHostKey {host}\nAuthorizedKeysFile {keys}\nPidFile {pid}\n\
          UsePAM no\nStrictModes no\nPubkeyAuthentication yes\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nLogLevel VERBOSE\n\
-         SetEnv \"{MARK}={mark}\"\n",
+         SetEnv \"{MARK}={mark}\" SHLVL=1\n",
         port = address.port(),
         ip = address.ip(),
         host = file("host_ed25519"),

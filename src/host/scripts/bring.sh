@@ -36,6 +36,7 @@ for f in index HEAD config packed-refs shallow "refs/heads/$BRANCH" "refs/remote
 done
 
 HEAD=$(g rev-parse -q --verify 'HEAD^{commit}') || HEAD=
+WAS=$HEAD MOVED=no
 read_marker
 ORIGIN=$(g remote get-url origin 2>/dev/null) || { ORIGIN=$URL; g remote add origin "$URL" || exit 1; }
 
@@ -79,16 +80,19 @@ added() {
 }
 # Those of the names read that are files here.
 present() { while IFS= read -r f; do { [ ! -f "$f" ] && [ ! -L "$f" ]; } || printf '%s\n' "$f"; done; }
+# So that a person's `git pull` there works in a clone that we made.
+upstream() { [ -n "$WAS" ] || g branch -q --set-upstream-to="origin/$BRANCH" >&2 || :; }
 tracked() { [ -z "$HEAD" ] || changed; }
 
 if [ "$M_STATE" = moving ] && have "$M_SHA" && { [ "$HEAD" = "$M_FROM" ] || [ "$HEAD" = "$M_SHA" ]; }; then
   LEFT=$({ tracked; added "$M_SHA" | present; } | sort -u)
-  if [ -n "$LEFT" ]; then
-    OTHERS=$(printf '%s\n' "$LEFT" | while IFS= read -r f; do mine "$f" || printf '%s\n' "$f"; done)
+  if [ -n "$LEFT" ] || [ "$HEAD" != "$M_SHA" ]; then
+    OTHERS=$(printf '%s\n' "$LEFT" | while IFS= read -r f; do [ -z "$f" ] || mine "$f" || printf '%s\n' "$f"; done)
     [ -z "$OTHERS" ] || refuse changed "$(printf '%s\n' "$OTHERS" | prefixed file)"
     say "ending the move to $M_SHA that was interrupted"
     g reset -q --hard "$M_SHA" || exit 1
-    HEAD=$M_SHA
+    upstream
+    HEAD=$M_SHA MOVED=yes
   fi
 fi
 
@@ -105,19 +109,20 @@ if [ "$HEAD" != "$SHA" ]; then
   [ -z "$LEFT" ] || refuse in-the-way "$(printf '%s\n' "$LEFT" | prefixed file)"
 fi
 
-[ -z "$HEAD" ] || printf 'from %s\n' "$HEAD"
+if [ -n "$WAS" ]; then printf 'from %s\n' "$WAS"; fi
 if [ "$HEAD" = "$SHA" ] && [ "$M_SHA" = "$SHA" ]; then
-  echo 'moved no'; echo end; exit 0
+  echo "moved $MOVED"; echo end; exit 0
 fi
 write_marker "{\"sha\":\"$SHA\",\"state\":\"moving\"${HEAD:+,\"from\":\"$HEAD\"}}"
 if [ -z "$HEAD" ]; then
   say "checking out $SHA"
   g reset -q --hard "$SHA" || exit 1
-  g branch -q --set-upstream-to="origin/$BRANCH" >&2 || :
+  upstream
 elif [ "$HEAD" != "$SHA" ]; then
   say "moving from $HEAD to $SHA"
   g reset -q --keep "$SHA" || exit 1
 fi
 [ "$(g rev-parse HEAD)" = "$SHA" ] || { say "HEAD is not $SHA afterwards"; exit 1; }
-[ "$HEAD" = "$SHA" ] && echo 'moved no' || echo 'moved yes'
+[ "$HEAD" = "$SHA" ] || MOVED=yes
+echo "moved $MOVED"
 echo end

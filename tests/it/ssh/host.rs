@@ -285,11 +285,46 @@ async fn a_move_that_was_interrupted_anywhere_is_ended_by_the_next_run() {
         shop.mark(&shop.second, &shop.first);
         interrupt();
         println!("{what}");
-        shop.bring(&shop.second, &[]).await.unwrap();
+        let brought = shop.bring(&shop.second, &[]).await.unwrap();
+        assert!(brought.moved || brought.from == Some(shop.second), "{what}: {brought:?}");
         shop.assert_at(&shop.second).await;
         assert_eq!(shop.read("src/new ünï.clj"), new, "{what}");
         assert!(!shop.at().join("gone.txt").exists());
     }
+}
+
+/// SIGKILL to all that runs on the host, later and later in a move over many files, until the move is faster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_killed_at_any_moment_is_ended_by_the_next_run() {
+    let shop = Shop::new(44);
+    let dev = shop.site.folder.path().join("dev");
+    for n in 0..600 {
+        std::fs::write(dev.join(format!("src/f{n}.clj")), format!("(ns f{n})\n").repeat(300)).unwrap();
+    }
+    git(&dev, &["add", "-A"]);
+    git(&dev, &["commit", "-qm", "many"]);
+    let many: Sha = git(&dev, &["rev-parse", "HEAD"]).parse().unwrap();
+    git(&dev, &["push", "-q", shop.site.folder.path().join("remote.git").to_str().unwrap(), "HEAD:main"]);
+    let (mut goals, mut killed) = ([many, shop.first].into_iter().cycle(), 0);
+    shop.bring(&shop.first, &[]).await.unwrap();
+    for n in 0..16 {
+        let goal = goals.next().unwrap();
+        // Connected before, so that what is killed is the move.
+        shop.observe().await;
+        let (result, ()) = tokio::join!(shop.bring(&goal, &[]), async {
+            tokio::time::sleep(Duration::from_millis(n * 25)).await;
+            shop.site.sshd.drop_connections();
+        });
+        match result {
+            Ok(_) if n < 6 => continue, // killed before it had begun
+            Ok(_) => break,
+            Err(error) => assert!(error.is_unreachable(), "{error}"),
+        }
+        killed += 1;
+        shop.bring(&goal, &[]).await.unwrap();
+        shop.assert_at(&goal).await;
+    }
+    assert!(killed > 2, "{killed}");
 }
 
 #[tokio::test]
@@ -329,6 +364,7 @@ async fn a_clone_that_was_interrupted_anywhere_is_ended_by_the_next_run() {
         println!("{what}");
         shop.bring(&shop.second, &[]).await.unwrap();
         shop.assert_at(&shop.second).await;
+        assert_eq!(shop.git(&["rev-parse", "--abbrev-ref", "main@{upstream}"]), "origin/main");
     }
 }
 
