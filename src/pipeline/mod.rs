@@ -139,6 +139,7 @@ impl Pipeline {
             tasks: TaskTracker::new(),
         });
         inner.set_apps(setup.apps);
+        inner.sweep_work_folders();
         for job in inner.store.open_jobs() {
             inner.spawn_worker(job.id);
         }
@@ -314,6 +315,20 @@ fn known_repo(graph: &Graph, text: &str) -> Result<RepoUrl, PipelineError> {
 impl Inner {
     fn app(&self, name: &AppName) -> Option<App> {
         unpoison(self.graph.read()).app(name).cloned()
+    }
+    /// Clones of jobs that ended as the daemon was killed, before they were removed.
+    fn sweep_work_folders(&self) {
+        let Ok(entries) = std::fs::read_dir(self.state.join("work")) else { return };
+        let open: Vec<String> = self.store.open_jobs().iter().map(|job| job.id.to_string()).collect();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if open.iter().any(|id| name == id.as_str()) {
+                continue;
+            }
+            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                tracing::warn!(folder = %entry.path().display(), %error, "an ended job's clone could not be removed");
+            }
+        }
     }
     fn tick(&self) {
         self.ticks.send_modify(|n| *n += 1);

@@ -3,6 +3,7 @@
 
 mod cli;
 mod config_files;
+mod crash;
 mod deps;
 mod edn;
 mod fold;

@@ -223,6 +223,22 @@ impl World {
     }
     /// A forge's signed webhook that a repository's `main` has moved.
     pub async fn hook(&self, forge: Forge, repo: &str, before: Option<Sha>, after: Sha, id: &str) -> (u16, Value) {
+        let answer = self.signed(forge, repo, before, after, id).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+    /// As `hook`, but none if the daemon went away instead of answering.
+    pub async fn try_hook(
+        &self,
+        forge: Forge,
+        repo: &str,
+        before: Option<Sha>,
+        after: Sha,
+        id: &str,
+    ) -> Option<(u16, Value)> {
+        let answer = self.signed(forge, repo, before, after, id).send().await.ok()?;
+        Some((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
+    }
+    fn signed(&self, forge: Forge, repo: &str, before: Option<Sha>, after: Sha, id: &str) -> reqwest::RequestBuilder {
         let body = forge::push_payload(forge, &self.url(repo), &Branch::new("main").unwrap(), before, after);
         let secret = Secret::new("test", SECRET);
         let mut request = self.http.post(format!("{}/hooks/{}", self.base(), forge.as_str()));
@@ -230,8 +246,17 @@ impl World {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let answer = request.body(body).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+        request.body(body)
+    }
+    /// GET as the operator, if the daemon answers.
+    pub async fn try_get(&self, path: &str) -> Option<Value> {
+        let base = std::fs::read_to_string(self.path("state/address")).ok()?;
+        let url = format!("http://{}{path}", base.trim());
+        self.http.get(url).bearer_auth(self.token()).send().await.ok()?.json().await.ok()
+    }
+    /// Whether the daemon ended by itself.
+    pub fn has_died(&mut self) -> bool {
+        self.daemon.as_mut().is_none_or(|d| d.try_wait().unwrap().is_some())
     }
     /// A push that a person makes and GitHub tells of.
     pub async fn push(&self, repo: &str, files: &[(&str, &str)]) -> Sha {
