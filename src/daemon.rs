@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Diagnostics, Loaded};
-use crate::git::{Author, GitConfig, Mirrors};
+use crate::git::{GitConfig, Mirrors};
 use crate::http::{self, Door};
 use crate::model::{Forge, ForgeSecrets, Secret};
 use crate::pipeline::{Pipeline, Rooms, Setup};
@@ -213,11 +213,7 @@ async fn watch(
 /// The adapters for a configuration. Mirrors keep their locks across configurations.
 fn rooms(loaded: &Loaded, old: Option<&Pipeline>) -> anyhow::Result<Rooms> {
     let config = &loaded.config;
-    let mut git = GitConfig::new(&config.state);
-    git.author = Author { name: config.git.name.clone(), email: config.git.email.clone() };
-    git.known_hosts = config.git.known_hosts.clone();
-    git.keys = config.git.keys.clone();
-    git.https_tokens = config.git.https_tokens.clone();
+    let git = GitConfig::of(&config.state, &config.git);
     let git = match old {
         Some(pipeline) => pipeline.rooms().git.reconfigured(git),
         None => Mirrors::new(git)?,
