@@ -1,4 +1,79 @@
 //! Airplanes: a deploy daemon for repositories that depend on each other by commit.
+//!
+//! Someone pushes to a library; every app that depends on it by git sha is updated, built, committed, pushed and live
+//! on its hosts, in the right order, each app once, with every step visible, and nothing lost if the power goes out
+//! half-way. One binary is the daemon and its command line. This page is the map of the house.
+//!
+//! # What flows
+//! ```text
+//!  POST /hooks/FORGE ─▶ http ─▶ forge: verify raw bytes, parse ─▶ Push ─(on disk)─▶ 202
+//!                                                                  │
+//!            planner: which apps, in which waves ◀─── Event ◀──────┘    deploy (CLI, API) makes Events too
+//!                        │ Plan: stored with its jobs, all or nothing
+//!                        ▼
+//!  pipeline: one Job an app:  prepare ▶ update ▶ build ▶ publish ▶ rollout (host, host, …)
+//!                        │ every transition is a journal entry, on disk before and after its effect
+//!                        ▼
+//!  store (sled) ─▶ http: status, jobs, logs, live events         cli: the same, through the HTTP API
+//! ```
+//!
+//! # Rooms and layers
+//! A module imports only from layers below it, or from its own layer to its left; `tests/it/tidy.rs` reads the `use`
+//! lines.
+//!
+//! | layer | rooms |
+//! |---|---|
+//! | 5 | [`daemon`] composes all of it · [`demo`] shows it on one machine · `main` |
+//! | 4 | [`http`] the door · [`cli`] the commands |
+//! | 3 | [`host`] what is done on a server · [`pipeline`] from events to ended jobs |
+//! | 2, I/O, one concern each | [`store`] [`process`] [`watch`] [`git`] [`ssh`] [`runner`] |
+//! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans |
+//! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
+//!
+//! `http` never touches git, ssh or a runner. The command line talks to the daemon over HTTP, since the store admits
+//! one process, but for what is local by nature (`serve demo check update`).
+//!
+//! # Invariants
+//! 1. **Nothing accepted is lost.** A delivery is on disk (fdatasync, shared by a group) before 2xx; if it can't be,
+//!    503. The door refuses or ignores only what needs no knowledge of the apps; `/deliveries` shows what became of
+//!    each.
+//! 2. **Event: accepted, planned, closed.** An event's plan, its jobs and its joins change in one batch of one tree,
+//!    with ids derived from the event: a crash makes neither two nor none.
+//! 3. **State is a fold.** A job is its entries; [`model::JobState::apply`] refuses impossible orders, and the store's
+//!    one writer thread lets nothing in that it refuses. Final is final: what comes later is a new job.
+//! 4. **A plan never changes.** A job that has not started can gain causes and then waits for the upstreams of all its
+//!    plans; an edge that would close a circle isn't waited for. A failed upstream takes that plan's cause from every
+//!    job downstream; a job with no cause left is skipped. At most one job an app is not yet started.
+//! 5. **Observe, then act.** A step that was begun runs again after a crash and first looks whether its effect is
+//!    there: publish asks the remote, the same input makes the same commit; a host has a marker
+//!    (`.git/airplanes.json`: `moving` before its tree moves, `live` after restart and verification), and the unit's
+//!    InvocationID is journaled before a restart. A user's own `:restart` command is at least once.
+//! 6. **Leases are values** that the worker holds: one for the app, one for (repository, branch) from prepare to
+//!    publish. They end with the process.
+//! 7. **Never force-push; never publish what was not built.** Someone who was faster is fetched, the edit made again
+//!    on their head, and built again unless the tree is the one that was built. A refusal by policy is an error at once.
+//! 8. **An edit of deps.edn changes sha and tag bytes and nothing else.**
+//! 9. **Success is said last.** `succeeded` means that every host reports the sha and is well. Nothing stays running
+//!    without an owner.
+//! 10. **Own commits are known by sha** from our own journal. Their webhooks do nothing if every dependent of today was
+//!     in the plan that made them.
+//! 11. **Duplicates**: a known delivery id with the same (repository, ref, after), or an `after` that is the ref's last
+//!     accepted head; only while that event is open or ended well. Otherwise the apps that did not end well run again.
+//! 12. **Secrets have their own type** ([`model::Secret`]): no Display, no serialisation; masked in build logs.
+//! 13. **argv, never shell strings**, except the user's own commands. Names from outside are validated newtypes; what
+//!     runs on a host is a constant script with arguments.
+//! 14. **Errors are capped** at 3 attempts a step, interruptions at 10 with no step done in between. Ids are monotonic
+//!     whatever the clock does; time-outs use the monotonic clock.
+//!
+//! # Where the code went another way than the first design
+//! - The plan's entries of apps are kept inside the jobs' `created` and `joined` entries, where they are needed, and
+//!   the plan itself is a head and one small row an app: values stay small however many apps there are.
+//! - The lease on (repository, branch) is taken in prepare, before the base is chosen, so that the second of two apps
+//!   on one repository stands on what the first one published.
+//! - Rows are JSON with a version in each entry: a person can read a journal, and old formats stay readable.
+//! - Half a build is none: a build that was interrupted begins again with its first command, in a fresh clone.
+//! - `{host}` and `{address}` may stand in `:working-directory` and in the health url, for hosts that share a file
+//!   system and apps that listen on the host's own address.
 
 pub mod cli;
 pub mod config;
