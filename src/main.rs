@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use airplanes::cli::{self, CliError, Color, Command, CommandLine, Exit, Globals, LogFormat};
 use airplanes::daemon::{self, StartError};
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
             command => cli::run(command, &globals).await,
         }
     });
+    // A call to a remote that hangs may linger on a thread of its own; nobody waits for it any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {

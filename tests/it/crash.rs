@@ -79,6 +79,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
 }
 
+#[cfg(feature = "crash-points")]
 /// Waits until the daemon is dead, or the app's newest job has ended well without that.
 async fn died(world: &mut World, lib: Sha) -> bool {
     let deadline = Instant::now() + Duration::from_secs(90);

@@ -248,12 +248,14 @@ impl World {
         }
         request.body(body)
     }
+    #[cfg(feature = "crash-points")]
     /// GET as the operator, if the daemon answers.
     pub async fn try_get(&self, path: &str) -> Option<Value> {
         let base = std::fs::read_to_string(self.path("state/address")).ok()?;
         let url = format!("http://{}{path}", base.trim());
         self.http.get(url).bearer_auth(self.token()).send().await.ok()?.json().await.ok()
     }
+    #[cfg(feature = "crash-points")]
     /// Whether the daemon ended by itself.
     pub fn has_died(&mut self) -> bool {
         self.daemon.as_mut().is_none_or(|d| d.try_wait().unwrap().is_some())
