@@ -33,6 +33,11 @@ impl Leases {
     pub(super) async fn app(&self, app: &AppName) -> AppLease {
         AppLease { _guard: lock(&self.apps, app.clone()).lock_owned().await }
     }
+    /// The branch's lease if no one has it.
+    pub(super) fn branch_now(&self, repo: &RepoId, branch: &Branch) -> Option<BranchLease> {
+        let guard = lock(&self.branches, (repo.clone(), branch.clone())).try_lock_owned().ok()?;
+        Some(BranchLease { _guard: guard })
+    }
     pub(super) async fn branch(&self, repo: &RepoId, branch: &Branch) -> BranchLease {
         BranchLease { _guard: lock(&self.branches, (repo.clone(), branch.clone())).lock_owned().await }
     }

@@ -75,15 +75,10 @@ impl Inner {
             let reason = format!("it was interrupted {INTERRUPTIONS} times with no step done in between");
             return self.end(&job, Outcome::Failed, reason).await;
         }
-        let mut work = Work {
-            inner: self.clone(),
-            job,
-            lease,
-            branch_lease: None,
-            slot,
-            cancel: cancel.clone(),
-            stop: self.stop(cancel),
-        };
+        let stop = self.stop(cancel);
+        // Whatever still listens for the job's end hears it.
+        let _over = stop.clone().drop_guard();
+        let mut work = Work { inner: self.clone(), job, lease, branch_lease: None, slot, cancel: cancel.clone(), stop };
         loop {
             let next = work.job.steps.iter().find(|s| !s.state.is_settled_well());
             let Some(step) = next.map(|s| s.step.clone()) else {
@@ -218,11 +213,15 @@ impl Inner {
                     let slot = self.slots.clone().acquire_owned().await;
                     (lease, slot)
                 };
-                let won = tokio::select! {
-                    won = turn => Some(won),
-                    () = cancel.cancelled() => None,
-                    () = self.ending.cancelled() => return Err(Stopped::Ending),
-                    _ = ticks.changed() => None,
+                tokio::pin!(turn);
+                // A place among those who wait is given up only for news of this job.
+                let won = loop {
+                    tokio::select! {
+                        won = &mut turn => break Some(won),
+                        () = cancel.cancelled() => break None,
+                        () = self.ending.cancelled() => return Err(Stopped::Ending),
+                        _ = ticks.changed() => if self.has_news(&job)? { break None },
+                    }
                 };
                 if let Some((lease, Ok(slot))) = won {
                     let now = self.store.job(id)?;
@@ -233,16 +232,25 @@ impl Inner {
                 }
                 continue;
             }
-            tokio::select! {
-                changed = changes.recv() => {
-                    // Lagging, or another job's change: looking again is always right.
-                    let _ = changed;
+            loop {
+                tokio::select! {
+                    changed = changes.recv() => match changed {
+                        Ok(change) if change.job != id && !upstreams.jobs.contains(&change.job) => {}
+                        // Lagging: looking again is always right.
+                        _ => break,
+                    },
+                    _ = ticks.changed() => break,
+                    () = cancel.cancelled() => break,
+                    () = self.ending.cancelled() => return Err(Stopped::Ending),
                 }
-                _ = ticks.changed() => {}
-                () = cancel.cancelled() => {}
-                () = self.ending.cancelled() => return Err(Stopped::Ending),
             }
         }
+    }
+
+    /// Whether a job that waits is another than it was, or its app is gone.
+    fn has_news(&self, seen: &JobState) -> Result<bool, StoreError> {
+        let same = self.store.job(seen.id)?.is_some_and(|now| now.seq == seen.seq);
+        Ok(!same || self.app(&seen.app.name).is_none())
     }
 
     /// Ends the job, or takes causes from it, as its upstreams and deploy.edn demand. None if it has ended.
@@ -256,9 +264,10 @@ impl Inner {
             self.end(job, Outcome::Canceled, reason).await?;
             return Ok(None);
         }
-        let (mut ready, mut dropped) = (true, Vec::new());
+        let (mut ready, mut dropped, mut jobs) = (true, Vec::new(), Vec::new());
         for cause in job.live_causes() {
             for up in &cause.after {
+                jobs.push(*up);
                 let Some(upstream) = self.store.job(*up)? else { continue };
                 let name = &upstream.app.name;
                 if upstream.causes.iter().any(|c| c.plan == cause.plan && c.dropped.is_some()) {
@@ -276,7 +285,7 @@ impl Inner {
             }
         }
         if dropped.is_empty() {
-            return Ok(Some(Upstreams { ready }));
+            return Ok(Some(Upstreams { ready, jobs }));
         }
         let last = dropped.last().map(|(_, reason)| reason.clone()).unwrap_or_default();
         let entries = dropped.into_iter().map(|(plan, reason)| Entry::CauseDropped { plan, reason }).collect();
@@ -295,7 +304,9 @@ impl Inner {
 }
 
 struct Upstreams {
+    /// All of them are published.
     ready: bool,
+    jobs: Vec<JobId>,
 }
 
 /// How a canceled job ends: the truth about its hosts.

@@ -23,7 +23,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     if work.job.built.as_deref() == Some(updated.tree.as_str()) {
         return Ok(StepResult::Skipped { reason: "this tree was built before the push was overtaken".to_owned() });
     }
-    take_slot(work).await?;
+    work.take_slot().await?;
     let mut log = work.log(&step).await?;
     let first = index == 0;
     let clone = work.clone_at_commit(first).await?;
@@ -82,17 +82,4 @@ fn spent(work: &Work) -> std::time::Duration {
         _ => std::time::Duration::ZERO,
     };
     work.job.steps.iter().filter(|s| matches!(s.step, Step::Build(_))).map(taken).sum()
-}
-
-/// A slot among the builds, where the worker has none: after a restart, or when a push was overtaken.
-async fn take_slot(work: &mut Work) -> Result<(), StepError> {
-    if work.slot.is_none() {
-        let slots = work.inner.slots.clone();
-        let slot = tokio::select! {
-            slot = slots.acquire_owned() => slot,
-            () = work.stop.cancelled() => return Err(work.stopped()),
-        };
-        work.slot = slot.ok();
-    }
-    Ok(())
 }

@@ -104,15 +104,35 @@ impl Work {
     pub(super) fn base(&self) -> Result<(Branch, Sha), StepError> {
         self.job.base.clone().ok_or_else(|| StepError::failed("prepare has left no base; deploy the app again"))
     }
-    /// The right to change the app's branch; waited for if it is not held, as after a restart.
+    /// The right to change the app's branch; waited for if it is not held. The slot is given up meanwhile: who holds
+    /// the branch may be waiting for one.
     pub(super) async fn take_branch(&mut self, branch: &Branch) -> Result<(), StepError> {
+        if self.branch_lease.is_some() {
+            return Ok(());
+        }
+        let (inner, repo, stop) = (self.inner.clone(), self.job.app.repo(), self.stop.clone());
+        self.branch_lease = inner.leases.branch_now(&repo, branch);
         if self.branch_lease.is_none() {
-            let (inner, repo, stop) = (self.inner.clone(), self.job.app.repo(), self.stop.clone());
-            let lease = tokio::select! {
-                lease = inner.leases.branch(&repo, branch) => lease,
+            let had_slot = self.slot.take().is_some();
+            self.branch_lease = tokio::select! {
+                lease = inner.leases.branch(&repo, branch) => Some(lease),
                 () = stop.cancelled() => return Err(self.stopped()),
             };
-            self.branch_lease = Some(lease);
+            if had_slot {
+                self.take_slot().await?;
+            }
+        }
+        Ok(())
+    }
+    /// A slot among the builds, where the worker has none.
+    pub(super) async fn take_slot(&mut self) -> Result<(), StepError> {
+        if self.slot.is_none() {
+            let slots = self.inner.slots.clone();
+            let slot = tokio::select! {
+                slot = slots.acquire_owned() => slot,
+                () = self.stop.cancelled() => return Err(self.stopped()),
+            };
+            self.slot = slot.ok();
         }
         Ok(())
     }
