@@ -73,6 +73,8 @@ pub struct Draft {
     pub apps: Vec<Planned>,
     /// What a person should know: cycles by name, apps that could not be read, why nothing is to be done.
     pub notes: Vec<String>,
+    /// Whether apps may be missing, since it could not be known what they depend on.
+    pub incomplete: bool,
 }
 
 /// A stored plan's head; its rows are `PlanRow`s.
@@ -87,6 +89,9 @@ pub struct PlanHead {
     pub notes: Vec<String>,
     /// How many rows it has.
     pub apps: u16,
+    /// Whether apps may be missing: then a redelivery is no duplicate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// One app of a stored plan.

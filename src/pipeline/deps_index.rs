@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
 use super::{Inner, unpoison};
@@ -18,9 +17,19 @@ use crate::store::{AppIndex, DepRow, StoreError};
 /// The files of a repository that hold dependencies.
 pub(super) const DEPS_FILES: [&str; 2] = ["deps.edn", "bb.edn"];
 /// How many apps are read at once.
-const AT_ONCE: usize = 4;
+pub(super) const AT_ONCE: usize = 4;
 /// How long an app that could not be read is left alone.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How long a plan waits for an app to be read.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An app whose dependencies are not known.
+pub(super) enum Unread {
+    /// It is being read, since then; none while it waits for others.
+    Reading(Option<Instant>),
+    /// It could not be read, when and why.
+    Failed(Instant, String),
+}
 
 /// Why an app's dependencies are not known.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +65,8 @@ impl Inner {
             }
             graph.put_app(app);
         }
-        unpoison(self.unread.lock()).clear();
+        let mut unread = unpoison(self.unread.lock());
+        unread.retain(|name, unread| graph.app(name).is_some() && matches!(unread, Unread::Reading(_)));
     }
 
     /// The url by which an app of deploy.edn names a repository: the one that keys and tokens are set up for.
@@ -68,30 +78,77 @@ impl Inner {
         unpoison(self.graph.read()).apps_in(repo).find_map(|app| app.branch.clone())
     }
 
-    /// Reads the apps whose dependencies are not known yet. What could not be read is told.
-    pub(super) async fn read_unread_apps(self: &Arc<Self>) -> Vec<String> {
-        let apps: Vec<App> = unpoison(self.graph.read()).apps().filter(|a| a.update).cloned().collect();
-        let unread = apps.into_iter().filter(|app| !self.is_known(app));
-        let reads = unread.map(|app| async move {
-            let read = self.read_app(&app).await;
-            match read {
-                Ok(()) => None,
-                Err(error) => {
-                    let note = format!("what {} depends on is not known: {error}", app.name);
-                    tracing::warn!(app = %app.name, %error, "what the app depends on is not known");
-                    unpoison(self.unread.lock()).insert(app.name.clone(), Instant::now());
-                    Some(note)
-                }
+    /// Begins to read the apps whose dependencies are not known yet, in the background.
+    pub(super) fn start_reading(self: &Arc<Self>) {
+        let unknown = self.unknown_apps();
+        let mut unread = unpoison(self.unread.lock());
+        for app in unknown {
+            match unread.get(&app.name) {
+                Some(Unread::Reading(_)) => continue,
+                Some(Unread::Failed(at, _)) if at.elapsed() < AGAIN_AFTER => continue,
+                _ => {}
             }
-        });
-        let notes: Vec<Option<String>> = futures_util::stream::iter(reads).buffer_unordered(AT_ONCE).collect().await;
-        notes.into_iter().flatten().collect()
+            unread.insert(app.name.clone(), Unread::Reading(None));
+            let inner = self.clone();
+            self.tasks.spawn(async move {
+                let permit = inner.readers.acquire().await;
+                unpoison(inner.unread.lock()).insert(app.name.clone(), Unread::Reading(Some(Instant::now())));
+                let read = inner.read_app(&app).await;
+                drop(permit);
+                let mut unread = unpoison(inner.unread.lock());
+                match read {
+                    Ok(()) => drop(unread.remove(&app.name)),
+                    Err(error) => {
+                        if !inner.ending.is_cancelled() {
+                            tracing::warn!(app = %app.name, %error, "what the app depends on is not known");
+                        }
+                        unread.insert(app.name.clone(), Unread::Failed(Instant::now(), error.to_string()));
+                    }
+                }
+                drop(unread);
+                inner.reads.send_modify(|n| *n += 1);
+            });
+        }
     }
 
-    fn is_known(&self, app: &App) -> bool {
-        let index = self.store.index(&app.name).ok().flatten();
-        let read = index.is_some_and(|i| i.repo == app.repo() && app.branch.as_ref().is_none_or(|b| *b == i.branch));
-        read || unpoison(self.unread.lock()).get(&app.name).is_some_and(|at| at.elapsed() < AGAIN_AFTER)
+    /// Waits for the readings under way, but for none longer than `PATIENCE`: a remote that hangs holds up nobody's
+    /// plan but its own app's.
+    pub(super) async fn await_reading(&self) {
+        let mut reads = self.reads.subscribe();
+        loop {
+            let left = |unread: &Unread| match unread {
+                Unread::Failed(..) => None,
+                Unread::Reading(None) => Some(PATIENCE),
+                Unread::Reading(Some(since)) => PATIENCE.checked_sub(since.elapsed()).filter(|left| !left.is_zero()),
+            };
+            let Some(longest) = unpoison(self.unread.lock()).values().filter_map(left).max() else { return };
+            tokio::select! {
+                _ = reads.changed() => {}
+                () = tokio::time::sleep(longest) => {}
+                () = self.ending.cancelled() => return,
+            }
+        }
+    }
+
+    /// For each app whose dependencies are not known, why.
+    pub(super) fn unread_notes(&self) -> Vec<String> {
+        let unknown = self.unknown_apps();
+        let unread = unpoison(self.unread.lock());
+        let note = |app: App| match unread.get(&app.name) {
+            Some(Unread::Failed(_, why)) => format!("what {} depends on is not known: {why}", app.name),
+            _ => format!("what {} depends on is not known yet: {} has not answered so far", app.name, app.git_url),
+        };
+        unknown.into_iter().map(note).collect()
+    }
+
+    /// The apps that are to be bumped and whose dependencies the store does not have.
+    fn unknown_apps(&self) -> Vec<App> {
+        let known = |app: &App| {
+            let index = self.store.index(&app.name).ok().flatten();
+            index.is_some_and(|i| i.repo == app.repo() && app.branch.as_ref().is_none_or(|b| *b == i.branch))
+        };
+        let apps: Vec<App> = unpoison(self.graph.read()).apps().filter(|a| a.update).cloned().collect();
+        apps.into_iter().filter(|app| !known(app)).collect()
     }
 
     async fn read_app(&self, app: &App) -> Result<(), IndexError> {

@@ -109,8 +109,11 @@ struct Inner {
     logs: Logs,
     rooms: ArcSwap<Rooms>,
     graph: RwLock<Graph>,
-    /// When an app's dependencies could last not be read.
-    unread: Mutex<HashMap<AppName, tokio::time::Instant>>,
+    /// Apps whose dependencies are not known, and why.
+    unread: Mutex<HashMap<AppName, deps_index::Unread>>,
+    readers: Semaphore,
+    /// Ticks when an app has been read, or could not be.
+    reads: watch::Sender<u64>,
     leases: Leases,
     slots: Arc<Semaphore>,
     cancels: Mutex<HashMap<JobId, CancellationToken>>,
@@ -131,6 +134,8 @@ impl Pipeline {
             rooms: ArcSwap::from_pointee(setup.rooms),
             graph: RwLock::default(),
             unread: Mutex::default(),
+            readers: Semaphore::new(deps_index::AT_ONCE),
+            reads: watch::channel(0).0,
             leases: Leases::default(),
             slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
             cancels: Mutex::default(),
@@ -140,6 +145,7 @@ impl Pipeline {
         });
         inner.set_apps(setup.apps);
         inner.sweep_work_folders();
+        inner.start_reading();
         for job in inner.store.open_jobs() {
             inner.spawn_worker(job.id);
         }
@@ -152,6 +158,7 @@ impl Pipeline {
     pub fn reconfigure(&self, rooms: Rooms, apps: BTreeMap<AppName, App>) {
         self.inner.rooms.store(Arc::new(rooms));
         self.inner.set_apps(apps);
+        self.inner.start_reading();
         self.inner.tick();
     }
 
@@ -253,7 +260,10 @@ impl Pipeline {
             wave: p.wave,
             after: p.after,
         });
-        Ok(PlanView { repo: url.id(), apps: apps.collect(), notes: draft.notes })
+        let (apps, mut notes) = (apps.collect(), draft.notes);
+        drop(graph);
+        notes.extend(self.inner.unread_notes());
+        Ok(PlanView { repo: url.id(), apps, notes })
     }
 
     /// The apps of deploy.edn with what is known of them.

@@ -44,16 +44,21 @@ impl Inner {
     }
 
     async fn plan_event(self: &Arc<Self>, event: &Event) -> Result<PlanOutcome, StoreError> {
-        let mut notes = Vec::new();
         if let EventKind::Push(_) = event.what {
-            notes = self.read_unread_apps().await;
+            self.start_reading();
+            self.await_reading().await;
         }
         let context = self.context(event).await?;
         let mut draft: Draft = {
             let graph = unpoison(self.graph.read());
             planner::plan(&graph, event, &context)
         };
-        draft.notes.append(&mut notes);
+        if let EventKind::Push(_) = event.what {
+            let unread = self.unread_notes();
+            draft.incomplete = !unread.is_empty();
+            draft.notes.extend(unread);
+            shorten(&mut draft.notes);
+        }
         let apps = draft.apps.len();
         let outcome = self.store.plan(event.id, draft).await?;
         tracing::info!(event = %event.id, apps, created = outcome.created.len(), joined = outcome.joined.len(), "planned");
@@ -102,19 +107,36 @@ impl Inner {
         Ok(apps)
     }
 
-    /// The apps whose job for an earlier event of the same push ended well, and the commit it left them at.
-    fn settled(&self, earlier: EventId) -> Result<BTreeMap<AppName, Sha>, StoreError> {
+    /// The apps whose job for an earlier event of the same push ended well, and the branch and commit it left them at.
+    fn settled(&self, earlier: EventId) -> Result<BTreeMap<AppName, (Option<Branch>, Sha)>, StoreError> {
         let mut settled = BTreeMap::new();
         let mut next = Some(earlier);
         while let Some(id) = next {
             for row in self.store.plan_of(id)?.map(|(_, rows)| rows).unwrap_or_default() {
                 let Some(job) = self.store.job(row.job)? else { continue };
                 if let (true, Some(sha)) = (job.outcome().is_some_and(Outcome::is_well), job.commit()) {
-                    settled.entry(row.app).or_insert(sha);
+                    let branch = job.base.as_ref().map(|(branch, _)| branch.clone());
+                    settled.entry(row.app).or_insert((branch, sha));
                 }
             }
             next = self.store.event(id)?.and_then(|row| row.event.again);
         }
         Ok(settled)
+    }
+}
+
+/// So many notes are kept of a plan, and so much of each: a row stays small.
+const NOTES: (usize, usize) = (20, 400);
+
+fn shorten(notes: &mut Vec<String>) {
+    let more = notes.len().saturating_sub(NOTES.0);
+    notes.truncate(NOTES.0);
+    for note in notes.iter_mut().filter(|note| note.len() > NOTES.1) {
+        let end = (0..=NOTES.1).rev().find(|i| note.is_char_boundary(*i)).unwrap_or(0);
+        note.truncate(end);
+        note.push('…');
+    }
+    if more > 0 {
+        notes.push(format!("and {more} more; the daemon's log has them"));
     }
 }

@@ -20,8 +20,8 @@ pub struct Context {
     pub default_branch: Option<Branch>,
     /// Set if the pushed commit is our own: the apps of the plan that made it, whose turn it has been.
     pub own_plan: Option<BTreeSet<AppName>>,
-    /// Apps whose job for an earlier event of the same push ended well, and the commit it left them at.
-    pub settled: BTreeMap<AppName, Sha>,
+    /// Apps whose job for an earlier event of the same push ended well, and the branch and commit it left them at.
+    pub settled: BTreeMap<AppName, (Option<Branch>, Sha)>,
 }
 
 /// Who is to run, why, and after whom.
@@ -32,7 +32,7 @@ pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
             Some(entry) => {
                 let why = Why::Asked { by: by.clone() };
                 let planned = Planned { app: entry.clone(), why, wave: 0, after: Vec::new(), targets: Vec::new() };
-                Draft { apps: vec![planned], notes: Vec::new() }
+                Draft { apps: vec![planned], ..Draft::default() }
             }
             None => note(format!("there is no app `{app}` in deploy.edn any more")),
         },
@@ -40,7 +40,7 @@ pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
 }
 
 fn note(text: String) -> Draft {
-    Draft { apps: Vec::new(), notes: vec![text] }
+    Draft { notes: vec![text], ..Draft::default() }
 }
 
 fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
@@ -58,8 +58,9 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
 
     // Who runs: the apps that live there, then whoever depends on what runs or moved, each once.
     let mut runs: BTreeMap<AppName, Why> = BTreeMap::new();
-    if context.own_plan.is_none() {
-        for app in moved.iter().filter(|a| a.trigger != Trigger::Manual && !context.settled.contains_key(&a.name)) {
+    let had_its_turn = |app: &App| context.own_plan.as_ref().is_some_and(|apps| apps.contains(&app.name));
+    for app in moved.iter().filter(|a| a.trigger != Trigger::Manual && !had_its_turn(a)) {
+        if !context.settled.contains_key(&app.name) {
             runs.insert(app.name.clone(), Why::OwnPush { before: push.before, after: push.after });
         }
     }
@@ -71,12 +72,11 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
             if app.repo() == repo || !app.update || app.trigger != Trigger::PushAny {
                 continue;
             }
-            let had_its_turn = context.own_plan.as_ref().is_some_and(|apps| apps.contains(&app.name));
-            if had_its_turn {
+            if had_its_turn(app) {
                 continue;
             }
-            if let Some(sha) = context.settled.get(&app.name) {
-                let branch = app.branch.clone().unwrap_or_else(|| push.branch.clone());
+            if let Some((branch, sha)) = context.settled.get(&app.name) {
+                let branch = branch.clone().or_else(|| app.branch.clone()).unwrap_or_else(|| push.branch.clone());
                 settled.insert(app.repo(), Target { repo: app.repo(), branch, before: None, after: *sha });
             } else {
                 runs.entry(app.name.clone()).or_insert(Why::Dependency);
@@ -87,8 +87,14 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
         }
     }
     if runs.is_empty() {
+        let by_hand: Vec<&str> =
+            moved.iter().filter(|a| a.trigger == Trigger::Manual).map(|a| a.name.as_str()).collect();
         return note(if context.own_plan.is_some() {
             "our own commit: every app that depends on it was in the plan that made it".to_owned()
+        } else if !context.settled.is_empty() {
+            "every app that this push concerns ended well before".to_owned()
+        } else if !by_hand.is_empty() {
+            format!("{} runs only by `airplanes deploy`: its :trigger is :manual", by_hand.join(", "))
         } else {
             "no app lives in this repository or depends on it".to_owned()
         });
@@ -132,7 +138,7 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
         let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
         format!("these apps depend on each other in a circle, which was cut: {}", names.join(" > "))
     });
-    Draft { apps: apps.collect(), notes: notes.collect() }
+    Draft { apps: apps.collect(), notes: notes.collect(), incomplete: false }
 }
 
 #[cfg(test)]

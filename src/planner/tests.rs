@@ -98,7 +98,8 @@ fn triggers_and_branches_are_honoured() {
     changed.update = false;
     graph.put_app(changed);
     assert_eq!(told(&plan(&graph, &push("lib", "main"), &Context::default())), ["lib/0<"]);
-    assert!(told(&plan(&graph, &push("by-hand", "main"), &Context::default())).is_empty());
+    let draft = plan(&graph, &push("by-hand", "main"), &Context::default());
+    assert!(draft.apps.is_empty() && draft.notes[0].contains(":manual"), "{:?}", draft.notes);
     assert_eq!(told(&plan(&graph, &push("fixed", "main"), &Context::default())), ["fixed/0<"]);
     let draft = plan(&graph, &push("lib", "topic"), &Context::default());
     assert!(draft.apps.is_empty() && draft.notes[0].contains("topic"));
@@ -112,6 +113,12 @@ fn our_own_commit_runs_only_dependents_that_its_plan_did_not_have() {
         ..Context::default()
     };
     assert_eq!(told(&plan(&graph, &push("b", "main"), &own(&["b", "app"]))), ["new/0<!"]);
+    // Another app of the same repository, which that plan did not have, sees its branch move as by anyone.
+    let mut beside = app("beside");
+    (beside.git_url, beside.update) = (url("b"), false);
+    let mut two = graph.clone();
+    two.put_app(beside);
+    assert_eq!(told(&plan(&two, &push("b", "main"), &own(&["b", "app", "new"]))), ["beside/0<"]);
     let draft = plan(&graph, &push("b", "main"), &own(&["b", "app", "new"]));
     assert!(draft.apps.is_empty() && draft.notes[0].contains("our own commit"));
 }
@@ -119,9 +126,14 @@ fn our_own_commit_runs_only_dependents_that_its_plan_did_not_have() {
 #[test]
 fn a_push_that_ended_badly_for_some_runs_again_for_those_alone() {
     let graph = graph(&[("d", &[]), ("b", &["d"]), ("app", &["b"])]);
-    let settled = [("d", 'a'), ("b", 'b')].map(|(n, c)| (AppName::new(n).unwrap(), sha(c)));
+    let settled = [("d", 'a'), ("b", 'b')].map(|(n, c)| (AppName::new(n).unwrap(), (None, sha(c))));
     let context = Context { settled: settled.into(), ..Context::default() };
     let draft = plan(&graph, &push("d", "main"), &context);
     assert_eq!(told(&draft), ["app/0<!"]);
     assert_eq!(draft.apps[0].targets[0].after, sha('b'));
+    assert_eq!(draft.apps[0].targets[0].branch.as_str(), "main");
+    let master = (Some(Branch::new("master").unwrap()), sha('b'));
+    let settled = [(AppName::new("d").unwrap(), (None, sha('a'))), (AppName::new("b").unwrap(), master)];
+    let draft = plan(&graph, &push("d", "main"), &Context { settled: settled.into(), ..Context::default() });
+    assert_eq!(draft.apps[0].targets[0].branch.as_str(), "master", "the branch that its job worked on");
 }

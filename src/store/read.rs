@@ -5,11 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::load::load_job;
-use super::rows::{AppIndex, EventRow, LastGood, OwnCommit};
+use super::rows::{AppIndex, EventRow, LastGood, OwnCommit, Seen};
 use super::tx::{decode, get, unavailable};
 use super::{Store, StoreError, keys, unpoison};
 use crate::model::{
-    AppName, Delivery, DeliveryId, Event, EventId, JobId, JobState, Outcome, PlanHead, PlanRow, Record, Sha,
+    AppName, Branch, Delivery, DeliveryId, Event, EventId, JobId, JobState, Outcome, PlanHead, PlanRow, Record, RepoId,
+    Sha,
 };
 
 /// Since when and why the store takes no writes.
@@ -131,6 +132,10 @@ impl Store {
         let rows = db.scan_prefix(keys::plan_rows(id));
         let rows = rows.map(|r| r.map_err(|e| unavailable(&self.shared.path, &e)).and_then(|(k, v)| decode(&k, &v)));
         Ok(Some((head, rows.collect::<Result<_, _>>()?)))
+    }
+    /// The last head of a branch that a webhook told of.
+    pub fn accepted_head(&self, repo: &RepoId, branch: &Branch) -> Result<Option<Sha>, StoreError> {
+        Ok(get::<Seen>(&*self.db()?, &self.shared.path, &keys::head(repo, branch))?.map(|seen| seen.after))
     }
     /// The job that made a commit, if one of ours did.
     pub fn own_commit(&self, sha: &Sha) -> Result<Option<OwnCommit>, StoreError> {

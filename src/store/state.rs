@@ -219,8 +219,11 @@ impl State {
         if row.state != EventState::Closed {
             return true;
         }
-        let apps = tx.hint::<PlanHead>(&keys::plan(id)).map_or(0, |head| head.apps);
-        (0..apps).all(|index| {
+        let head = tx.hint::<PlanHead>(&keys::plan(id));
+        if head.as_ref().is_some_and(|head| head.incomplete) {
+            return false;
+        }
+        (0..head.map_or(0, |head| head.apps)).all(|index| {
             let Some(row) = tx.hint::<PlanRow>(&keys::plan_row(id, index)) else { return false };
             let job = tx.get::<JobState>(&keys::job(row.job)).ok().flatten();
             let job = job.or_else(|| tx.journal(row.job).ok());
@@ -260,7 +263,7 @@ impl State {
             tx.put(keys::plan_row(id, index), &PlanRow { app: name.clone(), wave, job })?;
             ids.insert(name, job);
         }
-        tx.put(keys::plan(id), &PlanHead { id, at: now, notes: draft.notes, apps })?;
+        tx.put(keys::plan(id), &PlanHead { id, at: now, notes: draft.notes, apps, incomplete: draft.incomplete })?;
         let state = if apps == 0 { EventState::Closed } else { EventState::Planned };
         if apps == 0 {
             tx.delete(keys::open_event(id));

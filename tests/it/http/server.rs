@@ -132,7 +132,7 @@ impl Server {
         let event = self.store.submit(what).await.unwrap();
         let why = Why::Asked { by: "test".into() };
         let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![] };
-        let draft = Draft { apps: vec![planned], notes: vec![] };
+        let draft = Draft { apps: vec![planned], notes: vec![], incomplete: false };
         self.store.plan(event, draft).await.unwrap().created[0]
     }
 
