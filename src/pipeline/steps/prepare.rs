@@ -120,7 +120,14 @@ pub(super) async fn wait_for(
             if head == after || rooms.git.is_ancestor(&url.id(), after, head).await.map_err(|e| work.git(e))? {
                 return Ok(if exact { after } else { head });
             }
-            if before.is_some_and(|before| before != head) {
+            let passed = match work.inner.store.accepted_head(&url.id(), branch)? {
+                // A later push is known, and the remote shows it: what it took away will not come back.
+                Some(later) if later != after => {
+                    rooms.git.is_ancestor(&url.id(), later, head).await.map_err(|e| work.git(e))?
+                }
+                _ => false,
+            };
+            if passed || before.is_some_and(|before| before != head) {
                 say(log, format!("{} was pushed over: {branch} is at {head} now", after.short())).await?;
                 return Ok(head);
             }

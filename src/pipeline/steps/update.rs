@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::{StepError, Work, prepare, rollout, say};
 use crate::deps::{self, Coord};
-use crate::git::{Stamp, WorkClone, message};
-use crate::model::{Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
+use crate::git::{Rev, Stamp, WorkClone, message};
+use crate::model::{Branch, Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
 use crate::pipeline::deps_index::DEPS_FILES;
 use crate::pipeline::lease::BranchLease;
 use crate::process::LogFile;
@@ -20,7 +20,8 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     work.take_branch(&branch).await?;
     let mut log = work.log(&Step::Update).await?;
     let app = work.job.app.clone();
-    let bumps = if app.update { due(work, base, &mut log).await? } else { Vec::new() };
+    let due = if app.update { due(work, base, &mut log).await? } else { Due::default() };
+    let bumps = due.bumps;
     let git = work.rooms().git.clone();
     let repo = app.repo();
     let parent = git.commit_info(&repo, base).await.map_err(|e| work.git(e))?;
@@ -29,9 +30,13 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let time = time.map_err(|e| StepError::failed(format!("the commit {base} has a time out of range: {e}")))?;
     if bumps.is_empty() {
         let tree = git.tree_id(&repo, base).await.map_err(|e| work.git(e))?.to_string();
-        let reason = if app.update { "nothing is due" } else { ":update? is not set" };
+        let reason = match (app.update, due.kept.is_empty()) {
+            (false, _) => ":update? is not set".to_owned(),
+            (true, true) => "nothing is due".to_owned(),
+            (true, false) => due.kept.join("; "),
+        };
         let updated = Entry::Updated { commit: base, tree, time, bumps };
-        let skipped = StepResult::Skipped { reason: reason.to_owned() };
+        let skipped = StepResult::Skipped { reason: reason.clone() };
         if work.job.races == 0 && is_unchanged(work, base).await? {
             let reason = format!("{} is what runs already, and {reason}", base.short());
             say(&mut log, &reason).await?;
@@ -68,40 +73,60 @@ async fn is_unchanged(work: &Work, base: Sha) -> Result<bool, StepError> {
     if !app.hosts.is_empty() {
         return Ok(rollout::is_live_everywhere(work, base).await);
     }
-    let built = work.inner.store.last_good(&app.name)?.is_some_and(|good| good.sha == base);
-    Ok(built || work.job.live_causes().all(|c| c.why == Why::Dependency))
+    if work.inner.store.last_good(&app.name)?.is_some_and(|good| good.sha == base) {
+        return Ok(true);
+    }
+    // Another app of the repository may have made the bump: then it is not built here yet.
+    let others = match work.inner.store.own_commit(&base)? {
+        Some(own) => work.inner.store.job(own.job)?.is_some_and(|job| job.app.name != app.name),
+        None => false,
+    };
+    Ok(!others && work.job.live_causes().all(|c| c.why == Why::Dependency))
 }
 
 /// What is known of where a repository should be bumped to.
+#[derive(Default)]
 struct Wanted {
-    sha: Sha,
-    /// Whether a cause names it: then not getting there is an error.
-    named: bool,
-    /// Whether the mirror has been seen to have it.
-    seen: bool,
+    /// What the causes name, oldest first. If there is any, not getting there is an error.
+    named: Vec<Named>,
+    /// Which commit it is, once it was asked for and if it can be told; the mirror has it.
+    sha: Option<Option<Sha>>,
+}
+
+/// A commit that a cause names.
+enum Named {
+    /// It was pushed.
+    Pushed(Target),
+    /// An upstream of ours has published it.
+    Published(Sha),
+}
+
+/// What update has found.
+#[derive(Default)]
+struct Due {
+    bumps: Vec<Bump>,
+    /// Why a dependency that moved is not bumped, in words.
+    kept: Vec<String>,
 }
 
 /// The bumps that are due on `base`.
-async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Vec<Bump>, StepError> {
+async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepError> {
     let app = work.job.app.clone();
     let mut wanted: HashMap<RepoId, Wanted> = HashMap::new();
-    let mut targets: HashMap<RepoId, Target> = HashMap::new();
     for cause in work.job.live_causes() {
         for target in &cause.targets {
-            wanted.insert(target.repo.clone(), Wanted { sha: target.after, named: true, seen: false });
-            targets.insert(target.repo.clone(), target.clone());
+            wanted.entry(target.repo.clone()).or_default().named.push(Named::Pushed(target.clone()));
         }
         for up in &cause.after {
             if let Some(upstream) = work.inner.store.job(*up)?
                 && let Some(sha) = upstream.published
             {
-                targets.remove(&upstream.app.repo());
-                wanted.insert(upstream.app.repo(), Wanted { sha, named: true, seen: false });
+                wanted.entry(upstream.app.repo()).or_default().named.push(Named::Published(sha));
             }
         }
     }
     let all = work.job.live_causes().any(|c| c.why.bumps_all());
-    let mut bumps = Vec::new();
+    let mut due = Due::default();
     for file in DEPS_FILES {
         let Some(source) = work.inner.read_text(&app.repo(), base, file).await.map_err(|e| work.index(e))? else {
             continue;
@@ -116,17 +141,34 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Vec<Bump>,
                 continue;
             }
             let url = work.inner.url_of(&repo).unwrap_or(url);
-            let Some(want) = resolve(work, log, &repo, &url, &mut wanted, targets.get(&repo)).await? else { continue };
-            match relation(work, &repo, current, want).await? {
-                Relation::Older => drop(moves.insert((current.to_string(), repo), want)),
-                Relation::Same | Relation::Newer => {}
-                Relation::Unrelated(why) => {
-                    let text = format!("{lib} in {file}: {why}");
-                    if wanted.get(&repo).is_some_and(|w| w.named) {
-                        return Err(StepError::failed(text));
-                    }
-                    say(log, format!("left alone: {text}")).await?;
+            let entry = wanted.entry(repo.clone()).or_default();
+            let is_named = !entry.named.is_empty();
+            let Some(want) = resolve(work, log, &repo, &url, entry).await? else { continue };
+            let why = match relation(work, &repo, &url, current, want).await? {
+                Relation::Older => {
+                    moves.insert((current.to_string(), repo), want);
+                    continue;
                 }
+                Relation::Same => continue,
+                Relation::Newer => {
+                    format!("{lib} stays at {}, which is newer than {}", current.short(), want.short())
+                }
+                Relation::Rewound => format!(
+                    "{lib} stays at {}, which {repo} has taken back: its branch is at {}. Set the sha by hand if the app is to go back",
+                    current.short(),
+                    want.short()
+                ),
+                Relation::Elsewhere(branch) => {
+                    format!("{lib} stays at {} of branch {branch}, which {} is not on", current.short(), want.short())
+                }
+                Relation::Rewritten(why) if is_named => {
+                    return Err(StepError::failed(format!("{lib} in {file}: {why}")));
+                }
+                Relation::Rewritten(why) => format!("{lib} in {file}: {why}"),
+            };
+            say(log, format!("left alone: {why}")).await?;
+            if is_named && !due.kept.contains(&why) {
+                due.kept.push(why);
             }
         }
         let update = deps::plan_update(&source, file, |coord| {
@@ -136,9 +178,9 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Vec<Bump>,
             }
             Some(deps::Target { sha: *moves.get(&key)?, tag: None, unique: 0 })
         });
-        bumps.extend(update.map_err(|e| StepError::failed(format!("{file}: {e}")))?.bumps);
+        due.bumps.extend(update.map_err(|e| StepError::failed(format!("{file}: {e}")))?.bumps);
     }
-    Ok(bumps)
+    Ok(due)
 }
 
 /// A coordinate that follows a branch: its library, where it is, and the commit it stands at.
@@ -165,23 +207,49 @@ async fn resolve(
     log: &mut LogFile,
     repo: &RepoId,
     url: &RepoUrl,
-    wanted: &mut HashMap<RepoId, Wanted>,
-    target: Option<&Target>,
+    wanted: &mut Wanted,
+) -> Result<Option<Sha>, StepError> {
+    if let Some(known) = wanted.sha {
+        return Ok(known);
+    }
+    let found = look(work, log, repo, url, wanted).await?;
+    wanted.sha = Some(found);
+    Ok(found)
+}
+
+async fn look(
+    work: &Work,
+    log: &mut LogFile,
+    repo: &RepoId,
+    url: &RepoUrl,
+    wanted: &Wanted,
 ) -> Result<Option<Sha>, StepError> {
     let git = work.rooms().git.clone();
-    if let Some(want) = wanted.get_mut(repo) {
-        if !want.seen {
-            want.seen = true;
-            match target {
-                Some(t) => want.sha = prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await?,
-                None => {
-                    if !git.contains(repo, want.sha).await.unwrap_or(false) {
-                        git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
+    if let Some((newest, earlier)) = wanted.named.split_last() {
+        let want = match newest {
+            Named::Published(sha) => {
+                if !git.contains(repo, *sha).await.unwrap_or(false) {
+                    git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
+                }
+                *sha
+            }
+            Named::Pushed(t) => {
+                let mut want = prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await?;
+                // A redelivery is the newest that came and not the newest that was pushed.
+                let head = git.resolve(repo, Rev::Branch(t.branch.clone())).await.map_err(|e| work.git(e))?;
+                for named in earlier {
+                    if let (Named::Pushed(other), Some(head)) = (named, head)
+                        && other.branch == t.branch
+                        && git.is_ancestor(repo, want, other.after).await.map_err(|e| work.git(e))?
+                        && git.is_ancestor(repo, other.after, head).await.map_err(|e| work.git(e))?
+                    {
+                        want = other.after;
                     }
                 }
+                want
             }
-        }
-        return Ok(Some(want.sha));
+        };
+        return Ok(Some(want));
     }
     let fetched = match git.fetch(url, &work.stop).await {
         Ok(fetched) => fetched,
@@ -193,9 +261,8 @@ async fn resolve(
     };
     let branch = work.inner.branch_of(repo).or(fetched.heads.head_branch);
     let head = branch.and_then(|branch| fetched.heads.branches.get(&branch).copied());
-    match head {
-        Some(sha) => drop(wanted.insert(repo.clone(), Wanted { sha, named: false, seen: true })),
-        None => say(log, format!("left alone: {url} has no default branch")).await?,
+    if head.is_none() {
+        say(log, format!("left alone: {url} has no default branch")).await?;
     }
     Ok(head)
 }
@@ -204,29 +271,43 @@ enum Relation {
     Same,
     Older,
     Newer,
-    Unrelated(String),
+    /// It is newer, and on no branch any more.
+    Rewound,
+    /// It is on this other branch.
+    Elsewhere(Branch),
+    /// It is on no branch at all; why, and what to do.
+    Rewritten(String),
 }
 
 /// How the commit that stands in deps.edn is related to the wanted one.
-async fn relation(work: &Work, repo: &RepoId, current: Sha, want: Sha) -> Result<Relation, StepError> {
+async fn relation(work: &Work, repo: &RepoId, url: &RepoUrl, current: Sha, want: Sha) -> Result<Relation, StepError> {
     if current == want {
         return Ok(Relation::Same);
     }
     let git = work.rooms().git.clone();
-    let known = git.contains(repo, current).await.map_err(|e| work.git(e))?;
+    let mut known = git.contains(repo, current).await.map_err(|e| work.git(e))?;
     if !known {
-        return Ok(Relation::Unrelated(format!(
+        // Newer than our last look at the library, perhaps.
+        git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
+        known = git.contains(repo, current).await.map_err(|e| work.git(e))?;
+    }
+    if !known {
+        return Ok(Relation::Rewritten(format!(
             "{current} is not in {repo} (any more): its history was rewritten, or it was never pushed. Set the sha by hand once, to {want} if that is meant"
         )));
     }
     if git.is_ancestor(repo, current, want).await.map_err(|e| work.git(e))? {
         return Ok(Relation::Older);
     }
-    if git.is_ancestor(repo, want, current).await.map_err(|e| work.git(e))? {
-        return Ok(Relation::Newer);
+    let is_newer = git.is_ancestor(repo, want, current).await.map_err(|e| work.git(e))?;
+    match git.branches_with(repo, current).await.map_err(|e| work.git(e))?.into_iter().next() {
+        Some(_) if is_newer => return Ok(Relation::Newer),
+        None if is_newer => return Ok(Relation::Rewound),
+        Some(branch) => return Ok(Relation::Elsewhere(branch)),
+        None => {}
     }
-    Ok(Relation::Unrelated(format!(
-        "{current} is not an ancestor of {want}: it is on another branch, or the history of {repo} was rewritten. Set the sha by hand once, to {want} if that is meant"
+    Ok(Relation::Rewritten(format!(
+        "{current} is on no branch of {repo} any more, and not an ancestor of {want}: its history was rewritten. Set the sha by hand once, to {want} if that is meant"
     )))
 }
 
