@@ -22,6 +22,8 @@ pub struct World {
     pub daemon: Option<Child>,
     http: reqwest::Client,
     deploy: String,
+    /// Repositories are named by `file://` urls: for tests that are not about ssh, since a handshake takes long.
+    pub by_file: bool,
     /// Added to the daemon's environment at its next start.
     pub env: Vec<(String, String)>,
 }
@@ -46,7 +48,8 @@ impl World {
         std::fs::write(dir.path().join("known_hosts"), known).unwrap();
         std::fs::create_dir_all(dir.path().join("repos")).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        let world = Self { dir, git, hosts, daemon: None, http, deploy: String::new(), env: Vec::new() };
+        let world =
+            Self { dir, git, hosts, daemon: None, http, deploy: String::new(), by_file: false, env: Vec::new() };
         world.write_config();
         world
     }
@@ -94,6 +97,9 @@ impl World {
     pub fn url(&self, repo: &str) -> RepoUrl {
         let at = self.git.address();
         let path = self.path("repos").join(format!("{repo}.git"));
+        if self.by_file {
+            return RepoUrl::new(format!("file://{}", path.display())).unwrap();
+        }
         RepoUrl::new(format!("ssh://{}@{}:{}{}", self.git.user(), at.ip(), at.port(), path.display())).unwrap()
     }
 
@@ -223,7 +229,18 @@ impl World {
     }
     /// A forge's signed webhook that a repository's `main` has moved.
     pub async fn hook(&self, forge: Forge, repo: &str, before: Option<Sha>, after: Sha, id: &str) -> (u16, Value) {
-        let answer = self.signed(forge, repo, before, after, id).send().await.unwrap();
+        self.hook_from(forge, &self.url(repo), before, after, id).await
+    }
+    /// A forge's signed webhook, by a url of the repository that the forge likes.
+    pub async fn hook_from(
+        &self,
+        forge: Forge,
+        url: &RepoUrl,
+        before: Option<Sha>,
+        after: Sha,
+        id: &str,
+    ) -> (u16, Value) {
+        let answer = self.signed(forge, url, before, after, id).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     }
     /// As `hook`, but none if the daemon went away instead of answering.
@@ -235,11 +252,18 @@ impl World {
         after: Sha,
         id: &str,
     ) -> Option<(u16, Value)> {
-        let answer = self.signed(forge, repo, before, after, id).send().await.ok()?;
+        let answer = self.signed(forge, &self.url(repo), before, after, id).send().await.ok()?;
         Some((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
     }
-    fn signed(&self, forge: Forge, repo: &str, before: Option<Sha>, after: Sha, id: &str) -> reqwest::RequestBuilder {
-        let body = forge::push_payload(forge, &self.url(repo), &Branch::new("main").unwrap(), before, after);
+    fn signed(
+        &self,
+        forge: Forge,
+        url: &RepoUrl,
+        before: Option<Sha>,
+        after: Sha,
+        id: &str,
+    ) -> reqwest::RequestBuilder {
+        let body = forge::push_payload(forge, url, &Branch::new("main").unwrap(), before, after);
         let secret = Secret::new("test", SECRET);
         let mut request = self.http.post(format!("{}/hooks/{}", self.base(), forge.as_str()));
         let headers = forge::push_headers(forge, id).into_iter().chain(forge::sign(forge, &secret, &body));

@@ -1,0 +1,141 @@
+//! The whole way, on the real binary: a push to a library, and the app that depends on it is bumped, built, published
+//! and live.
+
+mod events;
+
+use airplanes::model::{Forge, Sha};
+use serde_json::Value;
+
+use super::support::world::{World, git};
+
+/// deploy.edn for a library without hosts and an app on hosts that depends on it.
+const LIB_AND_APP: &str = r#":lib {:git-url "{repo:lib}" :update? false}
+ :app {:git-url "{repo:app}" :update? true
+       :build [{:name "count" :run "git rev-list --count HEAD"} {:name "env" :run "echo $AIRPLANES_APP $AIRPLANES_SHA $AIRPLANES_JOB"}]
+       :working-directory "{dir}/srv/{host}" :hosts [:web-1 :web-2] :restart "git rev-parse HEAD >> ../restarts"}"#;
+
+async fn lib_and_app(hosts: usize) -> World {
+    let mut world = World::new(hosts);
+    let lib = world.commit("lib", &[("deps.edn", "{}"), ("src/lib.clj", "(ns lib)")]);
+    world.commit("app", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    world.deploy_edn(LIB_AND_APP);
+    world.clone_to_hosts("app");
+    world.start().await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_a_library_is_live_in_the_app_for_each_forge() {
+    let world = lib_and_app(2).await;
+    for (i, forge) in Forge::ALL.into_iter().enumerate() {
+        let (old, deps) = (world.head("lib"), world.file("app", "deps.edn"));
+        let new = world.commit("lib", &[("src/lib.clj", &format!("(ns lib) ; {i}"))]);
+        let (status, answer) = world.hook(forge, "lib", Some(old), new, &format!("d-{i}")).await;
+        assert_eq!(status, 202, "{answer}");
+        let job = world.job("app").await;
+        assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
+        assert_eq!(world.file("app", "deps.edn"), deps.replace(&old.to_string(), &new.to_string()));
+        assert_eq!(world.count("app"), i + 2);
+        let head = world.head("app").to_string();
+        assert_eq!(job["sha"], head.as_str());
+        for host in ["web-1", "web-2"] {
+            let folder = world.path(&format!("srv/{host}"));
+            assert_eq!(super::support::world::git(&folder, &["rev-parse", "HEAD"]), head);
+        }
+        let restarts = std::fs::read_to_string(world.path("srv/restarts")).unwrap();
+        assert_eq!(restarts.matches(&head).count(), 2);
+        let message = world.in_bare("app", &["log", "-1", "--format=%B", "main"]);
+        assert!(message.contains(&format!("Airplanes-Job: {}", job["id"].as_str().unwrap())), "{message}");
+        assert!(message.contains(&format!("Airplanes-Bump: acme/lib {old}..{new}")), "{message}");
+        let id = job["id"].as_str().unwrap();
+        let log = |step: &str| std::fs::read_to_string(world.path(&format!("state/logs/{id}/build/{step}.1"))).unwrap();
+        assert_eq!(log("count").lines().nth(1).unwrap(), format!("{}", i + 2));
+        let env = log("env");
+        assert!(env.contains(&format!("app {head} {id}")), "{env}");
+    }
+}
+
+/// A world without hosts, whose repositories are named by files.
+fn quick() -> World {
+    let mut world = World::new(0);
+    world.by_file = true;
+    world
+}
+
+impl World {
+    /// `airplanes deploy`, to its end.
+    async fn deployed(&self, app: &str) -> Value {
+        let (status, answer) = self.post(&format!("/apps/{app}/deploy")).await;
+        assert_eq!(status, 202, "{answer}");
+        self.job(app).await
+    }
+    /// A webhook that is accepted.
+    async fn told(&self, repo: &str, before: Option<Sha>, after: Sha, id: &str) {
+        let (status, answer) = self.hook(Forge::Github, repo, before, after, id).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    /// Moves a repository's branch anywhere, and the person's clone with it.
+    fn force(&self, repo: &str, to: Sha) {
+        self.in_bare(repo, &["update-ref", "refs/heads/main", &to.to_string()]);
+        let person = self.path("people").join(repo);
+        git(&person, &["fetch", "-q", "origin"]);
+        git(&person, &["reset", "-q", "--hard", &to.to_string()]);
+    }
+    /// A person's commit that is not pushed yet.
+    fn unpushed(&self, repo: &str) -> Sha {
+        let person = self.path("people").join(repo);
+        git(&person, &["commit", "-q", "--allow-empty", "-m", "not pushed yet"]);
+        git(&person, &["rev-parse", "HEAD"]).parse().unwrap()
+    }
+    fn pushes_now(&self, repo: &str) {
+        git(&self.path("people").join(repo), &["push", "-q", "--force", "origin", "HEAD:main"]);
+    }
+    /// The jobs of an app, newest first, once nothing is under way.
+    async fn jobs_of(&self, app: &str) -> Vec<Value> {
+        self.settled().await.into_iter().filter(|job| job["app"] == app).collect()
+    }
+    /// What became of the newest delivery's event.
+    async fn newest_event(&self) -> Value {
+        self.settled().await;
+        self.get("/deliveries?limit=1").await["deliveries"][0]["events"][0].clone()
+    }
+    /// Waits until the newest job of an app is in a step.
+    async fn in_step(&self, app: &str, step: &str) -> Value {
+        for _ in 0..1200 {
+            let jobs = self.get("/jobs?limit=50").await;
+            let job = jobs["jobs"].as_array().unwrap().iter().find(|job| job["app"] == app).cloned();
+            let running = |job: &Value| {
+                let steps = job["steps"].as_array().unwrap();
+                steps.iter().any(|s| s["name"] == step && s["state"] == "running")
+            };
+            if let Some(job) = job.filter(running) {
+                return job;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("{app} does not get to {step}\n{}", self.log());
+    }
+    /// Waits until deploy.edn is in force with so many apps.
+    async fn has_apps(&self, count: usize) {
+        for _ in 0..400 {
+            if self.get("/apps").await["apps"].as_array().unwrap().len() == count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("the edit of deploy.edn is not in force\n{}", self.log());
+    }
+    /// Lets builds go on that wait for a file.
+    fn go(&self, name: &str) {
+        std::fs::write(self.path(name), "").unwrap();
+    }
+}
+
+/// A build that waits for a file in the world's folder.
+fn waits_for(name: &str) -> String {
+    format!("while [ ! -e {{dir}}/{name} ]; do sleep 0.05; done")
+}
+
+fn reason(job: &Value) -> &str {
+    job["reason"].as_str().unwrap_or_default()
+}
