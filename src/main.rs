@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use airplanes::cli::{self, CliError, Color, Command, CommandLine, Exit, Globals, LogFormat};
 use airplanes::daemon::{self, StartError};
+use airplanes::demo::{self, DemoError};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match command {
             Command::Serve => serve(&globals).await,
+            Command::Demo(args) => shown(demo::run(args.once, globals.color).await),
+            Command::DemoHook(args) => shown(demo::post(&args.file).await),
             command => cli::run(command, &globals).await,
         }
     });
@@ -52,6 +55,10 @@ async fn serve(globals: &Globals) -> Result<Exit, CliError> {
     }
 }
 
+fn shown(demo: Result<(), DemoError>) -> Result<Exit, CliError> {
+    demo.map(|()| Exit::Done).map_err(|error| CliError::Other { message: error.to_string(), hint: None })
+}
+
 fn colours(globals: &Globals) -> bool {
     match globals.color {
         Color::Always => true,
@@ -62,6 +69,10 @@ fn colours(globals: &Globals) -> bool {
 
 /// Logs to standard error: all that happens for the daemon, only trouble for the other commands.
 fn trace(globals: &Globals, command: &Command) -> Result<(), CliError> {
+    if matches!(command, Command::Demo(_)) {
+        // Its daemon logs into a file of the demo's own.
+        return Ok(());
+    }
     let default = if matches!(command, Command::Serve) { "info" } else { "warn" };
     let filter = globals.log.as_deref().filter(|text| !text.is_empty()).unwrap_or(default);
     let filter = EnvFilter::try_new(filter).map_err(|error| CliError::Usage {

@@ -137,6 +137,9 @@ pub enum Command {
         eyes.\n\n  airplanes demo          stays up to play with\n  airplanes demo --once   ends by itself, with 0 if all was seen"
     )]
     Demo(DemoArgs),
+    /// What the demo's git server does after a push: post a signed webhook.
+    #[command(hide = true)]
+    DemoHook(DemoHookArgs),
     /// Check config.edn and deploy.edn.
     #[command(
         long_about = "Check config.edn and deploy.edn as the daemon reads them, and change nothing. Faults are shown \
@@ -203,6 +206,13 @@ pub struct DemoArgs {
     pub once: bool,
 }
 
+/// `demo-hook`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoHookArgs {
+    /// Where the webhook goes and how it is signed, as the demo wrote it.
+    pub file: PathBuf,
+}
+
 /// Runs a command that is not the daemon's own.
 pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> {
     let client = || Client::new(Address::find(globals)?);
@@ -218,7 +228,9 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
         Command::Status(args) => status::status(&client()?, globals, args).await,
-        Command::Serve | Command::Demo(_) => Err(CliError::other("this command is not one for the daemon's API")),
+        Command::Serve | Command::Demo(_) | Command::DemoHook(_) => {
+            Err(CliError::other("this command is not one for the daemon's API"))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod cli;
 mod config_files;
 mod crash;
+mod demo;
 mod deps;
 mod edn;
 mod fold;
