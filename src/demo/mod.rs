@@ -142,7 +142,7 @@ async fn show(stage: &Arc<Stage>, daemon: &Daemon, screen: &mut Screen, once: bo
     if !missing.is_empty() {
         return Err(DemoError::Unseen(missing));
     }
-    screen.says("", "");
+    screen.words("");
     screen.news(&News::new("checked", "one commit, one sha changed, both hosts live on it", Tone::Good));
     if once {
         return Ok(());
