@@ -103,8 +103,12 @@ impl Daemon {
             limits: http::Limits::default(),
         };
         let serving = tokio::spawn(http::serve(listener, door, stop.clone()));
-        std::fs::write(state.join("address"), format!("{address}\n"))
-            .context("the state directory can't be written")?;
+        // Renamed into place: who finds the file finds all of the address in it.
+        let told = || {
+            std::fs::write(state.join("address.new"), format!("{address}\n"))?;
+            std::fs::rename(state.join("address.new"), state.join("address"))
+        };
+        told().context("the state directory can't be written")?;
         let watching = tokio::spawn(watch(path.to_owned(), loaded, pipeline.clone(), forges, stop.clone()));
         tracing::info!(%address, state = %state.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(Self { address, state, stop, pipeline, serving, watching })
