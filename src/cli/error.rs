@@ -67,7 +67,9 @@ impl CliError {
             Self::Usage { .. } => Exit::Usage,
             Self::Answer { status: 400 | 405 | 416, .. } => Exit::Usage,
             Self::Answer { status: 401 | 403 | 409 | 423, .. } => Exit::Refused,
-            Self::Answer { status: 502..=504, .. } => Exit::Unreachable,
+            // A proxy without the daemon behind it, or a daemon on its way out.
+            Self::Answer { status: 502 | 504, .. } => Exit::Unreachable,
+            Self::Answer { error, .. } if error.code == "ending" => Exit::Unreachable,
             Self::Answer { .. } | Self::Strange { .. } | Self::Other { .. } => Exit::Error,
         }
     }

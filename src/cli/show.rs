@@ -76,14 +76,8 @@ fn step_row(paint: Paint, step: &StepView) -> Vec<String> {
         _ => String::new(),
     };
     let attempt = if step.attempt > 1 { format!("attempt {}", step.attempt) } else { String::new() };
-    let code = step.exit_code.map(|code| format!("exit {code}: ")).unwrap_or_default();
     let error = step.error.as_deref().map(plain).unwrap_or_default();
-    vec![
-        step.name.to_string(),
-        paint.state(word(step.state)),
-        time,
-        format!("{attempt} {code}{error}").trim().to_owned(),
-    ]
+    vec![step.name.to_string(), paint.state(word(step.state)), time, format!("{attempt} {error}").trim().to_owned()]
 }
 
 fn host_row(paint: Paint, host: &HostView) -> Vec<String> {
@@ -137,10 +131,9 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
             match result {
                 StepResult::Done => vec![format!("{done} {step}  {}", paint.dim(&time))],
                 StepResult::Skipped { reason } => vec![format!("{passed} {step}  {}", plain(reason))],
-                StepResult::Failed { error, exit_code, retry } => {
-                    let code = exit_code.map(|code| format!("exit {code}: ")).unwrap_or_default();
+                StepResult::Failed { error, retry, .. } => {
                     let again = if *retry { " (will be tried again)" } else { "" };
-                    vec![format!("{failed} {step}  {} {code}{}{again}", paint.dim(&time), plain(error))]
+                    vec![format!("{failed} {step}  {} {}{again}", paint.dim(&time), plain(error))]
                 }
             }
         }
@@ -166,7 +159,12 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
                 _ => failed,
             };
             let time = took(job.created_at, event.at);
-            vec![format!("{mark} {}: {} {}", paint.state(outcome.as_str()), plain(reason), paint.dim(&time))]
+            vec![format!(
+                "{mark} {}: {} {}",
+                paint.state(outcome.as_str()),
+                plain(reason),
+                paint.dim(&format!("({time})"))
+            )]
         }
     }
 }

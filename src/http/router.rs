@@ -40,7 +40,8 @@ pub(super) fn router(context: Context) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(render))
-        .layer(TraceLayer::new_for_http())
+        // A failure is told where it happens, with its cause.
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(context)
 }
 

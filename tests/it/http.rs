@@ -1,6 +1,7 @@
 //! The HTTP door with a real store, a real socket and signed calls.
 #![allow(clippy::unwrap_used, reason = "the functions that tests share")]
 
+mod full_disk;
 mod hooks;
 mod jobs;
 mod server;

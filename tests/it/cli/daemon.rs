@@ -19,12 +19,16 @@ fn deploy_edn(build: &str) -> String {
 
 async fn world(build: &str) -> World {
     let mut world = World::new(1);
+    prepare(&mut world, build);
+    world.start().await;
+    world
+}
+
+fn prepare(world: &mut World, build: &str) {
     let lib = world.commit("lib", &[("deps.edn", "{}")]);
     world.commit("app", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
     world.deploy_edn(&deploy_edn(build));
     world.clone_to_hosts("app");
-    world.start().await;
-    world
 }
 
 /// A command with the world's configuration.
@@ -105,7 +109,7 @@ async fn a_failed_build_is_3_and_a_canceled_one_is_told_while_it_is_followed() {
     let mut world = world("echo broken; exit 9").await;
     let failed = ask(&world, &["deploy", "app", "-w"]);
     assert_eq!(code(&failed), 3, "{}", err(&failed));
-    assert!(err(&failed).contains("✘ build/two") && err(&failed).contains("exit 9"), "{}", err(&failed));
+    assert!(err(&failed).contains("✘ build/two") && err(&failed).contains("exit code 9"), "{}", err(&failed));
     let logs = ask(&world, &["logs", "last", "-f"]);
     assert_eq!(code(&logs), 3);
     assert!(out(&logs).contains("broken\n"), "{}", out(&logs));
@@ -131,4 +135,28 @@ async fn a_failed_build_is_3_and_a_canceled_one_is_told_while_it_is_followed() {
     assert!(out(&ask(&world, &["jobs", "--state", "canceled"])).contains(&id));
     world.stop();
     assert_eq!(code(&ask(&world, &["jobs"])), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_is_watched_on_while_the_daemon_is_killed_and_started_again() {
+    let mut world = World::new(1);
+    prepare(&mut world, "test -e {dir}/again || { touch {dir}/again; sleep 60; }");
+    // A port that stays the same.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = std::fs::read_to_string(world.path("config.edn")).unwrap();
+    std::fs::write(world.path("config.edn"), config.replace("127.0.0.1:0", &free.to_string())).unwrap();
+    world.start().await;
+    let mut watch = airplanes(&["deploy", "app", "--watch"]);
+    watch.env("AIRPLANES_CONFIG", world.path("config.edn")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let watch = watch.spawn().unwrap();
+    while !world.path("again").exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    world.kill();
+    world.start().await;
+    let watch = watch.wait_with_output().unwrap();
+    assert_eq!(code(&watch), 0, "{}\n{}", err(&watch), world.log());
+    let said = err(&watch);
+    assert!(said.contains("taken up again") && said.contains("succeeded"), "{said}");
+    assert_eq!(said.matches("✔ prepare").count(), 1, "{said}");
 }
