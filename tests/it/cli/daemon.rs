@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "the functions that tests share")]
 
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -34,6 +35,15 @@ fn prepare(world: &mut World, build: &str) {
 /// A command with the world's configuration.
 fn ask(world: &World, args: &[&str]) -> Output {
     airplanes(args).env("AIRPLANES_CONFIG", world.path("config.edn")).output().unwrap()
+}
+
+/// Waits until it is so.
+async fn until(world: &World, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < deadline, "it is never so\n{}", world.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,19 +124,14 @@ async fn a_failed_build_is_3_and_a_canceled_one_is_told_while_it_is_followed() {
     assert_eq!(code(&logs), 3);
     assert!(out(&logs).contains("broken\n"), "{}", out(&logs));
 
-    world.deploy_edn(&deploy_edn("echo begun; sleep 60"));
-    let good = "2 apps";
-    while !out(&ask(&world, &["apps", "--json"])).contains("\"next\"") || !world.log().contains("is in force") {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert!(out(&ask(&world, &["status"])).contains(good));
+    let marker = "\n :marker {:git-url \"{repo:lib}\" :trigger :manual}";
+    world.deploy_edn(&(deploy_edn("echo begun; sleep 60") + marker));
+    until(&world, || out(&ask(&world, &["apps"])).contains("marker")).await;
     let id = out(&ask(&world, &["deploy", "app"])).trim().to_owned();
     let mut follow = airplanes(&["logs", &id, "-f"]);
     follow.env("AIRPLANES_CONFIG", world.path("config.edn")).stdout(Stdio::piped()).stderr(Stdio::piped());
     let follow = follow.spawn().unwrap();
-    while !out(&ask(&world, &["logs", &id, "build/two"])).contains("begun") {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until(&world, || out(&ask(&world, &["logs", &id, "build/two"])).contains("begun\n")).await;
     let cancel = ask(&world, &["cancel", &id]);
     assert_eq!(code(&cancel), 0, "{}", err(&cancel));
     let follow = follow.wait_with_output().unwrap();
@@ -149,9 +154,7 @@ async fn a_deploy_is_watched_on_while_the_daemon_is_killed_and_started_again() {
     let mut watch = airplanes(&["deploy", "app", "--watch"]);
     watch.env("AIRPLANES_CONFIG", world.path("config.edn")).stdout(Stdio::piped()).stderr(Stdio::piped());
     let watch = watch.spawn().unwrap();
-    while !world.path("again").exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until(&world, || world.path("again").exists()).await;
     world.kill();
     world.start().await;
     let watch = watch.wait_with_output().unwrap();
