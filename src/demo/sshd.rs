@@ -1,6 +1,6 @@
 //! A real sshd of our own on a loopback address: a "host" (or a git server) for `airplanes demo` and for the tests.
 //!
-//! It has its own keys, config and log in one folder and runs as whoever starts it, root or not. It must never
+//! It has its own keys, config, log and home in one folder and runs as whoever starts it, root or not. It must never
 //! listen on anything but loopback, and never outlive its value: dropping it ends the listener, its connections and
 //! all that was started through them, daemons too (found by a variable that sshd sets for them). If this process is
 //! killed outright, a pipe that closes with it ends the listener.
@@ -126,6 +126,7 @@ impl Sshd {
             // sshd's privilege separation wants it, and only its service file makes it.
             make_folder(Path::new("/run/sshd"), 0o755)?;
         }
+        make_folder(&folder.join("home"), 0o700)?;
         keygen(&folder.join("host_ed25519"), "airplanes demo host")?;
         let client_key = match &options.client_key {
             Some(key) => key.clone(),
@@ -347,14 +348,15 @@ fn banner(address: SocketAddr) -> io::Result<()> {
 
 /// sshd_config. What bounds connections and sessions (MaxSessions, MaxStartups, MaxAuthTries) stays at sshd's
 /// defaults, since users' hosts have those. bash reads ~/.bashrc for a command over ssh unless SHLVL says that it is
-/// not the first shell; what stands there is slow at times, and none of the demo's business.
+/// not the first shell; what stands there is slow at times, and none of the demo's business. Nor are the startup files of
+/// other shells, or ~/.gitconfig: so the home is one of our own.
 fn config(folder: &Path, address: SocketAddr) -> String {
     let file = |name: &str| format!("\"{}\"", folder.join(name).display());
     format!(
         "Port {port}\nListenAddress {ip}\nHostKey {host}\nAuthorizedKeysFile {keys}\nPidFile {pid}\n\
          UsePAM no\nStrictModes no\nPubkeyAuthentication yes\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nLogLevel VERBOSE\n\
-         SetEnv \"{MARK}={mark}\" SHLVL=1\n",
+         SetEnv \"{MARK}={mark}\" \"HOME={mark}/home\" SHLVL=1\n",
         port = address.port(),
         ip = address.ip(),
         host = file("host_ed25519"),
