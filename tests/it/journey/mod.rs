@@ -2,6 +2,8 @@
 //! and live.
 
 mod events;
+mod order;
+mod pushes;
 
 use airplanes::model::{Forge, Sha};
 use serde_json::Value;
@@ -98,6 +100,14 @@ impl World {
     async fn newest_event(&self) -> Value {
         self.settled().await;
         self.get("/deliveries?limit=1").await["deliveries"][0]["events"][0].clone()
+    }
+    /// The command line against the daemon: its exit code and what it prints.
+    fn cli(&self, args: &[&str]) -> (i32, String) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_airplanes"));
+        command.args(args).arg("--config").arg(self.path("config.edn")).arg("--url").arg(self.base());
+        let output = command.env("NO_COLOR", "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), text)
     }
     /// Waits until the newest job of an app is in a step.
     async fn in_step(&self, app: &str, step: &str) -> Value {

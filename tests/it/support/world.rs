@@ -264,6 +264,10 @@ impl World {
         id: &str,
     ) -> reqwest::RequestBuilder {
         let body = forge::push_payload(forge, url, &Branch::new("main").unwrap(), before, after);
+        self.signed_body(forge, body, id)
+    }
+    /// A signed call with any body.
+    pub fn signed_body(&self, forge: Forge, body: Vec<u8>, id: &str) -> reqwest::RequestBuilder {
         let secret = Secret::new("test", SECRET);
         let mut request = self.http.post(format!("{}/hooks/{}", self.base(), forge.as_str()));
         let headers = forge::push_headers(forge, id).into_iter().chain(forge::sign(forge, &secret, &body));
