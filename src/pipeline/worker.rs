@@ -10,7 +10,7 @@ use super::Inner;
 use super::lease::AppLease;
 use super::steps::{self, StepError, Work};
 use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
-use crate::store::StoreError;
+use crate::store::{Change, StoreError};
 
 /// How often a step may end in an error before its job does.
 const ERRORS: u32 = 3;
@@ -59,7 +59,10 @@ impl Inner {
         let lease;
         let mut slot = None;
         if job.started {
-            lease = self.leases.app(&job.app.name).await;
+            lease = tokio::select! {
+                lease = self.leases.app(&job.app.name) => lease,
+                () = self.ending.cancelled() => return Err(Stopped::Ending),
+            };
             if job.ended.is_none() {
                 job = self.store.append(id, vec![Entry::Resumed]).await?;
             }
@@ -207,7 +210,8 @@ impl Inner {
                 Some(upstreams) => upstreams,
                 None => return Ok(None),
             };
-            if upstreams.ready && !self.is_held_by_a_parked_job(&job) {
+            let holder = self.holder(&job);
+            if upstreams.ready && holder.is_none() {
                 let turn = async {
                     let lease = self.leases.app(&job.app.name).await;
                     let slot = self.slots.clone().acquire_owned().await;
@@ -235,7 +239,8 @@ impl Inner {
             loop {
                 tokio::select! {
                     changed = changes.recv() => match changed {
-                        Ok(change) if change.job != id && !upstreams.jobs.contains(&change.job) => {}
+                        Ok(Change { job, .. })
+                            if job != id && holder != Some(job) && !upstreams.jobs.contains(&job) => {}
                         // Lagging: looking again is always right.
                         _ => break,
                     },
@@ -297,9 +302,13 @@ impl Inner {
         Err(Stopped::Store(StoreError::Moved(job.id)))
     }
 
-    fn is_held_by_a_parked_job(&self, job: &JobState) -> bool {
-        let parked = |other: &Arc<JobState>| other.outcome() == Some(Outcome::Parked) && other.app.name == job.app.name;
-        self.store.open_jobs().iter().any(parked)
+    /// The job that has the app: one that is parked, or one that has started, which after a restart may come to its
+    /// lease later than those that wait behind it.
+    fn holder(&self, job: &JobState) -> Option<JobId> {
+        let holds = |other: &JobState| other.started || other.outcome() == Some(Outcome::Parked);
+        let others = self.store.open_jobs();
+        let holder = others.iter().find(|other| other.app.name == job.app.name && other.id != job.id && holds(other));
+        holder.map(|other| other.id)
     }
 }
 

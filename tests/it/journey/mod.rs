@@ -135,6 +135,16 @@ impl World {
         }
         panic!("the edit of deploy.edn is not in force\n{}", self.log());
     }
+    /// Waits until there are so many jobs.
+    async fn has_jobs(&self, count: usize) {
+        for _ in 0..400 {
+            if self.get("/jobs?limit=200").await["jobs"].as_array().unwrap().len() == count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("there are not {count} jobs\n{}", self.log());
+    }
     /// Lets builds go on that wait for a file.
     fn go(&self, name: &str) {
         std::fs::write(self.path(name), "").unwrap();

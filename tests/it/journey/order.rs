@@ -157,12 +157,7 @@ async fn an_app_taken_out_of_deploy_edn_does_not_start_any_more_and_ends_what_it
     world.push("lib", &[("x", "1")]).await;
     let running = world.in_step("slow", "build").await;
     world.push("lib", &[("x", "2")]).await;
-    for _ in 0..400 {
-        if world.get("/jobs").await["jobs"].as_array().unwrap().len() == 3 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
+    world.has_jobs(3).await;
     world.deploy_edn(stays);
     world.has_apps(1).await;
     world.go("go");
@@ -177,6 +172,38 @@ async fn an_app_taken_out_of_deploy_edn_does_not_start_any_more_and_ends_what_it
         }
     }
     assert_eq!(world.deployed("stays").await["state"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_a_job_that_had_started_ends_before_the_next_one_of_its_app_starts() {
+    let mut world = quick();
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let mut entries = String::new();
+    for app in ["one", "two"] {
+        world.commit(app, &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+        let build = waits_for("go");
+        entries += &format!(":{app} {{:git-url \"{{repo:{app}}}\" :update? true :build \"{build}\"}}\n");
+    }
+    world.deploy_edn(&entries);
+    world.start().await;
+    world.push("lib", &[("x", "1")]).await;
+    for app in ["one", "two"] {
+        world.in_step(app, "build").await;
+    }
+    let newest = world.push("lib", &[("x", "2")]).await;
+    world.has_jobs(4).await;
+    world.kill();
+    world.go("go");
+    world.start().await;
+    for app in ["one", "two"] {
+        let jobs = world.jobs_of(app).await;
+        let [second, first] = jobs.as_slice() else { panic!("{jobs:#?}") };
+        assert_eq!((&first["state"], &second["state"]), (&"succeeded".into(), &"succeeded".into()), "{jobs:#?}");
+        let began = second["steps"][0]["started_at"].as_str().unwrap();
+        assert!(first["finished_at"].as_str().unwrap() <= began, "{jobs:#?}");
+        assert!(world.file(app, "deps.edn").contains(&newest.to_string()));
+        assert_eq!(world.count(app), 3);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
