@@ -83,7 +83,8 @@ impl Daemon {
             format!("can't listen on {}: is a daemon running already? Correct :listen", loaded.config.listen)
         })?;
         let address = listener.local_addr()?;
-        let rooms = rooms(&loaded, None)?;
+        let kept = Kept { state: state.clone(), token: token.clone() };
+        let rooms = kept.rooms(&loaded, None)?;
         let setup = Setup {
             state: state.clone(),
             rooms,
@@ -109,7 +110,7 @@ impl Daemon {
             std::fs::rename(state.join("address.new"), state.join("address"))
         };
         told().context("the state directory can't be written")?;
-        let watching = tokio::spawn(watch(path.to_owned(), loaded, pipeline.clone(), forges, stop.clone()));
+        let watching = tokio::spawn(watch(path.to_owned(), loaded, kept, pipeline.clone(), forges, stop.clone()));
         tracing::info!(%address, state = %state.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(Self { address, state, stop, pipeline, serving, watching })
     }
@@ -167,6 +168,7 @@ pub async fn serve(path: &Path) -> Result<(), StartError> {
 async fn watch(
     path: PathBuf,
     first: Loaded,
+    kept: Kept,
     pipeline: Pipeline,
     forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
     stop: CancellationToken,
@@ -200,7 +202,7 @@ async fn watch(
                 {
                     tracing::warn!(":listen, :state and :builds {{:concurrency}} take force at the next start");
                 }
-                match rooms(&loaded, Some(&pipeline)) {
+                match kept.rooms(&loaded, Some(&pipeline)) {
                     Ok(rooms) => {
                         forges.store(Arc::new(loaded.config.webhooks.clone()));
                         let apps = loaded.apps.len();
@@ -214,26 +216,35 @@ async fn watch(
     }
 }
 
-/// The adapters for a configuration. Mirrors keep their locks across configurations.
-fn rooms(loaded: &Loaded, old: Option<&Pipeline>) -> anyhow::Result<Rooms> {
-    let config = &loaded.config;
-    let git = GitConfig::of(&config.state, &config.git);
-    let git = match old {
-        Some(pipeline) => pipeline.rooms().git.reconfigured(git),
-        None => Mirrors::new(git)?,
-    };
-    let settings = Settings {
-        identity: config.ssh.identity.clone(),
-        known_hosts: config.ssh.known_hosts.clone(),
-        ..Settings::default()
-    };
-    let hosts = Hosts::new(settings)?;
-    let runner = Runner::Local(Local::new(Leftovers::new(&config.state), std::env::vars_os()));
-    let mut secrets: Vec<Secret> = config.git.https_tokens.iter().map(|(_, token)| token.clone()).collect();
-    for forge in config.webhooks.values() {
-        secrets.extend(forge.secrets.iter().chain(&forge.signing_tokens).cloned());
+/// What stays as it was at the start, whatever an edit says.
+struct Kept {
+    state: PathBuf,
+    token: Secret,
+}
+
+impl Kept {
+    /// The adapters for a configuration. Mirrors keep their locks across configurations.
+    fn rooms(&self, loaded: &Loaded, old: Option<&Pipeline>) -> anyhow::Result<Rooms> {
+        let config = &loaded.config;
+        let git = GitConfig::of(&self.state, &config.git);
+        let git = match old {
+            Some(pipeline) => pipeline.rooms().git.reconfigured(git),
+            None => Mirrors::new(git)?,
+        };
+        let settings = Settings {
+            identity: config.ssh.identity.clone(),
+            known_hosts: config.ssh.known_hosts.clone(),
+            ..Settings::default()
+        };
+        let hosts = Hosts::new(settings)?;
+        let runner = Runner::Local(Local::new(Leftovers::new(&self.state), std::env::vars_os()));
+        let mut secrets: Vec<Secret> = config.git.https_tokens.iter().map(|(_, token)| token.clone()).collect();
+        for forge in config.webhooks.values() {
+            secrets.extend(forge.secrets.iter().chain(&forge.signing_tokens).cloned());
+        }
+        secrets.push(self.token.clone());
+        Ok(Rooms { git, hosts, runner, secrets })
     }
-    Ok(Rooms { git, hosts, runner, secrets })
 }
 
 /// The operator's token: made at first start, mode 0600, on disk before anyone needs it.

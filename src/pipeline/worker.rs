@@ -81,7 +81,16 @@ impl Inner {
         let stop = self.stop(cancel);
         // Whatever still listens for the job's end hears it.
         let _over = stop.clone().drop_guard();
-        let mut work = Work { inner: self.clone(), job, lease, branch_lease: None, slot, cancel: cancel.clone(), stop };
+        let mut work = Work {
+            inner: self.clone(),
+            job,
+            lease,
+            branch_lease: None,
+            slot,
+            building: Duration::ZERO,
+            cancel: cancel.clone(),
+            stop,
+        };
         loop {
             let next = work.job.steps.iter().find(|s| !s.state.is_settled_well());
             let Some(step) = next.map(|s| s.step.clone()) else {
@@ -102,7 +111,7 @@ impl Inner {
     async fn run_step(self: &Arc<Self>, work: &mut Work, step: Step) -> Result<Option<(Outcome, String)>, Stopped> {
         let boundary = !matches!(step, Step::Rollout);
         if boundary && work.cancel.is_cancelled() {
-            return Ok(Some(canceled(&work.job)));
+            return self.canceled(work).map(Some);
         }
         if self.ending.is_cancelled() {
             return Err(Stopped::Ending);
@@ -151,7 +160,7 @@ impl Inner {
                 work.job = self.store.append(id, failed(error.clone(), exit_code, false)).await?;
                 return Ok(Some((steps::outcome_after_failure(&work.job), format!("{step}: {error}"))));
             }
-            Err(StepError::Canceled) => return Ok(Some(canceled(&work.job))),
+            Err(StepError::Canceled) => return self.canceled(work).map(Some),
             Err(StepError::Ending) => return Err(Stopped::Ending),
             Err(StepError::Store(error)) => return Err(Stopped::Store(error)),
         }
@@ -318,19 +327,26 @@ struct Upstreams {
     jobs: Vec<JobId>,
 }
 
-/// How a canceled job ends: the truth about its hosts.
-fn canceled(job: &JobState) -> (Outcome, String) {
-    let by = job.canceling.as_deref().unwrap_or("a person");
-    let changed: Vec<&str> = job.hosts.iter().filter(|h| h.changed).map(|h| h.name.as_str()).collect();
-    let untouched = job.hosts.iter().any(|h| h.state != Progress::Done);
-    if !changed.is_empty() && untouched {
-        return (Outcome::Partial, format!("canceled by {by}; changed: {}", changed.join(", ")));
+impl Inner {
+    /// How a canceled job ends: the truth about its hosts.
+    fn canceled(&self, work: &mut Work) -> Result<(Outcome, String), Stopped> {
+        // Who canceled it has journaled that past this worker.
+        if let Some(job) = self.store.job(work.job.id)? {
+            work.job = job;
+        }
+        let job = &work.job;
+        let by = job.canceling.as_deref().unwrap_or("a person");
+        let changed: Vec<&str> = job.hosts.iter().filter(|h| h.changed).map(|h| h.name.as_str()).collect();
+        let untouched = job.hosts.iter().any(|h| h.state != Progress::Done);
+        if !changed.is_empty() && untouched {
+            return Ok((Outcome::Partial, format!("canceled by {by}; changed: {}", changed.join(", "))));
+        }
+        let published = match (&job.published, &job.updated) {
+            (Some(sha), Some(updated)) if !updated.bumps.is_empty() => format!("; {} is published", sha.short()),
+            _ => String::new(),
+        };
+        Ok((Outcome::Canceled, format!("canceled by {by}{published}")))
     }
-    let published = match (&job.published, &job.updated) {
-        (Some(sha), Some(updated)) if !updated.bumps.is_empty() => format!("; {} is published", sha.short()),
-        _ => String::new(),
-    };
-    (Outcome::Canceled, format!("canceled by {by}{published}"))
 }
 
 impl Work {

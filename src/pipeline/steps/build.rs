@@ -3,11 +3,13 @@
 //! Begun again after a crash: the whole build runs anew in a fresh clone (the fold sets its steps back), since half
 //! a build is none. What a killed daemon's build left running was ended at start.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{StepError, Work, say};
 use crate::model::{Step, StepResult};
-use crate::runner::{Build, BuildOutcome};
+use crate::runner::{Build, BuildOutcome, Limit};
 
 pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Result<StepResult, StepError> {
     let step = Step::Build(name.map(str::to_owned));
@@ -33,7 +35,9 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
         let written = tokio::fs::write(&git_config, text).await;
         written.map_err(|e| StepError::Retry(format!("could not write {}: {e}", git_config.display())))?;
     }
-    let spent = spent(work);
+    if first {
+        work.building = Duration::ZERO;
+    }
     let build = Build {
         job: work.job.id,
         app: &app.name,
@@ -41,13 +45,18 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
         step: &app.build[index],
         dir: &clone.dir,
         git_config: Some(&git_config),
-        total: app.build_timeout.saturating_sub(spent),
+        total: app.build_timeout.saturating_sub(work.building),
         silence: app.build_silence,
     };
     say(&mut log, format!("$ {}", app.build[index].run)).await?;
     let began = Instant::now();
     let outcome = work.rooms().runner.run(build, &mut log, &work.stop).await;
-    let outcome = outcome.map_err(|e| StepError::Retry(e.to_string()))?;
+    work.building += began.elapsed();
+    let mut outcome = outcome.map_err(|e| StepError::Retry(e.to_string()))?;
+    if let BuildOutcome::TimedOut { limit: Limit::Total, after } = &mut outcome {
+        // The limit that the user set, not what the steps before had left of it.
+        *after = app.build_timeout;
+    }
     say(&mut log, format!("[{} after {:.1} s]", ended(&outcome), began.elapsed().as_secs_f64())).await?;
     log.settle().await?;
     match outcome {
@@ -73,13 +82,4 @@ fn ended(outcome: &BuildOutcome) -> String {
         BuildOutcome::Done => "done".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// What the build's steps have taken so far: the time-out is for all of them.
-fn spent(work: &Work) -> std::time::Duration {
-    let taken = |s: &crate::model::StepState| match (s.started_at, s.finished_at) {
-        (Some(from), Some(to)) if s.state.is_settled_well() => to.duration_since(from).unsigned_abs(),
-        _ => std::time::Duration::ZERO,
-    };
-    work.job.steps.iter().filter(|s| matches!(s.step, Step::Build(_))).map(taken).sum()
 }

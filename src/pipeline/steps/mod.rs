@@ -9,6 +9,7 @@ pub(super) mod update;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ pub(super) struct Work {
     pub branch_lease: Option<BranchLease>,
     /// The slot among the builds, until the build is done.
     pub slot: Option<OwnedSemaphorePermit>,
+    /// What the steps of the build under way have taken so far: its time-out is for all of them.
+    pub building: Duration,
     /// A person's cancel.
     pub cancel: CancellationToken,
     /// A person's cancel or the daemon's end.

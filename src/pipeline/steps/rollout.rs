@@ -151,7 +151,7 @@ async fn turn(work: &mut Work, app: &App, host: &Host, commit: Sha, log: &HostLo
     let resumed = work.job.host(&host.name).is_some_and(|h| h.state == Progress::Running);
     work.append(vec![Entry::HostStarted { host: host.name.clone(), previous: seen.head }]).await?;
     let restarting = work.job.host(&host.name).and_then(|h| h.restarting.clone());
-    if seen.is_live_at(&commit) && is_well(work, app, host, commit).await {
+    if seen.is_live_at(&commit) && is_well(work, app, host, commit, &CancellationToken::new()).await {
         log.line("it is live and well at the commit already");
         let changed = resumed && restarting.is_some();
         return Ok(HostResult::Done { changed });
@@ -201,8 +201,9 @@ fn check<'a>(
     Check { working_directory: folder, sha, unit, health, timeout, stable }
 }
 
-/// Whether what is live there answers now. Changes nothing but, at the most, a marker that says `live` already.
-async fn is_well(work: &Work, app: &App, host: &Host, commit: Sha) -> bool {
+/// Whether what is live there answers now. Changes nothing but, at the most, a marker that says `live` already. Not to
+/// be canceled where a host's turn has begun: what was not seen to be well is restarted.
+async fn is_well(work: &Work, app: &App, host: &Host, commit: Sha, cancel: &CancellationToken) -> bool {
     let Some(folder) = app.folder_on(host) else { return false };
     let health = app.health_on(host);
     let restart = Restart::of(app);
@@ -212,7 +213,7 @@ async fn is_well(work: &Work, app: &App, host: &Host, commit: Sha) -> bool {
         ..check(app, &folder, health.as_deref(), &commit, restart.as_ref().and_then(Restart::unit))
     };
     let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
-    let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };
+    let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel, log: &mut quiet };
     remote.verify(&check).await.is_ok()
 }
 
@@ -226,7 +227,7 @@ pub(super) async fn is_live_everywhere(work: &Work, commit: Sha) -> bool {
         let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
         let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };
         let seen: Result<HostState, Error> = remote.observe(&folder, unit).await;
-        if !seen.is_ok_and(|seen| seen.is_live_at(&commit)) || !is_well(work, app, host, commit).await {
+        if !seen.is_ok_and(|seen| seen.is_live_at(&commit)) || !is_well(work, app, host, commit, &work.stop).await {
             return false;
         }
     }

@@ -71,7 +71,9 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
 async fn is_unchanged(work: &Work, base: Sha) -> Result<bool, StepError> {
     let app = &work.job.app;
     if !app.hosts.is_empty() {
-        return Ok(rollout::is_live_everywhere(work, base).await);
+        let live = rollout::is_live_everywhere(work, base).await;
+        // A look that was cut short has seen nothing.
+        return if work.stop.is_cancelled() { Err(work.stopped()) } else { Ok(live) };
     }
     if work.inner.store.last_good(&app.name)?.is_some_and(|good| good.sha == base) {
         return Ok(true);

@@ -1,6 +1,7 @@
 //! The whole way, on the real binary: a push to a library, and the app that depends on it is bumped, built, published
 //! and live.
 
+mod builds;
 mod events;
 mod order;
 mod pushes;

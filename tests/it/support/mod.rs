@@ -1,5 +1,6 @@
 //! What the tests share: the corpus beside the checkout.
 
+pub mod acts;
 pub mod edn_json;
 pub mod git_http;
 pub mod git_remote;

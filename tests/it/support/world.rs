@@ -18,9 +18,10 @@ pub const SECRET: &str = "a secret of tests, long enough";
 pub struct World {
     pub dir: TempDir,
     git: Sshd,
-    hosts: Vec<Sshd>,
+    /// A host that is down is none.
+    pub hosts: Vec<Option<Sshd>>,
     pub daemon: Option<Child>,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     deploy: String,
     /// Repositories are named by `file://` urls: for tests that are not about ssh, since a handshake takes long.
     pub by_file: bool,
@@ -38,11 +39,11 @@ impl World {
         let start = |n: usize| {
             let mut options = SshdOptions::new(dir.path().join(format!("host-{n}")), local(n + 2));
             options.client_key = Some(git.client_key().to_owned());
-            Sshd::start(&options).unwrap()
+            Some(Sshd::start(&options).unwrap())
         };
-        let hosts: Vec<Sshd> = (1..=hosts).map(start).collect();
+        let hosts: Vec<Option<Sshd>> = (1..=hosts).map(start).collect();
         let mut known = git.known_hosts_text().unwrap();
-        for host in &hosts {
+        for host in hosts.iter().flatten() {
             known.push_str(&host.known_hosts_text().unwrap());
         }
         std::fs::write(dir.path().join("known_hosts"), known).unwrap();
@@ -64,6 +65,7 @@ impl World {
         let hosts: Vec<String> = self
             .hosts
             .iter()
+            .flatten()
             .enumerate()
             .map(|(i, h)| {
                 let at = h.address();
@@ -324,7 +326,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("WORLD_LOG").is_some() {
             eprintln!("--- the daemon's log\n{}", self.log());
         }
     }
