@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DemoError;
 use crate::forge;
+use crate::model::inbox::HookAnswer;
 use crate::model::{Branch, Forge, RepoUrl, Secret, Sha};
 
 /// Where a repository's webhook goes and how it is signed.
@@ -37,6 +38,15 @@ fn moved(line: &str) -> Option<(Option<Sha>, Sha, Branch)> {
     Some((before.parse().ok(), after.parse().ok()?, branch))
 }
 
+/// The daemon's answer for a person.
+fn in_words(answer: &str) -> String {
+    match serde_json::from_str::<HookAnswer>(answer) {
+        Ok(HookAnswer { status, reason: Some(reason), .. }) => format!("{status}, {reason}"),
+        Ok(HookAnswer { status, event: Some(event), .. }) => format!("{status}, on disk as event {event}"),
+        _ => answer.trim().to_owned(),
+    }
+}
+
 /// Posts a webhook for each branch that standard input names. A webhook that is not taken is said, and is an error:
 /// the push has happened all the same.
 pub async fn post(file: &Path) -> Result<(), DemoError> {
@@ -60,7 +70,7 @@ pub async fn post(file: &Path) -> Result<(), DemoError> {
         let answer = call.body(body).send().await.map_err(|why| failed(why.to_string()))?;
         let status = answer.status();
         let said = answer.text().await.map_err(|why| failed(why.to_string()))?;
-        println!("POST {} -> {status} {}", hook.url, said.trim());
+        println!("POST {} -> {status}: {}", hook.url, in_words(&said));
         if !status.is_success() {
             return Err(failed(format!("{status} {said}")));
         }

@@ -244,6 +244,8 @@ fn go_on(stage: &Stage, api: &Api, screen: &mut Screen, job: &JobView) {
     screen.command(&format!("{airplanes} jobs"));
     screen.command(&format!("{airplanes} job {}", job.id));
     screen.command(&format!("{airplanes} logs {} build/resolve", job.id));
+    screen.command(&format!("{airplanes} plan {}", stage.greeting));
+    screen.command(&format!("{airplanes} deploy hello --watch"));
     screen.words("\nOr with curl:");
     screen.command(&format!("TOKEN=$(cat {}/state/operator-token)", stage.root().display()));
     screen.command(&format!("curl {}/status", api.url));

@@ -354,7 +354,7 @@ fn config(folder: &Path, address: SocketAddr) -> String {
     let file = |name: &str| format!("\"{}\"", folder.join(name).display());
     format!(
         "Port {port}\nListenAddress {ip}\nHostKey {host}\nAuthorizedKeysFile {keys}\nPidFile {pid}\n\
-         UsePAM no\nStrictModes no\nPubkeyAuthentication yes\nPasswordAuthentication no\n\
+         UsePAM {pam}\nStrictModes no\nPubkeyAuthentication yes\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nLogLevel VERBOSE\n\
          SetEnv \"{MARK}={mark}\" \"HOME={mark}/home\" SHLVL=1\n",
         port = address.port(),
@@ -363,7 +363,15 @@ fn config(folder: &Path, address: SocketAddr) -> String {
         keys = file("authorized_keys"),
         pid = file("sshd.pid"),
         mark = folder.display(),
+        // PAM is more than is wanted (it reads the machine's settings), but without it sshd lets no locked account in.
+        pam = if is_root_locked() { "yes" } else { "no" },
     )
+}
+
+/// Whether we are root and root has been locked with `!`, as on Ubuntu, where people go through sudo.
+fn is_root_locked() -> bool {
+    let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
+    Uid::effective().is_root() && shadow.lines().any(|line| line.starts_with("root:!"))
 }
 
 fn authorized(client_key: &Path, forced_command: Option<&str>) -> Result<String, SshdError> {
