@@ -133,6 +133,10 @@ impl Store {
     }
     /// An event's plan: its head and its rows, in order.
     pub fn plan_of(&self, id: EventId) -> Result<Option<(PlanHead, Vec<PlanRow>)>, StoreError> {
+        // What the writer has handed to sled and not yet synced is not there for readers: nor are its jobs.
+        if unpoison(self.shared.unplanned.read()).contains_key(&id) {
+            return Ok(None);
+        }
         let db = self.db()?;
         let Some(head) = get(&db, &self.shared.path, &keys::plan(id))? else { return Ok(None) };
         let rows = db.scan_prefix(keys::plan_rows(id));

@@ -73,7 +73,7 @@ async fn steps_of_a_build_share_a_clean_clone_with_history_and_leave_nothing_but
     );
     world.start().await;
     for _ in 0..2 {
-        let job = world.deployed("app").await;
+        let job = world.deploy_to_the_end("app").await;
         assert!(["succeeded", "unchanged"].contains(&text(&job, "state")), "{job:#}");
         if job["state"] == "unchanged" {
             continue;
@@ -89,8 +89,8 @@ async fn steps_of_a_build_share_a_clean_clone_with_history_and_leave_nothing_but
         let three = world.whole_log(id, "build/three").await;
         assert!(three.contains("\ndeps.edn\n") && three.contains("\ndirt\n") && !three.contains("\nn\n"), "{three}");
         assert!(!three.contains(&world.token()) && three.contains("***"), "{three}");
-        let left = std::fs::read_dir(world.path("state/work")).unwrap().count();
-        assert_eq!(left, 0, "the clone is gone when the job has ended");
+        let left = || std::fs::read_dir(world.path("state/work")).unwrap().count();
+        world.until("the clone is gone", async || (left() == 0).then_some(())).await;
         let records = std::fs::read_dir(world.path("state/builds")).unwrap().count();
         assert_eq!(records, 0);
     }
@@ -166,7 +166,8 @@ async fn a_canceled_build_is_gone_with_all_that_it_started() {
     assert_eq!((text(&job, "state"), text(&job, "reason")), ("canceled", "canceled by operator"), "{job:#}");
     assert!(!is_alive(&pid) && !is_alive(&grand));
     assert_eq!(step(&job, "build")["state"], "failed");
-    assert!(!world.path("state/work").join(&id).exists());
+    let gone = async || (!world.path("state/work").join(&id).exists()).then_some(());
+    world.until("the clone is gone", gone).await;
     let (status, answer) = world.post(&format!("/jobs/{id}/cancel")).await;
     assert_eq!((status, text(&answer["error"], "code")), (409, "already-ended"), "{answer:#}");
     assert!(text(&answer["error"], "message").contains("has ended already, as canceled"), "{answer:#}");
@@ -224,11 +225,8 @@ async fn after_kill_9_in_a_build_its_leftovers_are_ended_and_it_is_built_again_i
         (2.into(), 2.into())
     );
     assert_eq!(world.count("app"), 2, "one commit for one push");
-    assert_eq!(
-        std::fs::read_dir(world.path("state/work")).unwrap().count(),
-        0,
-        "nor is a folder left of a job that is over"
-    );
+    let left = || std::fs::read_dir(world.path("state/work")).unwrap().count();
+    world.until("no folder is left of jobs that are over", async || (left() == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,7 +274,7 @@ async fn a_log_that_cannot_be_written_fails_the_job_and_says_so() {
     std::fs::create_dir_all(world.path("state")).unwrap();
     std::fs::write(world.path("state/logs"), "in the way").unwrap();
     world.start().await;
-    let job = world.deployed("app").await;
+    let job = world.deploy_to_the_end("app").await;
     assert_eq!(job["state"], "failed", "{job:#}");
     assert!(text(&job, "reason").starts_with("prepare: could not write the log "), "{job:#}");
     assert_eq!(step(&job, "prepare")["attempt"], 3);

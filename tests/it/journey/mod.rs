@@ -5,6 +5,7 @@ mod builds;
 mod events;
 mod order;
 mod pushes;
+mod hosts;
 
 use airplanes::model::{Forge, Sha};
 use serde_json::Value;

@@ -53,10 +53,6 @@ impl World {
         let whole = async || Some(self.read(file)).filter(|text| text.ends_with('\n'));
         self.until(&format!("a line in {file}"), whole).await.trim().to_owned()
     }
-    /// Waits until the daemon's log holds a text.
-    pub async fn logged(&self, text: &str) {
-        self.until(&format!("{text:?} in the log"), async || self.log().contains(text).then_some(())).await;
-    }
 
     /// Deploys an app as the operator; gives the job's id.
     pub async fn deploy(&self, app: &str) -> String {
@@ -70,7 +66,7 @@ impl World {
         self.until(&format!("the end of {id}"), look).await
     }
     /// Deploys an app and waits for the job's end.
-    pub async fn deployed(&self, app: &str) -> Value {
+    pub async fn deploy_to_the_end(&self, app: &str) -> Value {
         let id = self.deploy(app).await;
         self.ended(&id).await
     }
