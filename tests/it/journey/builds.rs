@@ -258,7 +258,7 @@ async fn the_command_line_ends_as_the_job_does() {
     assert!(bad.err.contains("exit code 7"), "{bad:?}");
     world.commit("app", &[("a", "1")]);
     let id = world.deploy("app").await;
-    let followed = said(world.cli(&["logs", &id, "-f"])).await;
+    let followed = said(world.command_line(&["logs", &id, "-f"])).await;
     assert_eq!(followed.code, Some(0), "{followed:?}");
     assert!(followed.out.contains("\none\ntwo\n"), "{followed:?}");
     let followed = world.call(&["logs", bad.out.trim(), "-f"]).await;

@@ -3,9 +3,9 @@
 
 mod builds;
 mod events;
+mod hosts;
 mod order;
 mod pushes;
-mod hosts;
 
 use airplanes::model::{Forge, Sha};
 use serde_json::Value;

@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Starts the command line against this daemon.
-    pub fn cli(&self, args: &[&str]) -> tokio::process::Child {
+    pub fn command_line(&self, args: &[&str]) -> tokio::process::Child {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_airplanes"))
             .args(args)
             .env("AIRPLANES_URL", self.base())
@@ -98,7 +98,7 @@ impl World {
     }
     /// Runs the command line against this daemon.
     pub async fn call(&self, args: &[&str]) -> Said {
-        said(self.cli(args)).await
+        said(self.command_line(args)).await
     }
 
     /// Ends the sshd of `web-N` with all that runs through it.
