@@ -49,13 +49,7 @@ impl Store {
         }
         let db = self.db()?;
         match get::<JobState>(&db, &self.shared.path, &keys::job(id)) {
-            Ok(Some(job)) => Ok(Some(Arc::new(job))),
-            // A job of the batch that is being synced: its plan can be read already, so it has to be found.
-            Ok(None) => match load_job(&db, &self.shared.path, id) {
-                Ok(job) => Ok(Some(Arc::new(job))),
-                Err(StoreError::NotOpen(_)) => Ok(None),
-                Err(error) => Err(error),
-            },
+            Ok(job) => Ok(job.map(Arc::new)),
             // The row is a summary; the journal is the truth.
             Err(StoreError::Row { .. }) => load_job(&db, &self.shared.path, id).map(|job| Some(Arc::new(job))),
             Err(error) => Err(error),

@@ -2,6 +2,7 @@
 //! and live.
 
 mod builds;
+mod daemon;
 mod events;
 mod hosts;
 mod order;
