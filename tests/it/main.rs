@@ -14,6 +14,7 @@ mod http;
 mod journey;
 mod lab;
 mod process;
+mod readme;
 mod ssh;
 mod store;
 mod support;
