@@ -15,6 +15,7 @@ mod worker;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
@@ -149,8 +150,7 @@ impl Pipeline {
         for job in inner.store.open_jobs() {
             inner.spawn_worker(job.id);
         }
-        let planning = inner.clone();
-        inner.tasks.spawn(async move { planning.plan_events().await });
+        inner.own("the planner", |inner| inner.plan_events());
         Self { inner }
     }
 
@@ -213,7 +213,13 @@ impl Pipeline {
         }
         if job.canceling.is_none() {
             let by = by.chars().take(100).collect();
-            self.inner.store.append(id, vec![Entry::Canceling { by }]).await?;
+            let canceled = self.inner.store.append(id, vec![Entry::Canceling { by }]).await;
+            if let (Err(StoreError::NotOpen(_)), Some(job)) = (&canceled, self.inner.store.job(id)?)
+                && let Some(outcome) = job.outcome()
+            {
+                return Err(PipelineError::AlreadyEnded(id, outcome));
+            }
+            canceled?;
         }
         if let Some(token) = unpoison(self.inner.cancels.lock()).get(&id) {
             token.cancel();
@@ -350,10 +356,30 @@ impl Inner {
             return;
         }
         cancels.insert(id, cancel.clone());
+        self.own("a job's worker", move |inner| {
+            let cancel = cancel.clone();
+            async move {
+                inner.drive(id, cancel).await;
+                unpoison(inner.cancels.lock()).remove(&id);
+            }
+        });
+    }
+
+    /// Runs `work` to its end. After a panic it is begun again, since all that it needs stands in the store: nothing
+    /// stays under way without an owner. A worker counts that as an interruption, of which a job bears only some.
+    fn own<F>(self: &Arc<Self>, what: &'static str, work: impl Fn(Arc<Self>) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let inner = self.clone();
         self.tasks.spawn(async move {
-            inner.drive(id, cancel).await;
-            unpoison(inner.cancels.lock()).remove(&id);
+            while let Err(error) = tokio::spawn(work(inner.clone())).await {
+                tracing::error!(%error, "{what} panicked, which is a bug; it is begun again");
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = inner.ending.cancelled() => return,
+                }
+            }
         });
     }
 }

@@ -364,6 +364,13 @@ impl Inner {
     pub(super) fn work_folder(&self, job: JobId) -> std::path::PathBuf {
         self.state.join("work").join(job.to_string())
     }
+    /// A text without what no log may show.
+    pub(super) fn masked(&self, text: &str) -> String {
+        let mut masker = self.masker();
+        let mut bytes = masker.push(text.as_bytes()).into_owned();
+        bytes.extend(masker.finish());
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
     /// What no log may show.
     pub(super) fn masker(&self) -> crate::process::Masker {
         crate::process::Masker::new(&self.rooms.load().secrets)

@@ -81,15 +81,19 @@ async fn host_turn(work: &mut Work, app: &App, host: &Host, commit: Sha) -> Resu
         Ok(result) => result,
         Err(Turn::Step(error)) => return Err(error),
         Err(Turn::Host(error)) => {
-            let mut text = error.to_string();
+            let mut text = work.inner.masked(&error.to_string());
             log.line(&text);
+            let now = work.job.host(&host.name);
             if !error.is_unreachable() {
                 text.push_str(&last_lines(work, app, host, &log).await);
                 HostResult::Failed { error: cut(text) }
-            } else if work.job.host(&host.name).is_some_and(|h| h.restarting.is_some()) {
+            } else if now.is_some_and(|h| h.restarting.is_some()) {
                 HostResult::Failed {
                     error: cut(format!("{text}; it was being restarted, and how it is now is not known")),
                 }
+            } else if now.is_some_and(|h| h.state == Progress::Running) {
+                let so_far = "it was lost in its turn: its folder may have moved already, and nothing was restarted";
+                HostResult::Unreachable { error: cut(format!("{text}; {so_far}")) }
             } else {
                 HostResult::Unreachable { error: cut(text) }
             }
@@ -239,7 +243,7 @@ async fn last_lines(work: &Work, app: &App, host: &Host, log: &HostLog) -> Strin
     let Some(Restart::Unit(unit)) = Restart::of(app) else { return String::new() };
     match again!(work, host, log, |remote| remote.last_journal_lines(&unit, LAST_LINES)) {
         Ok(lines) if !lines.is_empty() => {
-            let text = lines.join("\n");
+            let text = work.inner.masked(&lines.join("\n"));
             log.line(&text);
             format!("\nThe last lines of {unit}:\n{text}")
         }

@@ -279,3 +279,20 @@ async fn a_log_that_cannot_be_written_fails_the_job_and_says_so() {
     assert!(text(&job, "reason").starts_with("prepare: could not write the log "), "{job:#}");
     assert_eq!(step(&job, "prepare")["attempt"], 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interruptions_are_no_errors_but_a_job_that_gets_nowhere_is_given_up() {
+    let mut world = app(r#""echo up >> {dir}/begun; exec sleep 300""#).await;
+    let id = world.deploy("app").await;
+    for begun in 1..=11 {
+        world.until("the build begins", async || (world.read("begun").lines().count() == begun).then_some(())).await;
+        let job = world.get(&format!("/jobs/{id}")).await;
+        assert_eq!((text(&job, "state"), &step(&job, "build")["attempt"]), ("running", &begun.into()), "{job:#}");
+        world.kill();
+        world.start().await;
+    }
+    let job = world.ended(&id).await;
+    let why = "it was interrupted 10 times with no step done in between";
+    assert_eq!((text(&job, "state"), text(&job, "reason")), ("failed", why), "{job:#}");
+    assert_eq!(world.read("begun").lines().count(), 11);
+}

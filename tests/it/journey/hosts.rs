@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::support::acts::{host, is_alive, processes, step, text};
-use super::super::support::world::{World, git};
+use super::super::support::world::{SECRET, World, git};
 
 /// A daemon with two hosts and an app on them; `more` is the rest of its entry.
 async fn app(more: &str) -> World {
@@ -187,6 +187,40 @@ async fn a_cancel_in_a_rollout_stops_after_the_host_in_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sigterm_in_a_rollout_lets_the_host_in_hand_finish_and_the_next_start_does_the_rest() {
+    let mut world =
+        app(r#":restart "echo $(basename $PWD) >> ../restarts; [ -e ../go ] || { touch ../go; sleep 2; }""#).await;
+    let old = world.at("web-2");
+    let head = world.commit("app", &[("a", "1")]).to_string();
+    let id = world.deploy("app").await;
+    assert_eq!(world.line("srv/restarts").await, "web-1");
+    assert_eq!(world.stop(), Some(0));
+    assert_eq!((world.at("web-1"), world.marker("web-1")), (head.clone(), "live".into()));
+    assert_eq!((world.at("web-2"), world.read("srv/restarts").lines().count()), (old, 1));
+    world.start().await;
+    let job = world.ended(&id).await;
+    assert_eq!((ends(&job).0, ends(&job).2), ("succeeded", vec!["done", "done"]), "{job:#}");
+    assert_eq!((world.at("web-2"), world.read("srv/restarts")), (head, "web-1\nweb-2\n".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_lost_while_it_is_restarted_is_not_called_done() {
+    let mut world = app(r#":restart "echo $(basename $PWD) >> ../restarts; [ -e ../go ] || sleep 300""#).await;
+    let head = world.commit("app", &[("a", "1")]).to_string();
+    let id = world.deploy("app").await;
+    assert_eq!(world.line("srv/restarts").await, "web-1");
+    world.host_down(1);
+    let job = world.ended(&id).await;
+    assert_eq!((ends(&job).0, ends(&job).2), ("failed", vec!["failed", "skipped"]), "{job:#}");
+    assert!(text(&job, "reason").contains("it was being restarted, and how it is now is not known"), "{job:#}");
+    assert_eq!((world.at("web-1"), world.marker("web-1")), (head, "moving".into()));
+    world.host_up(1);
+    world.save("srv/go", "");
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((ends(&job).0, world.marker("web-1")), ("succeeded", "live".into()), "{job:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_between_the_move_and_the_restart_the_next_start_restarts() {
     let mut world =
         app(r#":restart "echo $(basename $PWD) $$ >> ../restarts; until [ -e ../go ]; do sleep 0.05; done""#).await;
@@ -209,15 +243,17 @@ async fn after_kill_9_between_the_move_and_the_restart_the_next_start_restarts()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_that_fails_is_told_with_its_words_and_its_host_is_restarted_next_time() {
-    let world = app(r#":restart "echo no such thing >&2; test -e ../go""#).await;
+    let world = app(&format!(r#":restart "echo no such thing, {SECRET} >&2; test -e ../go""#)).await;
     world.commit("app", &[("a", "1")]);
     let job = world.deploy_to_the_end("app").await;
     let (state, reason, hosts) = ends(&job);
     assert_eq!((state, hosts), ("failed", vec!["failed", "skipped"]), "{job:#}");
-    assert!(reason.contains("no such thing"), "{reason}");
+    assert!(reason.contains("no such thing, ***"), "{reason}");
+    assert!(!job.to_string().contains(SECRET), "{job:#}");
     assert_eq!(world.marker("web-1"), "moving");
     let log = world.whole_log(text(&job, "id"), "rollout/web-1").await;
-    assert_eq!(log.matches("\nno such thing\n").count(), 1, "{log}");
+    assert_eq!(log.matches("\nno such thing, ***\n").count(), 1, "{log}");
+    assert!(!log.contains(SECRET), "{log}");
     world.save("srv/go", "");
     let job = world.deploy_to_the_end("app").await;
     assert_eq!((ends(&job).0, world.marker("web-1")), ("succeeded", "live".into()), "{job:#}");
