@@ -23,8 +23,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How long a plan waits for an app to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An app whose dependencies are not known.
+/// An app that is to be bumped and whose dependencies are not known.
 pub(super) enum Unread {
+    /// No one has looked yet.
+    New,
     /// It is being read, since then; none while it waits for others.
     Reading(Option<Instant>),
     /// It could not be read, when and why.
@@ -53,20 +55,26 @@ impl Inner {
     /// The apps of deploy.edn, in place of those before.
     pub(super) fn set_apps(&self, apps: BTreeMap<AppName, App>) {
         let mut graph = unpoison(self.graph.write());
+        let mut unread = unpoison(self.unread.lock());
         let gone: Vec<AppName> = graph.apps().map(|a| a.name.clone()).filter(|name| !apps.contains_key(name)).collect();
         for name in gone {
             graph.remove_app(&name);
         }
         for (name, app) in apps {
-            match self.store.index(&name) {
-                Ok(Some(index)) if index.repo == app.repo() => graph.put_deps(&name, repos(&index)),
-                Ok(_) => graph.put_deps(&name, BTreeSet::new()),
-                Err(error) => tracing::error!(app = %name, %error, "what the app depends on is read again"),
+            let index = self.store.index(&name).unwrap_or_else(|error| {
+                tracing::error!(app = %name, %error, "what the app depends on is read again");
+                None
+            });
+            let index = index.filter(|index| index.repo == app.repo());
+            graph.put_deps(&name, index.as_ref().map(repos).unwrap_or_default());
+            if !app.update || index.is_some_and(|index| has_branch(&app, &index.branch)) {
+                unread.remove(&name);
+            } else if !matches!(unread.get(&name), Some(Unread::Reading(_))) {
+                unread.insert(name, Unread::New);
             }
             graph.put_app(app);
         }
-        let mut unread = unpoison(self.unread.lock());
-        unread.retain(|name, unread| graph.app(name).is_some() && matches!(unread, Unread::Reading(_)));
+        unread.retain(|name, _| graph.app(name).is_some());
     }
 
     /// The url by which an app of deploy.edn names a repository: the one that keys and tokens are set up for.
@@ -80,32 +88,35 @@ impl Inner {
 
     /// Begins to read the apps whose dependencies are not known yet, in the background.
     pub(super) fn start_reading(self: &Arc<Self>) {
-        let unknown = self.unknown_apps();
-        let mut unread = unpoison(self.unread.lock());
-        for app in unknown {
-            match unread.get(&app.name) {
-                Some(Unread::Reading(_)) => continue,
-                Some(Unread::Failed(at, _)) if at.elapsed() < AGAIN_AFTER => continue,
+        let graph = unpoison(self.graph.read());
+        for (name, unread) in unpoison(self.unread.lock()).iter_mut() {
+            match unread {
+                Unread::Reading(_) => continue,
+                Unread::Failed(at, _) if at.elapsed() < AGAIN_AFTER => continue,
                 _ => {}
             }
-            unread.insert(app.name.clone(), Unread::Reading(None));
+            let Some(app) = graph.app(name).cloned() else { continue };
+            *unread = Unread::Reading(None);
             let inner = self.clone();
             self.tasks.spawn(async move {
                 let permit = inner.readers.acquire().await;
-                unpoison(inner.unread.lock()).insert(app.name.clone(), Unread::Reading(Some(Instant::now())));
+                if let Some(unread) = unpoison(inner.unread.lock()).get_mut(&app.name) {
+                    *unread = Unread::Reading(Some(Instant::now()));
+                }
                 let read = inner.read_app(&app).await;
                 drop(permit);
-                let mut unread = unpoison(inner.unread.lock());
-                match read {
-                    Ok(()) => drop(unread.remove(&app.name)),
-                    Err(error) => {
-                        if !inner.ending.is_cancelled() {
-                            tracing::warn!(app = %app.name, %error, "what the app depends on is not known");
-                        }
-                        unread.insert(app.name.clone(), Unread::Failed(Instant::now(), error.to_string()));
-                    }
+                if let Err(error) = &read
+                    && !inner.ending.is_cancelled()
+                {
+                    tracing::warn!(app = %app.name, %error, "what the app depends on is not known");
                 }
-                drop(unread);
+                // It is not there any more if it is known, or is no app any more.
+                if let Some(unread) = unpoison(inner.unread.lock()).get_mut(&app.name) {
+                    *unread = match read {
+                        Ok(()) => Unread::New,
+                        Err(error) => Unread::Failed(Instant::now(), error.to_string()),
+                    };
+                }
                 inner.reads.send_modify(|n| *n += 1);
             });
         }
@@ -117,7 +128,7 @@ impl Inner {
         let mut reads = self.reads.subscribe();
         loop {
             let left = |unread: &Unread| match unread {
-                Unread::Failed(..) => None,
+                Unread::New | Unread::Failed(..) => None,
                 Unread::Reading(None) => Some(PATIENCE),
                 Unread::Reading(Some(since)) => PATIENCE.checked_sub(since.elapsed()).filter(|left| !left.is_zero()),
             };
@@ -132,23 +143,13 @@ impl Inner {
 
     /// For each app whose dependencies are not known, why.
     pub(super) fn unread_notes(&self) -> Vec<String> {
-        let unknown = self.unknown_apps();
-        let unread = unpoison(self.unread.lock());
-        let note = |app: App| match unread.get(&app.name) {
-            Some(Unread::Failed(_, why)) => format!("what {} depends on is not known: {why}", app.name),
-            _ => format!("what {} depends on is not known yet: {} has not answered so far", app.name, app.git_url),
+        let note = |(name, unread): (&AppName, &Unread)| match unread {
+            Unread::Failed(_, why) => format!("what {name} depends on is not known: {why}"),
+            _ => format!("what {name} depends on is not known yet: its remote has not answered so far"),
         };
-        unknown.into_iter().map(note).collect()
-    }
-
-    /// The apps that are to be bumped and whose dependencies the store does not have.
-    fn unknown_apps(&self) -> Vec<App> {
-        let known = |app: &App| {
-            let index = self.store.index(&app.name).ok().flatten();
-            index.is_some_and(|i| i.repo == app.repo() && app.branch.as_ref().is_none_or(|b| *b == i.branch))
-        };
-        let apps: Vec<App> = unpoison(self.graph.read()).apps().filter(|a| a.update).cloned().collect();
-        apps.into_iter().filter(|app| !known(app)).collect()
+        let mut notes: Vec<String> = unpoison(self.unread.lock()).iter().map(note).collect();
+        notes.sort();
+        notes
     }
 
     async fn read_app(&self, app: &App) -> Result<(), IndexError> {
@@ -174,7 +175,14 @@ impl Inner {
             }));
         }
         let index = AppIndex { repo: app.repo(), branch: branch.clone(), sha, deps: deps.into_iter().collect() };
-        unpoison(self.graph.write()).put_deps(&app.name, repos(&index));
+        {
+            let mut graph = unpoison(self.graph.write());
+            // An edit of deploy.edn may have made it another app meanwhile.
+            if graph.app(&app.name).is_some_and(|now| now.repo() == index.repo && has_branch(now, branch)) {
+                graph.put_deps(&app.name, repos(&index));
+                unpoison(self.unread.lock()).remove(&app.name);
+            }
+        }
         let known = self.store.index(&app.name)?;
         if known
             .is_none_or(|known| known.deps != index.deps || known.repo != index.repo || known.branch != index.branch)
@@ -207,6 +215,11 @@ impl super::steps::Work {
             IndexError::File(text) => super::steps::StepError::failed(text),
         }
     }
+}
+
+/// Whether what was read of a branch is what the app follows.
+fn has_branch(app: &App, read: &Branch) -> bool {
+    app.branch.as_ref().is_none_or(|branch| branch == read)
 }
 
 fn repos(index: &AppIndex) -> BTreeSet<RepoId> {

@@ -13,8 +13,14 @@ impl Inner {
     pub(super) async fn plan_events(self: Arc<Self>) {
         let mut accepted = self.store.events();
         let mut ticks = self.ticks.subscribe();
+        let mut failed = false;
         loop {
-            let mut failed = false;
+            if std::mem::take(&mut failed) {
+                // A plan may be on disk though its writing was told to have failed: no job is without a worker.
+                for job in self.store.open_jobs() {
+                    self.spawn_worker(job.id);
+                }
+            }
             for event in self.store.unplanned() {
                 if self.ending.is_cancelled() {
                     return;
