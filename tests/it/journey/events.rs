@@ -207,13 +207,7 @@ async fn pushes_while_an_app_builds_join_into_one_more_job_at_the_newest() {
     for n in 2..=4 {
         newest = Some(world.push("lib", &[("a", &n.to_string())]).await);
     }
-    for _ in 0..400 {
-        let list = world.get("/deliveries").await;
-        if !list.to_string().contains("\"state\":\"accepted\"") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
+    world.planned().await;
     world.go("go");
     let jobs = world.jobs_of("app").await;
     assert_eq!(jobs.len(), 2, "{jobs:#?}");
@@ -221,4 +215,26 @@ async fn pushes_while_an_app_builds_join_into_one_more_job_at_the_newest() {
     assert!(jobs.iter().all(|job| job["state"] == "succeeded"));
     assert!(world.file("app", "deps.edn").contains(&newest.unwrap().to_string()));
     assert_eq!(world.count("app"), 3, "one commit a job");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redelivery_of_an_older_push_that_joins_a_newer_one_does_not_hold_it_back() {
+    let world = app_of_a_library(&format!(":build \"test ! -e {{dir}}/broken && {}\"", waits_for("go"))).await;
+    let first = world.head("lib");
+    world.go("broken");
+    let old = world.push("lib", &[("a", "1")]).await;
+    assert_eq!(world.job("app").await["state"], "failed");
+    std::fs::remove_file(world.path("broken")).unwrap();
+
+    world.push("lib", &[("a", "2")]).await;
+    world.in_step("app", "build").await;
+    let newest = world.push("lib", &[("a", "3")]).await;
+    world.has_jobs(3).await;
+    world.told("lib", Some(first), old, &old.to_string()).await;
+    world.planned().await;
+    world.go("go");
+    let jobs = world.jobs_of("app").await;
+    assert_eq!((jobs.len(), &jobs[0]["state"]), (3, &"succeeded".into()), "{jobs:#?}");
+    assert_eq!(jobs[0]["causes"].as_array().unwrap().len(), 2, "{:#}", jobs[0]);
+    assert!(world.file("app", "deps.edn").contains(&newest.to_string()), "{jobs:#?}");
 }

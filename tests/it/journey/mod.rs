@@ -138,6 +138,16 @@ impl World {
         }
         panic!("the edit of deploy.edn is not in force\n{}", self.log());
     }
+    /// Waits until every event has its plan.
+    async fn planned(&self) {
+        for _ in 0..400 {
+            if !self.get("/deliveries?limit=200").await.to_string().contains("\"state\":\"accepted\"") {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("an event has no plan\n{}", self.log());
+    }
     /// Waits until there are so many jobs.
     async fn has_jobs(&self, count: usize) {
         for _ in 0..400 {

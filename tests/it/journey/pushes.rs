@@ -168,3 +168,23 @@ async fn a_build_gets_private_dependencies_and_theirs_from_the_daemon_s_mirrors_
     let job = world.job("app").await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dependency_on_another_branch_of_a_library_is_left_there() {
+    let mut world = quick();
+    world.commit("lib", &[("deps.edn", "{}")]);
+    let person = world.path("people/lib");
+    git(&person, &["checkout", "-q", "-b", "stable"]);
+    git(&person, &["commit", "-q", "--allow-empty", "-m", "stable"]);
+    git(&person, &["push", "-q", "origin", "stable"]);
+    let stable = git(&person, &["rev-parse", "stable"]).parse().unwrap();
+    git(&person, &["checkout", "-q", "main"]);
+    world.commit("app", &[("deps.edn", &world.deps(&[("lib", stable)]))]);
+    world.deploy_edn(":app {:git-url \"{repo:app}\" :update? true :build \"true\"}");
+    world.start().await;
+    world.push("lib", &[("x", "1")]).await;
+    let job = world.job("app").await;
+    assert_eq!(job["state"], "unchanged", "{job:#}");
+    assert!(reason(&job).contains("of branch stable"), "{job:#}");
+    assert_eq!(world.count("app"), 1);
+}
