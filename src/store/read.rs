@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::load::load_job;
-use super::rows::{AppIndex, EventRow, LastGood, OwnCommit, Seen};
+use super::rows::{AppIndex, EventRow, EventState, LastGood, OwnCommit, Seen};
 use super::tx::{decode, get, unavailable};
 use super::{Store, StoreError, keys, unpoison};
 use crate::model::{
@@ -123,7 +123,10 @@ impl Store {
     }
     /// An event and where it is.
     pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
-        get(&*self.db()?, &self.shared.path, &keys::event(id))
+        // As with its plan: not planned for readers before that is on disk.
+        let waits = unpoison(self.shared.unplanned.read()).contains_key(&id);
+        let row = get::<EventRow>(&*self.db()?, &self.shared.path, &keys::event(id))?;
+        Ok(row.map(|row| if waits { EventRow { state: EventState::Accepted, ..row } } else { row }))
     }
     /// An event's plan: its head and its rows, in order.
     pub fn plan_of(&self, id: EventId) -> Result<Option<(PlanHead, Vec<PlanRow>)>, StoreError> {
