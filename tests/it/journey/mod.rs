@@ -112,51 +112,34 @@ impl World {
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (output.status.code().unwrap(), text)
     }
+    /// All jobs as they are now, newest first.
+    async fn jobs_now(&self) -> Vec<Value> {
+        self.get("/jobs?limit=200").await["jobs"].as_array().unwrap().clone()
+    }
     /// Waits until the newest job of an app is in a step.
     async fn in_step(&self, app: &str, step: &str) -> Value {
-        for _ in 0..1200 {
-            let jobs = self.get("/jobs?limit=50").await;
-            let job = jobs["jobs"].as_array().unwrap().iter().find(|job| job["app"] == app).cloned();
-            let running = |job: &Value| {
-                let steps = job["steps"].as_array().unwrap();
-                steps.iter().any(|s| s["name"] == step && s["state"] == "running")
-            };
-            if let Some(job) = job.filter(running) {
-                return job;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        panic!("{app} does not get to {step}\n{}", self.log());
+        let is_there = |s: &Value| s["name"] == step && s["state"] == "running";
+        self.until(&format!("{app} in {step}"), async || {
+            let job = self.jobs_now().await.into_iter().find(|job| job["app"] == app)?;
+            job["steps"].as_array().unwrap().iter().any(is_there).then_some(job)
+        })
+        .await
     }
     /// Waits until deploy.edn is in force with so many apps.
     async fn has_apps(&self, count: usize) {
-        for _ in 0..400 {
-            if self.get("/apps").await["apps"].as_array().unwrap().len() == count {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        panic!("the edit of deploy.edn is not in force\n{}", self.log());
+        let apps = async || Some(self.get("/apps").await["apps"].as_array().unwrap().len());
+        self.until("the edit of deploy.edn in force", async || apps().await.filter(|n| *n == count)).await;
     }
     /// Waits until every event has its plan.
     async fn planned(&self) {
-        for _ in 0..400 {
-            if !self.get("/deliveries?limit=200").await.to_string().contains("\"state\":\"accepted\"") {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        panic!("an event has no plan\n{}", self.log());
+        let deliveries = async || self.get("/deliveries?limit=200").await.to_string();
+        let planned = async || (!deliveries().await.contains("\"state\":\"accepted\"")).then_some(());
+        self.until("a plan for every event", planned).await;
     }
     /// Waits until there are so many jobs.
     async fn has_jobs(&self, count: usize) {
-        for _ in 0..400 {
-            if self.get("/jobs?limit=200").await["jobs"].as_array().unwrap().len() == count {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        panic!("there are not {count} jobs\n{}", self.log());
+        let jobs = async || (self.jobs_now().await.len() == count).then_some(());
+        self.until(&format!("{count} jobs"), jobs).await;
     }
     /// Lets builds go on that wait for a file.
     fn go(&self, name: &str) {
