@@ -1,5 +1,9 @@
 //! Rollouts of the real binary to real sshds: hosts that are down, changed by hand, slow, or not well.
 
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use serde_json::Value;
 
 use super::super::support::acts::{host, is_alive, processes, step, text};
@@ -40,6 +44,25 @@ fn text_of(value: &Value, key: &str) -> String {
 fn ends(job: &Value) -> (&str, &str, Vec<&str>) {
     let hosts = ["web-1", "web-2"].into_iter().map(|name| text(host(job, name), "state")).collect();
     (text(job, "state"), text(job, "reason"), hosts)
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+/// Answers health urls: `is_well` is asked with the path's name.
+fn health(port: u16, mut is_well: impl FnMut(&str) -> bool + Send + 'static) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut asked = vec![0; 4096];
+            let read = stream.read(&mut asked).unwrap_or(0);
+            let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+            let well = is_well(asked.split(['/', ' ']).nth(2).unwrap_or_default());
+            let answer = if well { "HTTP/1.0 200 OK\r\n\r\n" } else { "HTTP/1.0 503 no\r\n\r\n" };
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
 }
 
 /// Each restart is a line in `srv/restarts`.
@@ -126,33 +149,21 @@ async fn a_host_that_does_not_get_well_ends_the_rollout_and_one_that_needs_a_whi
     // `{host}` in the health url: each host has a port of its own, named by a file.
     let restart =
         r#":restart "date +%s%N > up" :health {:url "http://localhost:{port}/{host}" :timeout "2s" :stable "100ms"}"#;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (port, sick) = (free_port(), Arc::new(AtomicBool::new(false)));
     let world = app(&restart.replace("{port}", &port.to_string())).await;
-    let sick = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (is_sick, srv) = (sick.clone(), world.path("srv"));
-    tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = vec![0; 4096];
-            let read = stream.read(&mut asked).await.unwrap();
-            let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
-            let name = asked.split(['/', ' ']).nth(2).unwrap_or_default().to_owned();
-            // Well a second after its restart.
-            let up = std::fs::metadata(srv.join(&name).join("up")).and_then(|m| m.modified()).ok();
-            let well = up.is_some_and(|up| up.elapsed().is_ok_and(|e| e.as_millis() > 1000));
-            let sick = is_sick.load(std::sync::atomic::Ordering::SeqCst) && name == "web-1";
-            let answer = if well && !sick { "HTTP/1.0 200 OK\r\n\r\n" } else { "HTTP/1.0 503 no\r\n\r\n" };
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
+    health(port, move |name| {
+        // Well a second after its restart.
+        let up = std::fs::metadata(srv.join(name).join("up")).and_then(|m| m.modified()).ok();
+        let well = up.is_some_and(|up| up.elapsed().is_ok_and(|e| e.as_millis() > 1000));
+        well && !(is_sick.load(SeqCst) && name == "web-1")
     });
     let job = world.deploy_to_the_end("app").await;
     assert_eq!(ends(&job).0, "succeeded", "{job:#}");
     let log = world.whole_log(text(&job, "id"), "rollout/web-2").await;
     assert!(log.contains("/web-2: 503\n") && log.contains("\nlive at "), "{log}");
 
-    sick.store(true, std::sync::atomic::Ordering::SeqCst);
+    sick.store(true, SeqCst);
     let old = world.at("web-2");
     let head = world.commit("app", &[("a", "1")]).to_string();
     let job = world.deploy_to_the_end("app").await;
@@ -162,7 +173,7 @@ async fn a_host_that_does_not_get_well_ends_the_rollout_and_one_that_needs_a_whi
     assert_eq!((world.at("web-1"), world.at("web-2")), (head, old));
     assert_eq!(world.marker("web-1"), "moving", "a host that is not well never looks done");
 
-    sick.store(false, std::sync::atomic::Ordering::SeqCst);
+    sick.store(false, SeqCst);
     let job = world.deploy_to_the_end("app").await;
     assert_eq!(ends(&job).0, "succeeded", "{job:#}");
     assert_eq!((world.marker("web-1"), world.marker("web-2")), ("live".into(), "live".into()));
@@ -201,6 +212,35 @@ async fn sigterm_in_a_rollout_lets_the_host_in_hand_finish_and_the_next_start_do
     let job = world.ended(&id).await;
     assert_eq!((ends(&job).0, ends(&job).2), ("succeeded", vec!["done", "done"]), "{job:#}");
     assert_eq!((world.at("web-2"), world.read("srv/restarts")), (head, "web-1\nweb-2\n".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_is_obeyed_in_time_though_a_restart_hangs_and_the_restart_is_made_again() {
+    let sockets = tempfile::Builder::new().prefix("a").tempdir_in("/tmp").unwrap();
+    let mut world = World::new(2);
+    world.env.push(("RUNTIME_DIRECTORY".into(), sockets.path().display().to_string()));
+    world.commit("app", &[("deps.edn", "{}")]);
+    world.clone_to_hosts("app");
+    world.deploy_edn(
+        r#":app {:git-url "file://{dir}/repos/app.git" :working-directory "{dir}/srv/{host}" :hosts [:web-1 :web-2]
+                 :restart "echo $(basename $PWD) $$ >> ../restarts; [ -e ../go ] || sleep 300"}"#,
+    );
+    world.start().await;
+    let id = world.deploy("app").await;
+    let line = world.line("srv/restarts").await;
+    let begun = std::time::Instant::now();
+    assert_eq!(world.stop(), Some(0));
+    assert!(begun.elapsed().as_secs() < 32, "{:?}", begun.elapsed());
+    let pid = line.split(' ').nth(1).unwrap();
+    world.until("the restart is ended on its host", async || (!is_alive(pid)).then_some(())).await;
+    let masters = processes(&world.path("known_hosts").display().to_string());
+    assert!(masters.is_empty(), "connections are left: {masters:?}");
+    assert_eq!(std::fs::read_dir(sockets.path()).unwrap().count(), 0, "sockets are left");
+    world.save("srv/go", "");
+    world.start().await;
+    let job = world.ended(&id).await;
+    assert_eq!((ends(&job).0, ends(&job).2), ("succeeded", vec!["done", "done"]), "{job:#}");
+    assert_eq!((world.times("srv/restarts", "web-1"), world.times("srv/restarts", "web-2")), (2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,4 +312,50 @@ async fn an_app_with_nothing_to_restart_is_cloned_where_it_is_absent_and_live_at
     assert_eq!((world.at("web-1"), world.at("web-2"), world.marker("web-2")), (head.clone(), head, "live".into()));
     assert_eq!(host(&job, "web-1")["previous_sha"], Value::Null);
     assert_eq!(world.deploy_to_the_end("app").await["state"], "unchanged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_while_a_live_host_is_looked_at_does_not_restart_it() {
+    let port = free_port();
+    let health_url = format!(r#" :health {{:url "http://localhost:{port}/{{host}}" :timeout "10s" :stable "0s"}}"#);
+    let mut world = app(&format!("{RESTART}{health_url}")).await;
+    let (dir, armed) = (world.dir.path().to_owned(), Arc::new(AtomicBool::new(false)));
+    let (is_armed, mut looks) = (armed.clone(), 0);
+    health(port, move |_| {
+        looks += usize::from(is_armed.load(SeqCst));
+        if looks == 2 {
+            // The first was update's, this is the rollout's.
+            std::fs::write(dir.join("asked"), "yes\n").unwrap();
+            while !dir.join("go").exists() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        true
+    });
+    world.host_down(2);
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "partial");
+    armed.store(true, SeqCst);
+    let id = world.deploy("app").await;
+    world.line("asked").await;
+    assert_eq!(world.post(&format!("/jobs/{id}/cancel")).await.0, 202);
+    world.save("go", "");
+    let job = world.ended(&id).await;
+    assert_eq!((ends(&job).0, ends(&job).2), ("canceled", vec!["done", "skipped"]), "{job:#}");
+    assert_eq!(world.times("srv/restarts", "web-1"), 1, "it was live and well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_the_configuration_during_a_rollout_does_not_disturb_it() {
+    let world =
+        app(r#":restart "echo $(basename $PWD) >> ../restarts; until [ -e ../go ]; do sleep 0.05; done""#).await;
+    let id = world.deploy("app").await;
+    assert_eq!(world.line("srv/restarts").await, "web-1");
+    let seen = world.log().matches("is in force").count();
+    world.edit("config.edn", "airplanes@example.com", "planes@example.com");
+    let told = async || (world.log().matches("is in force").count() > seen).then_some(());
+    world.until("the edit is in force", told).await;
+    world.save("srv/go", "");
+    let job = world.ended(&id).await;
+    assert_eq!((ends(&job).0, ends(&job).2), ("succeeded", vec!["done", "done"]), "{job:#}");
+    assert_eq!(world.read("srv/restarts"), "web-1\nweb-2\n");
 }
