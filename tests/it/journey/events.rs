@@ -34,6 +34,8 @@ async fn a_second_run_of_everything_changes_nothing() {
     let new = world.push("lib", &[("a", "1")]).await;
     let job = world.job("app").await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
+    let plan = world.call(&["plan", world.url("lib").as_str()]).await;
+    assert!(plan.code == Some(0) && plan.out.contains("app") && plan.out.contains("web-1"), "{plan:?}");
     let is_as_before = |jobs: usize, now: usize| assert_eq!((world.count("app"), restarts(), now), (2, 1, jobs));
 
     // The same call, and another call about the same push.

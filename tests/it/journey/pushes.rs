@@ -144,6 +144,20 @@ async fn a_library_that_is_no_app_is_one_repository_under_all_forms_of_its_url()
         lib = new;
     }
     assert_eq!(world.jobs_of("app").await.len(), 4);
+    // All urls of a payload count: here only the last is one that an app knows.
+    let new = world.commit("lib", &[("x", "several")]);
+    let body = serde_json::json!({
+        "ref": "refs/heads/main", "before": lib, "after": new,
+        "repository": {
+            "full_name": "x/lib", "clone_url": "https://elsewhere.example/x/lib.git",
+            "git_url": "git://elsewhere.example/x/lib.git", "ssh_url": world.url("lib"),
+        },
+    });
+    let answer = world.signed_body(Forge::Github, body.to_string().into(), "several").send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let jobs = world.jobs_of("app").await;
+    assert_eq!((jobs.len(), &jobs[0]["state"]), (5, &"succeeded".into()), "{jobs:#?}");
+    assert!(world.file("app", "deps.edn").contains(&new.to_string()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
