@@ -1,11 +1,11 @@
 //! Rollout: each host in turn brought to the exact commit, restarted, and asked whether it is well.
 //!
 //! Idempotent host by host: each is looked at before anything is done to it, what it ran is journaled before its tree
-//! moves, and its unit's InvocationID before the restart, so that a resumed restart happens only if it has not. A
-//! host's turn is not canceled half-way; the next one's is.
+//! moves, and its unit's InvocationID after that and before the restart, so that a resumed restart happens only if it
+//! has not. A host's turn is not canceled half-way, not even by a crash in between; the next one's is.
 //!
-//! A host that can't be reached is passed by: nothing was changed on it. A host that turned bad ends the rollout:
-//! the commit is what it has in common with those that would follow.
+//! A host that can't be reached is passed by: nothing was restarted on it. A host that turned bad, or was lost in its
+//! restart, ends the rollout: the commit is what it has in common with those that would follow.
 
 use std::time::Duration;
 
@@ -47,7 +47,12 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             work.append(vec![Entry::HostFinished { host: host.name.clone(), result }]).await?;
             continue;
         }
-        if work.stop.is_cancelled() {
+        // A turn that a killed daemon began is ended, also if the job was canceled: half a move is nobody's wish.
+        let begun = state == Progress::Running;
+        if begun && work.inner.ending.is_cancelled() {
+            return Err(StepError::Ending);
+        }
+        if !begun && work.stop.is_cancelled() {
             return Err(work.stopped());
         }
         say(&mut log, format!("{}: to {}", host.name, commit.short())).await?;
@@ -86,16 +91,14 @@ async fn host_turn(work: &mut Work, app: &App, host: &Host, commit: Sha) -> Resu
             let now = work.job.host(&host.name);
             if !error.is_unreachable() {
                 text.push_str(&last_lines(work, app, host, &log).await);
-                HostResult::Failed { error: cut(text) }
+                HostResult::Failed { error: text }
             } else if now.is_some_and(|h| h.restarting.is_some()) {
-                HostResult::Failed {
-                    error: cut(format!("{text}; it was being restarted, and how it is now is not known")),
-                }
+                HostResult::Failed { error: format!("{text}; it was being restarted, and how it is now is not known") }
             } else if now.is_some_and(|h| h.state == Progress::Running) {
                 let so_far = "it was lost in its turn: its folder may have moved already, and nothing was restarted";
-                HostResult::Unreachable { error: cut(format!("{text}; {so_far}")) }
+                HostResult::Unreachable { error: format!("{text}; {so_far}") }
             } else {
-                HostResult::Unreachable { error: cut(text) }
+                HostResult::Unreachable { error: text }
             }
         }
     };
@@ -172,7 +175,12 @@ async fn turn(work: &mut Work, app: &App, host: &Host, commit: Sha, log: &HostLo
         let before = match restarting {
             Some(invocation) => invocation,
             None => {
-                let invocation = seen.unit.as_ref().and_then(|u| u.invocation_id.clone());
+                // Seen only now: one that came up by itself before the tree moved runs what was there then.
+                let seen = match unit {
+                    Some(_) => again!(work, host, log, |remote| remote.observe(folder, unit))?,
+                    None => seen,
+                };
+                let invocation = seen.unit.and_then(|u| u.invocation_id);
                 let entry = Entry::HostRestarting { host: host.name.clone(), invocation: invocation.clone() };
                 work.append(vec![entry]).await?;
                 invocation
@@ -249,13 +257,4 @@ async fn last_lines(work: &Work, app: &App, host: &Host, log: &HostLog) -> Strin
         }
         _ => String::new(),
     }
-}
-
-/// At most 6 KB: an entry stays small.
-fn cut(text: String) -> String {
-    if text.len() <= 6000 {
-        return text;
-    }
-    let end = (0..=6000).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-    format!("{}…", &text[..end])
 }

@@ -7,6 +7,7 @@ mod events;
 mod hosts;
 mod order;
 mod pushes;
+mod turns;
 
 use airplanes::model::{Forge, Sha};
 use serde_json::Value;

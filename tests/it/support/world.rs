@@ -32,6 +32,11 @@ pub struct World {
 impl World {
     /// A world with so many hosts: `web-1`, `web-2`.
     pub fn new(hosts: usize) -> Self {
+        Self::with_hosts(hosts, |_| None)
+    }
+    /// A world on whose hosts a shell command of the test's own is run in place of what is asked, which it finds in
+    /// `SSH_ORIGINAL_COMMAND`. It is given the world's folder.
+    pub fn with_hosts(hosts: usize, command: impl Fn(&Path) -> Option<String>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::Builder::new().prefix("airplanes-world").tempdir().unwrap();
         let local = |n: usize| -> IpAddr { format!("127.0.0.{n}").parse().unwrap() };
@@ -39,6 +44,7 @@ impl World {
         let start = |n: usize| {
             let mut options = SshdOptions::new(dir.path().join(format!("host-{n}")), local(n + 2));
             options.client_key = Some(git.client_key().to_owned());
+            options.forced_command = command(dir.path());
             Some(Sshd::start(&options).unwrap())
         };
         let hosts: Vec<Option<Sshd>> = (1..=hosts).map(start).collect();
