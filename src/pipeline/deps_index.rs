@@ -61,6 +61,12 @@ impl Inner {
             graph.remove_app(&name);
         }
         for (name, app) in apps {
+            let was = graph.app(&name);
+            if was.is_some_and(|was| (was.repo(), &was.branch, was.update) == (app.repo(), &app.branch, app.update)) {
+                // What is known of it stays known, also what the store is only about to have.
+                graph.put_app(app);
+                continue;
+            }
             let index = self.store.index(&name).unwrap_or_else(|error| {
                 tracing::error!(app = %name, %error, "what the app depends on is read again");
                 None
