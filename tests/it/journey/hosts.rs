@@ -216,9 +216,7 @@ async fn sigterm_in_a_rollout_lets_the_host_in_hand_finish_and_the_next_start_do
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_is_obeyed_in_time_though_a_restart_hangs_and_the_restart_is_made_again() {
-    let sockets = tempfile::Builder::new().prefix("a").tempdir_in("/tmp").unwrap();
     let mut world = World::new(2);
-    world.env.push(("RUNTIME_DIRECTORY".into(), sockets.path().display().to_string()));
     world.commit("app", &[("deps.edn", "{}")]);
     world.clone_to_hosts("app");
     world.deploy_edn(
@@ -235,7 +233,7 @@ async fn sigterm_is_obeyed_in_time_though_a_restart_hangs_and_the_restart_is_mad
     world.until("the restart is ended on its host", async || (!is_alive(pid)).then_some(())).await;
     let masters = processes(&world.path("known_hosts").display().to_string());
     assert!(masters.is_empty(), "connections are left: {masters:?}");
-    assert_eq!(std::fs::read_dir(sockets.path()).unwrap().count(), 0, "sockets are left");
+    assert_eq!(std::fs::read_dir(world.path("run")).unwrap().count(), 0, "sockets are left");
     world.save("srv/go", "");
     world.start().await;
     let job = world.ended(&id).await;

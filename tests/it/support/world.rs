@@ -38,7 +38,7 @@ impl World {
     /// `SSH_ORIGINAL_COMMAND`. It is given the world's folder.
     pub fn with_hosts(hosts: usize, command: impl Fn(&Path) -> Option<String>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = tempfile::Builder::new().prefix("airplanes-world").tempdir().unwrap();
+        let dir = tempfile::Builder::new().prefix("air-").tempdir().unwrap();
         let local = |n: usize| -> IpAddr { format!("127.0.0.{n}").parse().unwrap() };
         let git = Sshd::start(&SshdOptions::new(dir.path().join("git-sshd"), local(2))).unwrap();
         let start = |n: usize| {
@@ -54,6 +54,7 @@ impl World {
         }
         std::fs::write(dir.path().join("known_hosts"), known).unwrap();
         std::fs::create_dir_all(dir.path().join("repos")).unwrap();
+        std::fs::create_dir_all(dir.path().join("run")).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let world =
             Self { dir, git, hosts, daemon: None, http, deploy: String::new(), by_file: false, env: Vec::new() };
@@ -175,6 +176,8 @@ impl World {
         let child = Command::new(env!("CARGO_BIN_EXE_airplanes"))
             .args(["serve", "--config"])
             .arg(self.path("config.edn"))
+            // A killed daemon's sockets go with the world; their paths have to be short.
+            .env("RUNTIME_DIRECTORY", self.path("run"))
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .env("RUST_LOG", "info,airplanes=debug")
             .stdin(Stdio::null())
