@@ -1,6 +1,7 @@
 //! The pool: one connection a host, made when it is first needed and again when it has died.
 
 use std::collections::HashMap;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -243,10 +244,32 @@ fn control_folder() -> Result<TempDir, Error> {
     let of = |name| std::env::var_os(name).map(PathBuf::from);
     let candidates = [of("RUNTIME_DIRECTORY"), of("XDG_RUNTIME_DIR"), Some(std::env::temp_dir())];
     let fits = |path: &PathBuf| path.is_absolute() && path.is_dir() && path.as_os_str().len() + 18 <= LONGEST_CONTROL;
-    let make = |path: &Path| tempfile::Builder::new().prefix("airplanes-").tempdir_in(path);
+    let make = |path: &Path| -> io::Result<TempDir> {
+        sweep(path);
+        let folder = tempfile::Builder::new().prefix("airplanes-").tempdir_in(path)?;
+        std::fs::write(folder.path().join(OWNER), std::process::id().to_string())?;
+        Ok(folder)
+    };
     let made = candidates.into_iter().flatten().filter(fits).find_map(|path| make(&path).ok());
     match made {
         Some(folder) => Ok(folder),
         None => make(Path::new("/tmp")).map_err(|source| Error::Control { path: "/tmp".into(), source }),
+    }
+}
+
+/// The file in a control folder that says whose it is.
+const OWNER: &str = "airplanes.pid";
+
+/// Removes the control folders of daemons that were killed: those that name a process which is no more. One that can't
+/// be removed is somebody else's, or left for the next time.
+fn sweep(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("airplanes-") {
+            continue;
+        }
+        let owner = std::fs::read_to_string(entry.path().join(OWNER)).ok().and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }

@@ -270,7 +270,11 @@ async fn after_kill_9_between_the_move_and_the_restart_the_next_start_restarts()
     let pid = line.split(' ').nth(1).unwrap().to_owned();
     world.until("the killed daemon's restart is ended on its host", async || (!is_alive(&pid)).then_some(())).await;
     world.save("srv/go", "");
+    let sockets = || std::fs::read_dir(world.path("run")).unwrap().map(|entry| entry.unwrap().path());
+    let left: Vec<_> = sockets().collect();
+    assert!(!left.is_empty());
     world.start().await;
+    assert!(left.iter().all(|folder| !folder.exists()), "what it left of its connections is swept");
     let job = world.ended(&id).await;
     assert_eq!((ends(&job).0, ends(&job).2), ("succeeded", vec!["done", "done"]), "{job:#}");
     assert_eq!(world.times("srv/restarts", "web-1"), 2, "at least once, and not more than needed");
