@@ -127,7 +127,15 @@ pub(super) async fn wait_for(
                 }
                 _ => false,
             };
-            if passed || before.is_some_and(|before| before != head) {
+            let elsewhere = match before {
+                // A head that `before` stands on is a remote that lags, or a push that was taken back: time tells.
+                Some(before) if before != head => {
+                    Instant::now() >= deadline
+                        || !rooms.git.is_ancestor(&url.id(), head, before).await.map_err(|e| work.git(e))?
+                }
+                _ => false,
+            };
+            if passed || elsewhere {
                 say(log, format!("{} was pushed over: {branch} is at {head} now", after.short())).await?;
                 return Ok(head);
             }
