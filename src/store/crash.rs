@@ -6,29 +6,35 @@ mod on {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    static COMMITS: AtomicU64 = AtomicU64::new(0);
-    static AT: OnceLock<Option<(u64, bool)>> = OnceLock::new();
+    use crate::store::tx::Tx;
 
-    /// `AIRPLANES_CRASH_AT=17:before` or `17:after`.
-    fn at() -> Option<(u64, bool)> {
-        *AT.get_or_init(|| {
+    static COMMITS: AtomicU64 = AtomicU64::new(0);
+    static AT: OnceLock<Option<(String, String)>> = OnceLock::new();
+
+    /// `AIRPLANES_CRASH_AT=17:before` is the 17th commit, `"host-restarting","host":"web-1":after` the first that
+    /// holds this text.
+    fn at() -> Option<&'static (String, String)> {
+        let read = || {
             let text = std::env::var("AIRPLANES_CRASH_AT").ok()?;
-            let (n, side) = text.split_once(':')?;
-            Some((n.parse().ok()?, side == "before"))
-        })
+            text.rsplit_once(':').map(|(what, side)| (what.to_owned(), side.to_owned()))
+        };
+        AT.get_or_init(read).as_ref()
     }
 
-    pub(in crate::store) fn before() {
+    /// Whether it is this commit.
+    pub(in crate::store) fn before(tx: &Tx<'_>) -> bool {
         let n = COMMITS.fetch_add(1, Ordering::SeqCst) + 1;
-        if at() == Some((n, true)) {
+        let Some((what, side)) = at() else { return false };
+        let here = what.parse::<u64>().map_or_else(|_| tx.holds(what), |at| at == n);
+        if here && side == "before" {
             die(n, "before");
         }
+        here
     }
 
-    pub(in crate::store) fn after() {
-        let n = COMMITS.load(Ordering::SeqCst);
-        if at() == Some((n, false)) {
-            die(n, "after");
+    pub(in crate::store) fn after(here: bool) {
+        if here {
+            die(COMMITS.load(Ordering::SeqCst), "after");
         }
     }
 
@@ -42,6 +48,8 @@ mod on {
 pub(super) use on::{after, before};
 
 #[cfg(not(feature = "crash-points"))]
-pub(super) fn before() {}
+pub(super) fn before(_: &super::tx::Tx<'_>) -> bool {
+    false
+}
 #[cfg(not(feature = "crash-points"))]
-pub(super) fn after() {}
+pub(super) fn after(_: bool) {}

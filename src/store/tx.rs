@@ -77,6 +77,12 @@ impl<'a> Tx<'a> {
     pub(super) fn delete(&mut self, key: Vec<u8>) {
         self.over.insert(key, None);
     }
+    /// Whether a value that is written holds this text.
+    #[cfg(feature = "crash-points")]
+    pub(super) fn holds(&self, text: &str) -> bool {
+        let holds = |value: &Vec<u8>| value.windows(text.len()).any(|w| w == text.as_bytes());
+        self.over.values().flatten().any(holds)
+    }
     pub(super) fn into_batch(self) -> sled::Batch {
         let mut batch = sled::Batch::default();
         for (key, value) in self.over {

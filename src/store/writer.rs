@@ -281,10 +281,10 @@ fn write(disk: &Disk, db: &sled::Db, tx: Tx) -> Result<(), StoreError> {
     if tx.is_empty() {
         return Ok(());
     }
-    crash::before();
+    let here = crash::before(&tx);
     db.apply_batch(tx.into_batch()).map_err(|e| unavailable(&disk.path, &e))?;
     disk.sync(db)?;
-    crash::after();
+    crash::after(here);
     Ok(())
 }
 
