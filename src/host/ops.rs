@@ -15,6 +15,8 @@ use crate::ssh::{self, Call, Hosts, Output};
 const REFUSED: i32 = 10;
 /// How long one look may take while verifying; more is a look that failed.
 const LOOK: Duration = Duration::from_secs(20);
+/// How long a host may be gone while verifying.
+const GONE: Duration = Duration::from_secs(30);
 
 /// A host to work on, and how.
 pub struct Remote<'a> {
@@ -119,7 +121,7 @@ impl Remote<'_> {
     /// Restarts the app, with sudo where the user is not root. `before` is the unit's InvocationID as it was observed
     /// (and journaled) before the first try.
     ///
-    /// A unit is restarted once: if its invocation is no longer `before`, it has been already. A command of the app's
+    /// A unit is restarted once: if its invocation is no longer `before` (none: it had not run), it has been already. A command of the app's
     /// own is run at least once; what it leaves running should have its output redirected.
     pub async fn restart(
         &mut self,
@@ -164,8 +166,12 @@ impl Remote<'_> {
         let start = Instant::now();
         let mut last_said = String::new();
         let mut well: Option<(Instant, Option<UnitState>)> = None;
+        let mut gone: Option<Instant> = None;
         loop {
             let looked = self.look(&call, subject).await;
+            if looked.is_ok() {
+                gone = None;
+            }
             let said = match looked {
                 Ok(probe) => match judge(check, &probe, self.host)? {
                     Judged::Well => {
@@ -186,7 +192,11 @@ impl Remote<'_> {
                     }
                     Judged::Dead(said) => return Err(self.unhealthy(check, start, said)),
                 },
-                Err(Error::Ssh(error)) if error.is_retryable() && start.elapsed() < check.timeout => {
+                Err(Error::Ssh(error))
+                    if (error.is_retryable() || matches!(error, ssh::Error::TimedOut { .. }))
+                        && start.elapsed() < check.timeout
+                        && gone.get_or_insert_with(Instant::now).elapsed() < GONE =>
+                {
                     well = None;
                     error.to_string()
                 }

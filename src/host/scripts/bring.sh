@@ -110,7 +110,10 @@ if [ "$HEAD" != "$SHA" ]; then
 fi
 
 if [ -n "$WAS" ]; then printf 'from %s\n' "$WAS"; fi
+# What is started from here on reads what a power cut leaves.
+settle() { sync -f . 2>/dev/null || sync; }
 if [ "$HEAD" = "$SHA" ] && [ "$M_SHA" = "$SHA" ]; then
+  [ "$M_STATE" = live ] || settle
   echo "moved $MOVED"; echo end; exit 0
 fi
 write_marker "{\"sha\":\"$SHA\",\"state\":\"moving\"${HEAD:+,\"from\":\"$HEAD\"}}"
@@ -124,5 +127,6 @@ elif [ "$HEAD" != "$SHA" ]; then
 fi
 [ "$(g rev-parse HEAD)" = "$SHA" ] || { say "HEAD is not $SHA afterwards"; exit 1; }
 [ "$HEAD" = "$SHA" ] || MOVED=yes
+settle
 echo "moved $MOVED"
 echo end

@@ -1,11 +1,10 @@
-# $1 working directory, $2 sha. The tree is on the disk before the marker says that it is.
+# $1 working directory, $2 sha. The tree is on the disk already, by bring.
 enter "$1"
 open_git
 HEAD=$(g rev-parse HEAD) || exit 1
 [ "$HEAD" = "$2" ] || refuse wrong-sha "head $HEAD"
 read_marker
 if [ "$M_SHA" != "$2" ] || [ "$M_STATE" != live ]; then
-  sync -f . 2>/dev/null || sync
   write_marker "{\"sha\":\"$2\",\"state\":\"live\"}"
 fi
 echo end

@@ -1,6 +1,7 @@
-# $1 unit, $2 the invocation that was seen before, or nothing: another one means that it has been restarted since.
+# $1 unit, $2 the invocation that was seen before, or nothing if it had none: another one means that it has been
+# restarted since.
 NOW=$(systemctl show -p InvocationID --value "$1.service" 2>/dev/null) || NOW=
-if [ -n "$2" ] && [ -n "$NOW" ] && [ "$NOW" != "$2" ]; then
+if [ -n "$NOW" ] && [ "$NOW" != "$2" ]; then
   say "$1 has been restarted already"
   echo 'restarted no'
 else

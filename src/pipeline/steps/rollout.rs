@@ -22,6 +22,8 @@ const OPERATION: Duration = Duration::from_secs(600);
 const ACTIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1));
 /// How often an operation that lost its connection is tried.
 const TRIES: u32 = 3;
+/// No try begins later than this after the first that failed: who hears nothing at all has waited long enough.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many of a dead unit's last lines are kept.
 const LAST_LINES: u32 = 20;
 
@@ -114,6 +116,7 @@ macro_rules! again {
     ($work:expr, $host:expr, $log:expr, |$remote:ident| $operation:expr) => {{
         let (rooms, never) = ($work.rooms(), CancellationToken::new());
         let mut tries = 0;
+        let mut lost: Option<tokio::time::Instant> = None;
         loop {
             let mut said = |bytes: &[u8]| $log.bytes(bytes);
             let mut remote =
@@ -121,7 +124,11 @@ macro_rules! again {
             let $remote = &mut remote;
             tries += 1;
             match $operation.await {
-                Err(error) if error.is_retryable() && tries < TRIES => {
+                Err(error)
+                    if error.is_retryable()
+                        && tries < TRIES
+                        && lost.get_or_insert_with(tokio::time::Instant::now).elapsed() < PATIENCE =>
+                {
                     $log.line(&format!("{error}; trying again"));
                     tokio::time::sleep(Duration::from_secs(u64::from(tries))).await;
                 }
@@ -173,8 +180,9 @@ async fn turn(work: &mut Work, app: &App, host: &Host, commit: Sha, log: &HostLo
     }
     if let Some(restart) = &restart {
         let before = match restarting {
-            Some(invocation) => invocation,
-            None => {
+            // A tree that had to be moved again was not whole when the unit last started.
+            Some(invocation) if !brought.moved => invocation,
+            _ => {
                 // Seen only now: one that came up by itself before the tree moved runs what was there then.
                 let seen = match unit {
                     Some(_) => again!(work, host, log, |remote| remote.observe(folder, unit))?,
@@ -193,7 +201,10 @@ async fn turn(work: &mut Work, app: &App, host: &Host, commit: Sha, log: &HostLo
         again!(work, host, log, |remote| remote.restart(folder, restart, before.as_deref()))?;
     }
     let check = check(app, folder, health.as_deref(), &commit, unit);
-    again!(work, host, log, |remote| remote.verify(&check))?;
+    // It looks again and again by itself.
+    let (rooms, never, mut said) = (work.rooms(), CancellationToken::new(), |bytes: &[u8]| log.bytes(bytes));
+    let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &never, log: &mut said };
+    remote.verify(&check).await?;
     log.line(&format!("live at {commit}"));
     Ok(HostResult::Done { changed: true })
 }
