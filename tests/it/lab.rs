@@ -3,52 +3,34 @@
 //! Skipped unless `AIRPLANES_LAB` is set and a lab is up (`scripts/lab up 1`, as root). One test at a time: they
 //! share a host.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use airplanes::host::{Check, Error, HostState, Remote, Restart};
 use airplanes::model::{Branch, Host, HostName, RepoUrl, Sha, UnitName};
 use airplanes::ssh::{self, Hosts, Settings};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 
-static TURN: Mutex<()> = Mutex::const_new(());
+use super::support::lab_world::{self, switch};
 
 /// host1 of the lab, with a repository that it can fetch from by ssh.
 struct Lab {
     _turn: MutexGuard<'static, ()>,
-    folder: PathBuf,
     hosts: Hosts,
     url: RepoUrl,
     sha: Sha,
 }
 
-fn lab_folder() -> PathBuf {
-    std::env::var_os("LAB_DIR").unwrap_or_else(|| "/var/tmp/airplanes-lab".into()).into()
-}
-
-fn switch(args: &[&str]) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab");
-    let output = Command::new(script).args(args).stdin(std::process::Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "lab {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 /// As root on host1, by the back door.
 fn inside(script: &str) -> String {
-    switch(&["exec", "host1", script])
+    lab_world::inside("host1", script)
 }
 
 impl Lab {
     async fn open() -> Option<Self> {
-        let folder = lab_folder();
-        if std::env::var_os("AIRPLANES_LAB").is_none() || !nix::unistd::Uid::effective().is_root() {
-            eprintln!("skipped: this test needs root, AIRPLANES_LAB=1 and a lab (scripts/lab up 1)");
-            return None;
-        }
-        assert!(folder.join("hosts/host1").is_dir(), "no lab is up: scripts/lab up 1");
-        let turn = TURN.lock().await;
+        let turn = lab_world::turn().await?;
+        let folder = lab_world::folder();
         let url = switch(&["git", "shop"]);
         let bare = folder.join("git/shop.git");
         let head = || {
@@ -76,13 +58,11 @@ impl Lab {
             alive_interval: Duration::from_secs(2),
             idle: Duration::from_secs(20),
         });
-        Some(Self { _turn: turn, folder, hosts: hosts.unwrap(), url: RepoUrl::new(url).unwrap(), sha })
+        Some(Self { _turn: turn, hosts: hosts.unwrap(), url: RepoUrl::new(url).unwrap(), sha })
     }
     fn host(&self, user: &str) -> Host {
-        let known = std::fs::read_to_string(self.folder.join("hosts/host1/known")).unwrap();
-        let ip = known.split([' ', ',']).nth(1).unwrap();
         let name = |text: &str| HostName::new(text).unwrap();
-        Host { name: name("host1"), address: name(ip), port: 22, user: user.to_owned() }
+        Host { name: name("host1"), address: name(&lab_world::address("host1")), port: 22, user: user.to_owned() }
     }
     async fn with<T>(&self, user: &str, work: impl AsyncFnOnce(&mut Remote<'_>) -> T) -> T {
         let (host, cancel) = (self.host(user), CancellationToken::new());
@@ -109,8 +89,8 @@ impl Lab {
 /// Installs a unit and stops it.
 fn unit(name: &str, exec: &str, more: &str) -> UnitName {
     let text = format!("[Service]\nExecStart={exec}\n{more}\n");
-    std::fs::write(lab_folder().join("unit"), text).unwrap();
-    let file = std::fs::read_to_string(lab_folder().join("unit")).unwrap();
+    std::fs::write(lab_world::folder().join("unit"), text).unwrap();
+    let file = std::fs::read_to_string(lab_world::folder().join("unit")).unwrap();
     inside(&format!(
         "printf '%s' '{file}' >/etc/systemd/system/{name}.service; systemctl daemon-reload; systemctl stop {name}; systemctl reset-failed {name} 2>/dev/null || :"
     ));

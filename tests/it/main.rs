@@ -13,6 +13,7 @@ mod git;
 mod http;
 mod journey;
 mod lab;
+mod lab_journey;
 mod process;
 mod readme;
 mod ssh;

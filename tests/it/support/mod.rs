@@ -4,6 +4,7 @@ pub mod acts;
 pub mod edn_json;
 pub mod git_http;
 pub mod git_remote;
+pub mod lab_world;
 pub mod world;
 
 use std::path::PathBuf;

@@ -15,9 +15,24 @@ use tempfile::TempDir;
 /// The webhook secret of every forge in a world.
 pub const SECRET: &str = "a secret of tests, long enough";
 
+/// What a world stands on: the git host that serves its repositories, and the hosts that its apps run on.
+pub struct Ground {
+    /// The git host as urls have it: `ssh://user@127.0.0.2:22022`.
+    pub git: String,
+    /// The private key for it, and what `:git :keys` says that it is for.
+    pub git_key: (String, PathBuf),
+    /// The content of `:ssh`, without `:known-hosts`.
+    pub ssh: String,
+    /// The content of `:hosts`.
+    pub hosts: String,
+    /// The lines of known_hosts.
+    pub known_hosts: String,
+}
+
 pub struct World {
     pub dir: TempDir,
-    git: Sshd,
+    ground: Ground,
+    _git: Option<Sshd>,
     /// A host that is down is none.
     pub hosts: Vec<Option<Sshd>>,
     pub daemon: Option<Child>,
@@ -29,6 +44,11 @@ pub struct World {
     pub env: Vec<(String, String)>,
 }
 
+/// A new folder for a world.
+pub fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("air-").tempdir().unwrap()
+}
+
 impl World {
     /// A world with so many hosts: `web-1`, `web-2`.
     pub fn new(hosts: usize) -> Self {
@@ -37,8 +57,7 @@ impl World {
     /// A world on whose hosts a shell command of the test's own is run in place of what is asked, which it finds in
     /// `SSH_ORIGINAL_COMMAND`. It is given the world's folder.
     pub fn with_hosts(hosts: usize, command: impl Fn(&Path) -> Option<String>) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = tempfile::Builder::new().prefix("air-").tempdir().unwrap();
+        let dir = folder();
         let local = |n: usize| -> IpAddr { format!("127.0.0.{n}").parse().unwrap() };
         let git = Sshd::start(&SshdOptions::new(dir.path().join("git-sshd"), local(2))).unwrap();
         let start = |n: usize| {
@@ -48,16 +67,36 @@ impl World {
             Some(Sshd::start(&options).unwrap())
         };
         let hosts: Vec<Option<Sshd>> = (1..=hosts).map(start).collect();
-        let mut known = git.known_hosts_text().unwrap();
-        for host in hosts.iter().flatten() {
-            known.push_str(&host.known_hosts_text().unwrap());
+        let (mut known_hosts, mut entries) = (git.known_hosts_text().unwrap(), String::new());
+        for (i, host) in hosts.iter().flatten().enumerate() {
+            known_hosts.push_str(&host.known_hosts_text().unwrap());
+            let (at, user) = (host.address(), host.user());
+            let entry = format!(":web-{} {{:address \"{}\" :port {} :user \"{user}\"}} ", i + 1, at.ip(), at.port());
+            entries.push_str(&entry);
         }
-        std::fs::write(dir.path().join("known_hosts"), known).unwrap();
+        let ground = Ground {
+            git: format!("ssh://{}@{}", git.user(), git.address()),
+            git_key: ("127.0.0.2".to_owned(), git.client_key().to_owned()),
+            ssh: format!(":user \"{}\" :identity \"{}\"", git.user(), git.client_key().display()),
+            hosts: entries,
+            known_hosts,
+        };
+        let mut world = Self::on(ground, dir);
+        world.hosts = hosts;
+        world._git = Some(git);
+        world
+    }
+
+    /// A world on hosts that are there already.
+    pub fn on(ground: Ground, dir: TempDir) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        std::fs::write(dir.path().join("known_hosts"), &ground.known_hosts).unwrap();
         std::fs::create_dir_all(dir.path().join("repos")).unwrap();
         std::fs::create_dir_all(dir.path().join("run")).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let (deploy, env) = (String::new(), Vec::new());
         let world =
-            Self { dir, git, hosts, daemon: None, http, deploy: String::new(), by_file: false, env: Vec::new() };
+            Self { dir, ground, _git: None, hosts: Vec::new(), daemon: None, http, deploy, by_file: false, env };
         world.write_config();
         world
     }
@@ -67,24 +106,13 @@ impl World {
     }
 
     fn write_config(&self) {
-        let key = self.git.client_key().display().to_string();
+        let Ground { git_key: (place, key), ssh, hosts, .. } = &self.ground;
         let known = self.path("known_hosts").display().to_string();
-        let hosts: Vec<String> = self
-            .hosts
-            .iter()
-            .flatten()
-            .enumerate()
-            .map(|(i, h)| {
-                let at = h.address();
-                format!(":web-{} {{:address \"{}\" :port {} :user \"{}\"}}", i + 1, at.ip(), at.port(), h.user())
-            })
-            .collect();
         let secret = format!("{{:secret \"{SECRET}\"}}");
         let text = format!(
-            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\"\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"127.0.0.2\" \"{key}\"}}}}\n :ssh {{:user \"{}\" :identity \"{key}\" :known-hosts \"{known}\"}}\n :hosts {{{}}}}}\n",
+            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\"\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}}}\n",
             self.path("state").display(),
-            self.git.user(),
-            hosts.join(" ")
+            key.display(),
         );
         std::fs::write(self.path("config.edn"), text).unwrap();
     }
@@ -104,12 +132,11 @@ impl World {
 
     /// The url of a bare repository, by ssh.
     pub fn url(&self, repo: &str) -> RepoUrl {
-        let at = self.git.address();
         let path = self.path("repos").join(format!("{repo}.git"));
         if self.by_file {
             return RepoUrl::new(format!("file://{}", path.display())).unwrap();
         }
-        RepoUrl::new(format!("ssh://{}@{}:{}{}", self.git.user(), at.ip(), at.port(), path.display())).unwrap()
+        RepoUrl::new(format!("{}{}", self.ground.git, path.display())).unwrap()
     }
 
     /// Commits files to a repository as a person, making it at first, and pushes. Nobody is told.
