@@ -52,6 +52,13 @@ impl Address {
         };
         Ok(Self { url, token, why_no_token })
     }
+    /// Whether the daemon is asked over loopback.
+    pub fn is_this_machine(&self) -> bool {
+        let url = reqwest::Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+        let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host == "localhost" || address.is_some_and(|address| address.is_loopback())
+    }
 }
 
 /// The token that the daemon made at its first start.

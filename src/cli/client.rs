@@ -35,7 +35,11 @@ impl Client {
         // Another part of the process may have installed it already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let agent = concat!("airplanes/", env!("CARGO_PKG_VERSION"));
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).user_agent(agent);
+        let mut http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).user_agent(agent);
+        if address.is_this_machine() {
+            // A proxy can't reach this machine's loopback, and would be shown the token.
+            http = http.no_proxy();
+        }
         let http = http.build().map_err(|e| CliError::other(format!("no HTTP client could be made: {e}")))?;
         Ok(Self { http, address })
     }

@@ -51,6 +51,12 @@ async fn a_deploy_is_watched_to_its_end_and_read_in_every_form() {
     let world = world("echo from two; echo also >&2").await;
     let new = world.commit("lib", &[("src/lib.clj", "(ns lib)")]);
 
+    // No proxy is asked for what is on this machine: it would be shown the token.
+    let mut proxied = airplanes(&["jobs"]);
+    proxied.env("AIRPLANES_CONFIG", world.path("config.edn")).env("http_proxy", "http://127.0.0.1:1");
+    let jobs = proxied.output().unwrap();
+    assert_eq!(code(&jobs), 0, "{}", err(&jobs));
+
     let deploy = ask(&world, &["deploy", "app", "--watch"]);
     assert_eq!(code(&deploy), 0, "{}\n{}", err(&deploy), world.log());
     let id = out(&deploy).trim().to_owned();
