@@ -7,8 +7,7 @@ use serde::Serialize;
 use super::answer::{ApiError, Reply};
 use super::auth::{Caller, refusal};
 use super::{Context, apps, deliveries};
-use crate::model::Outcome;
-use crate::model::api::JobView;
+use crate::model::api::{JobView, state_of};
 use crate::model::inbox::{Counts, StatusView, StoreView};
 use crate::store::Store;
 
@@ -74,15 +73,12 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
 pub(super) fn counts(store: &Store, apps: usize) -> Counts {
     let mut counts = Counts { apps, unplanned: store.unplanned().len(), ..Counts::default() };
     for job in store.open_jobs() {
-        if job.outcome() == Some(Outcome::Parked) {
-            counts.parked += 1;
-        } else if job.started {
-            counts.running += 1;
-        } else if job.live_causes().any(|cause| !cause.after.is_empty()) {
-            counts.waiting += 1;
-        } else {
-            counts.queued += 1;
-        }
+        *match state_of(&job).0 {
+            "parked" => &mut counts.parked,
+            "running" => &mut counts.running,
+            "waiting" => &mut counts.waiting,
+            _ => &mut counts.queued,
+        } += 1;
     }
     counts
 }

@@ -125,7 +125,7 @@ pub struct HostView {
 impl JobView {
     /// The job as the API gives it.
     pub fn of(job: &JobState) -> Self {
-        let (state, reason) = job_state(job);
+        let (state, reason) = state_of(job);
         let newest = job.causes.iter().max_by_key(|c| c.plan);
         let commit = job.commit();
         let causes = job.causes.iter().map(|c| CauseView {
@@ -163,7 +163,7 @@ impl JobView {
             id: job.id,
             kind: "app".to_owned(),
             app: job.app.name.clone(),
-            state,
+            state: state.to_owned(),
             reason,
             event: newest.map_or(job.id.event, |c| c.plan),
             causes: causes.collect(),
@@ -186,22 +186,21 @@ impl JobView {
     }
 }
 
-/// A job's state in the API's word, and why.
-fn job_state(job: &JobState) -> (String, Option<String>) {
+/// A job's state in the API's word, and why. What lists, counts and metrics say of a job is this.
+pub fn state_of(job: &JobState) -> (&'static str, Option<String>) {
     if let Some((_, outcome, reason)) = &job.ended {
-        return (outcome.as_str().to_owned(), Some(reason.clone()));
+        return (outcome.as_str(), Some(reason.clone()));
     }
     if let Some(by) = &job.canceling {
-        return ("running".to_owned(), Some(format!("being canceled by {by}")));
+        return ("running", Some(format!("being canceled by {by}")));
     }
     if job.started {
-        return ("running".to_owned(), job.running_step().map(|s| format!("in {}", s.step)));
+        return ("running", job.running_step().map(|s| format!("in {}", s.step)));
     }
-    let waits = job.live_causes().map(|c| c.after.len()).sum::<usize>();
-    if waits > 0 {
-        return ("waiting".to_owned(), Some("for the apps that it depends on".to_owned()));
+    if job.live_causes().any(|cause| !cause.after.is_empty()) {
+        return ("waiting", Some("for the apps that it depends on".to_owned()));
     }
-    ("queued".to_owned(), Some("for its turn".to_owned()))
+    ("queued", Some("for its turn".to_owned()))
 }
 
 /// A page of jobs, newest first.

@@ -146,6 +146,8 @@ async fn a_job_is_canceled_once_and_an_ended_one_is_not() {
     let response = server.post(&path, "").await;
     assert_eq!(response.status(), 202);
     assert!(response.text().await.unwrap().contains("being canceled by operator"));
+    let (one, counts) = (server.json(&format!("/jobs/{job}")).await, server.json("/status").await["counts"].clone());
+    assert_eq!((&one["state"], &counts["running"], &counts["queued"]), (&"running".into(), &1.into(), &0.into()));
     server.end(job).await;
     let (status, code, text) = error(server.post(&path, "").await).await;
     assert_eq!((status, code.as_str()), (409, "already-ended"));
