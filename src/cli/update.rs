@@ -19,9 +19,6 @@ use crate::edn::position;
 use crate::git::{GitConfig, GitError, Heads, Mirrors};
 use crate::model::{Bump, RepoId, RepoUrl, Sha};
 
-/// The files that name git dependencies.
-const FILES: [&str; 2] = ["deps.edn", "bb.edn"];
-
 /// `update`.
 #[derive(Debug, Clone, Args)]
 pub struct UpdateArgs {
@@ -35,7 +32,7 @@ pub struct UpdateArgs {
 
 pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, CliError> {
     let mut sources = Vec::new();
-    for name in FILES {
+    for name in deps::FILES {
         let path = args.folder.join(name);
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push((name, path, text)),

@@ -15,3 +15,6 @@ pub use bump::{Change, Error, Target, Update, bump, plan_update};
 pub use coord::{Coord, Field, Pin, Problem};
 pub use scan::{DepsFile, Local, scan};
 pub use url::inferred_url;
+
+/// The files in a repository's root that name git dependencies.
+pub const FILES: [&str; 2] = ["deps.edn", "bb.edn"];

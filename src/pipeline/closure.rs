@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Inner;
-use super::deps_index::DEPS_FILES;
 use super::steps::{StepError, Work, say};
 use crate::deps::{self, Coord};
 use crate::git::{Rev, WorkClone};
@@ -29,7 +28,7 @@ impl Inner {
         let mut failed: BTreeSet<RepoId> = BTreeSet::new();
         let mut seen: BTreeSet<(RepoId, Sha, String)> = BTreeSet::new();
         let mut queue: Vec<Coord> = Vec::new();
-        for file in DEPS_FILES {
+        for file in deps::FILES {
             if let Some(bytes) = clone.read_file(file).await.map_err(|e| work.git(e))? {
                 queue.extend(coords(&bytes));
             }

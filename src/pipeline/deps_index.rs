@@ -14,8 +14,6 @@ use crate::git::GitError;
 use crate::model::{App, AppName, Branch, RepoId, RepoUrl, Sha};
 use crate::store::{AppIndex, DepRow, StoreError};
 
-/// The files of a repository that hold dependencies.
-pub(super) const DEPS_FILES: [&str; 2] = ["deps.edn", "bb.edn"];
 /// How many apps are read at once.
 pub(super) const AT_ONCE: usize = 4;
 /// How long an app that could not be read is left alone.
@@ -172,7 +170,7 @@ impl Inner {
     /// Keeps what an app's deps.edn says at a commit that the mirror has.
     pub(super) async fn index_app(&self, app: &App, branch: &Branch, sha: Sha) -> Result<(), IndexError> {
         let mut deps = BTreeSet::new();
-        for file in DEPS_FILES {
+        for file in deps::FILES {
             let Some(source) = self.read_text(&app.repo(), sha, file).await? else { continue };
             let scanned = deps::scan(&source).map_err(|e| IndexError::File(at(file, &source, &e)))?;
             deps.extend(scanned.live().filter_map(|(_, coord)| {

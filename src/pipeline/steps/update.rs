@@ -11,7 +11,6 @@ use super::{StepError, Work, prepare, rollout, say};
 use crate::deps::{self, Coord};
 use crate::git::{Rev, Stamp, WorkClone, message};
 use crate::model::{Branch, Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
-use crate::pipeline::deps_index::DEPS_FILES;
 use crate::pipeline::lease::BranchLease;
 use crate::process::LogFile;
 
@@ -129,7 +128,7 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
     }
     let all = work.job.live_causes().any(|c| c.why.bumps_all());
     let mut due = Due::default();
-    for file in DEPS_FILES {
+    for file in deps::FILES {
         let Some(source) = work.inner.read_text(&app.repo(), base, file).await.map_err(|e| work.index(e))? else {
             continue;
         };
@@ -316,7 +315,7 @@ async fn relation(work: &Work, repo: &RepoId, url: &RepoUrl, current: Sha, want:
 /// The files with the bumps made, from the clone's head.
 pub(super) async fn apply(work: &Work, clone: &WorkClone, bumps: &[Bump]) -> Result<Vec<(String, Vec<u8>)>, StepError> {
     let mut files = Vec::new();
-    for file in DEPS_FILES {
+    for file in deps::FILES {
         if !bumps.iter().any(|b| b.file == file) {
             continue;
         }
