@@ -238,11 +238,7 @@ impl Kept {
         };
         let hosts = Hosts::new(settings)?;
         let runner = Runner::Local(Local::new(Leftovers::new(&self.state), std::env::vars_os()));
-        let mut secrets: Vec<Secret> = config.git.https_tokens.iter().map(|(_, token)| token.clone()).collect();
-        for forge in config.webhooks.values() {
-            secrets.extend(forge.secrets.iter().chain(&forge.signing_tokens).cloned());
-        }
-        secrets.push(self.token.clone());
+        let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();
         Ok(Rooms { git, hosts, runner, secrets })
     }
 }
