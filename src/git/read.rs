@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use git2::{ErrorClass, ErrorCode, FileMode, ObjectType, Oid, Repository, TreeWalkMode, TreeWalkResult};
+use git2::{ErrorClass, ErrorCode, FileMode, ObjectType, Oid, Repository};
 use jiff::Timestamp;
 
 use super::error::GitError;
@@ -19,8 +19,6 @@ pub enum Rev {
     Tag(String),
     /// A full id: is it there?
     Sha(Sha),
-    /// The beginning of an id, as stands beside a tag in deps.edn. None if several commits begin so.
-    Prefix(String),
 }
 
 /// A commit, for people and for time.
@@ -51,8 +49,6 @@ impl Mirrors {
                 Rev::Branch(branch) => absent(repo.refname_to_id(&format!("refs/heads/{branch}")))?,
                 Rev::Tag(tag) => absent(repo.refname_to_id(&format!("refs/tags/{tag}")))?,
                 Rev::Sha(sha) => Some(oid(sha)),
-                Rev::Prefix(text) if text.len() < 4 || !text.bytes().all(|b| b.is_ascii_hexdigit()) => None,
-                Rev::Prefix(text) => absent(repo.find_commit_by_prefix(text))?.map(|commit| commit.id()),
             };
             if let Some(object) = found.map(|id| absent(repo.find_object(id, None))).transpose()?.flatten() {
                 return Ok(absent(object.peel(ObjectType::Commit))?.and_then(|commit| sha(commit.id())));
@@ -116,25 +112,6 @@ impl Mirrors {
                 return Err(git2::Error::from_str(&format!("{path} has {size} bytes, too many to be read")));
             }
             Ok(Some(repo.find_blob(entry.id())?.content().to_vec()))
-        })
-        .await
-    }
-
-    /// The paths at a commit of all files that have one of `names` (`deps.edn`), those nearest the root first.
-    pub async fn find_files(&self, repo: &RepoId, commit: Sha, names: &[&str]) -> Result<Vec<String>, GitError> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        self.read(repo, move |repo| {
-            let tree = repo.find_commit(oid(&commit))?.tree()?;
-            let mut paths = Vec::new();
-            tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
-                let name = entry.name().unwrap_or_default();
-                if entry.kind() == Some(ObjectType::Blob) && names.iter().any(|wanted| wanted == name) {
-                    paths.push(format!("{folder}{name}"));
-                }
-                TreeWalkResult::Ok
-            })?;
-            paths.sort_by_key(|path| (path.matches('/').count(), path.clone()));
-            Ok(paths)
         })
         .await
     }

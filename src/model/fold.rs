@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
-use super::id::{JobId, PlanId};
+use super::id::JobId;
 use super::job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 use super::names::{Branch, HostName, Sha};
 use super::progress::{HostState, Progress, StepState, Updated};
@@ -320,10 +320,6 @@ impl JobState {
     /// When the newest of its events was accepted.
     pub fn event_time(&self) -> Timestamp {
         self.live_causes().map(|c| c.at).max().unwrap_or(self.created_at)
-    }
-    /// The newest plan that it is in.
-    pub fn newest_plan(&self) -> Option<PlanId> {
-        self.causes.iter().map(|c| c.plan).max()
     }
 
     /// Steps and hosts anew from the app's entry: only before the job has started.

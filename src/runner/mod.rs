@@ -80,13 +80,6 @@ pub enum Limit {
     Silence,
 }
 
-impl BuildOutcome {
-    /// Whether the build may go on.
-    pub fn is_done(self) -> bool {
-        self == Self::Done
-    }
-}
-
 impl fmt::Display for BuildOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

@@ -90,7 +90,7 @@ enum Stop {
 
 impl Hosts {
     /// Runs a call on a host, connecting first if need be. What the script writes to standard error goes to `log` as
-    /// it comes. Any exit code is an `Ok`; see [`Hosts::run_ok`].
+    /// it comes. Any exit code is an `Ok`.
     ///
     /// `timeout` counts from when the script is asked for, not from the connect. Out of time, or canceled, the script
     /// is ended on the host before this returns. Dropping the future ends it too, but nobody sees it end.
@@ -141,23 +141,6 @@ impl Hosts {
             }
             None => Err(Error::Lost { host: label(host), what: call.what }),
         }
-    }
-
-    /// As [`Hosts::run`], but an exit code other than 0 is [`Error::Failed`].
-    pub async fn run_ok(
-        &self,
-        host: &Host,
-        call: &Call,
-        timeout: Duration,
-        cancel: &CancellationToken,
-        log: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Result<Output, Error> {
-        let output = self.run(host, call, timeout, cancel, log).await?;
-        if output.status == 0 {
-            return Ok(output);
-        }
-        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Error::Failed { host: label(host), what: call.what, status: output.status, stderr })
     }
 
     /// Starts the script; on a connection that turns out to be dead, on a new one.

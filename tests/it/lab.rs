@@ -235,6 +235,7 @@ async fn a_network_that_goes_silent_during_a_run_is_noticed_and_the_host_is_foun
     assert!(error.is_unreachable() && error.is_retryable(), "{error}");
     switch(&["heal", "host1"]);
     let call = ssh::Call { script: "cat /tmp/sleeper", ..call };
-    let output = lab.hosts.run_ok(&host, &call, Duration::from_secs(20), &cancel, &mut |_| ()).await.unwrap();
+    let output = lab.hosts.run(&host, &call, Duration::from_secs(20), &cancel, &mut |_| ()).await.unwrap();
+    assert_eq!(output.status, 0);
     assert_ne!(output.text().trim(), "");
 }

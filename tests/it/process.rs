@@ -391,7 +391,7 @@ async fn a_build_gets_what_it_needs_and_nothing_of_the_daemons() {
     let place = Place::new();
     let minute = Duration::from_secs(60);
     let outcome = build(&place, "env | grep -v -e ^PATH= -e ^PWD= -e ^OLDPWD= -e ^_= -e ^SHLVL= | sort", minute).await;
-    assert!(outcome.is_done());
+    assert_eq!(outcome, BuildOutcome::Done);
     let output = place.output();
     let (mark, rest): (Vec<&str>, Vec<&str>) = output.lines().partition(|line| line.starts_with("AIRPLANES_RUN="));
     assert_eq!(mark.len(), 1);
