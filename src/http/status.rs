@@ -50,18 +50,18 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         since: fault.as_ref().map(|f| f.since),
         why: fault.map(|f| f.why).filter(|_| known),
     };
-    let apps = apps::all(&context).await?;
     let mut view = StatusView {
         version: door.version.to_owned(),
         up_since: door.started_at,
         store,
-        counts: counts(&door.store, apps.len()),
+        counts: counts(&door.store, door.pipeline.count_apps()),
         apps: None,
         jobs: None,
         deliveries: None,
     };
     if known {
-        view.apps = Some(apps);
+        // Costs a look into the store for each app: not for those who need not be known.
+        view.apps = Some(apps::all(&context).await?);
         view.jobs = Some(door.store.open_jobs().iter().map(|job| JobView::of(job)).collect());
         // A store that is at fault can't be read; the page is wanted then more than ever.
         view.deliveries = deliveries::page(&context, None, DELIVERIES).await.ok();

@@ -272,6 +272,10 @@ impl Pipeline {
         Ok(PlanView { repo: url.id(), apps, notes })
     }
 
+    /// How many apps deploy.edn has. Asks nobody.
+    pub fn count_apps(&self) -> usize {
+        unpoison(self.inner.graph.read()).apps().count()
+    }
     /// The apps of deploy.edn with what is known of them.
     pub fn apps(&self) -> Vec<AppView> {
         let graph = unpoison(self.inner.graph.read());

@@ -26,6 +26,7 @@ async fn without_the_token_only_what_names_nothing_is_told() {
         assert_eq!(server.open(path).send().await.unwrap().status(), 200, "{path}");
     }
     let short = server.open("/status").send().await.unwrap().text().await.unwrap();
+    assert!(short.contains("\"apps\": 1"), "{short}");
     assert!(short.contains("1.2.3") && !short.contains("shop") && !short.contains("acme"), "{short}");
     assert_eq!(server.open("/status").bearer_auth("x").send().await.unwrap().status(), 401);
     let long = server.get("/status").send().await.unwrap().text().await.unwrap();
