@@ -236,7 +236,9 @@ impl Kept {
             known_hosts: config.ssh.known_hosts.clone(),
             ..Settings::default()
         };
-        let hosts = Hosts::new(settings)?;
+        // The same pool where nothing of it has changed: its connections stay.
+        let same = old.map(|pipeline| pipeline.rooms().hosts.clone()).filter(|hosts| *hosts.settings() == settings);
+        let hosts = same.map_or_else(|| Hosts::new(settings), Ok)?;
         let runner = Runner::Local(Local::new(Leftovers::new(&self.state), std::env::vars_os()));
         let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();
         Ok(Rooms { git, hosts, runner, secrets })

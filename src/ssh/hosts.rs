@@ -27,7 +27,7 @@ const BACKOFF: [Duration; 4] =
 const LONGEST_CONTROL: usize = 44;
 
 /// How hosts are logged in to. One for all of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The private key; none leaves it to ssh's own defaults and agent.
     pub identity: Option<PathBuf>,
@@ -94,6 +94,11 @@ impl Hosts {
         let control = Mutex::new(control_folder()?);
         let pool = Pool { settings, connecting: Semaphore::new(CONNECTS), lines: Mutex::default(), control };
         Ok(Self { pool: Arc::new(pool) })
+    }
+
+    /// How the pool logs in.
+    pub fn settings(&self) -> &Settings {
+        &self.pool.settings
     }
 
     /// Connects in advance, so that a later run on the host does not wait for it. Nothing happens on the host.
