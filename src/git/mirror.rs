@@ -19,8 +19,12 @@ use super::remote::{Heads, Listing, Talk, proxy};
 use super::task;
 use crate::model::{RepoId, RepoUrl};
 
-/// The file beside the mirrors that makes libgit2 sync what it writes to disk (`core.fsyncObjectFiles`).
-const DURABLE: &str = "libgit2.config";
+/// The file beside the mirrors with what only libgit2 is told.
+const SETTINGS: &str = "libgit2.config";
+/// It syncs what it writes to disk, and follows no redirect to another host, which would be sent the token too: its
+/// `false` means other hosts only, where git's own means all redirects.
+const SETTINGS_TEXT: &str = "# For libgit2 alone: git itself has core.fsync and warns of this one, in build logs.\n\
+                             [core]\n\tfsyncObjectFiles = true\n[http]\n\tfollowRedirects = false\n";
 
 /// How many packs a mirror may have before they are joined.
 const PACKS_MAX: usize = 50;
@@ -65,10 +69,8 @@ impl Mirrors {
         task::set_timeouts(config.connect_timeout, config.silence);
         let root = config.state.join("mirrors");
         std::fs::create_dir_all(&root).map_err(|e| disk("could not make the folder", &root, &e))?;
-        let durable = root.join(DURABLE);
-        let text = "# For libgit2 alone: git itself has core.fsync and warns of this one, in build logs.\n\
-                    [core]\n\tfsyncObjectFiles = true\n";
-        std::fs::write(&durable, text).map_err(|e| disk("could not write", &durable, &e))?;
+        let settings = root.join(SETTINGS);
+        std::fs::write(&settings, SETTINGS_TEXT).map_err(|e| disk("could not write", &settings, &e))?;
         Ok(Self { inner: Arc::new(Inner { config, slots: Arc::default() }) })
     }
 
@@ -321,11 +323,16 @@ pub(super) fn open(dir: &Path) -> Result<Repository, GitError> {
     let opened = || -> Result<Repository, git2::Error> {
         let repo = Repository::open_bare(dir)?;
         if let Some(root) = dir.parent() {
-            repo.config()?.add_file(&root.join(DURABLE), git2::ConfigLevel::App, true)?;
+            settle(&repo, root)?;
         }
         Ok(repo)
     };
     opened().map_err(|e| damaged(dir, &e))
+}
+
+/// Tells libgit2 the settings that stand in the mirrors' folder `root`.
+pub(super) fn settle(repo: &Repository, root: &Path) -> Result<(), git2::Error> {
+    repo.config()?.add_file(&root.join(SETTINGS), git2::ConfigLevel::App, true)
 }
 
 pub(super) fn damaged(dir: &Path, error: &git2::Error) -> GitError {

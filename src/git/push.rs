@@ -2,13 +2,14 @@
 //! It must never force, and never take "no error" for "done": libgit2 says Ok when a hook refuses.
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use git2::{Direction, ErrorCode, PushOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::clone::WorkClone;
 use super::error::{GitError, PushError};
-use super::mirror::Mirrors;
+use super::mirror::{Mirrors, settle};
 use super::read::descends;
 use super::remote::{Listing, Talk, oid, proxy, sha};
 use super::task::{self, Halt};
@@ -41,7 +42,7 @@ impl Mirrors {
         let job = clone.clone();
         let came = task::run(what, self.inner.config.deadline, stop, async {}, move |(), halt| {
             let talk = |halt: &Halt| Talk::new(&inner.config, &job.url, halt);
-            push(&job, &commit, &talk(halt), &talk(halt))
+            push(&job, &commit, &inner.config.state.join("mirrors"), &talk(halt), &talk(halt))
         })
         .await?;
         let head = match came {
@@ -64,8 +65,9 @@ impl Mirrors {
     }
 }
 
-fn push(clone: &WorkClone, commit: &Sha, talk: &Talk, after: &Talk) -> Result<Came, GitError> {
+fn push(clone: &WorkClone, commit: &Sha, mirrors: &Path, talk: &Talk, after: &Talk) -> Result<Came, GitError> {
     let repo = clone.repo()?;
+    settle(&repo, mirrors).map_err(|e| clone.unusable(&e))?;
     let name = format!("refs/heads/{}", clone.branch);
     let wanted = oid(commit);
     repo.find_commit(wanted).map_err(|e| clone.unusable(&e))?;
@@ -111,7 +113,7 @@ fn push(clone: &WorkClone, commit: &Sha, talk: &Talk, after: &Talk) -> Result<Ca
             printed => format!("{words}: {printed}"),
         })),
         // The remote said yes, or (a file) says nothing: it is asked whether it is so.
-        Some(None) | None => match after.list()?.refs.get(&name) {
+        Some(None) | None => match after.list_by(&repo)?.refs.get(&name) {
             Some(head) if *head == wanted => Ok(Came::Done),
             head => Ok(Came::Faster(head.copied().and_then(sha))),
         },

@@ -132,16 +132,22 @@ impl Talk {
         }
     }
 
-    /// Lists the remote's refs without any repository.
+    /// Lists the remote's refs without any repository. libgit2 follows redirects to other hosts then, and sends them the
+    /// token: where there may be one, [`Talk::list_by`] is for.
     pub fn list(&self) -> Result<Listing, GitError> {
-        self.list_by(Direction::Fetch)
+        self.list_of(git2::Remote::create_detached(self.url.as_str()))
     }
 
-    fn list_by(&self, direction: Direction) -> Result<Listing, GitError> {
+    /// Lists the remote's refs by the settings of `repo`.
+    pub fn list_by(&self, repo: &git2::Repository) -> Result<Listing, GitError> {
+        self.list_of(repo.remote_anonymous(&self.url))
+    }
+
+    fn list_of(&self, remote: Result<git2::Remote<'_>, git2::Error>) -> Result<Listing, GitError> {
         self.attempts.set(0);
-        let mut remote = git2::Remote::create_detached(self.url.as_str()).map_err(|e| self.fail(e))?;
+        let mut remote = remote.map_err(|e| self.fail(e))?;
         let connection =
-            remote.connect_auth(direction, Some(self.callbacks()), Some(proxy())).map_err(|e| self.fail(e))?;
+            remote.connect_auth(Direction::Fetch, Some(self.callbacks()), Some(proxy())).map_err(|e| self.fail(e))?;
         Ok(Listing::of(connection.list().map_err(|e| self.fail(e))?))
     }
 

@@ -92,3 +92,16 @@ async fn a_refusal_by_a_hook_over_http_is_told_in_its_own_words() {
         Err(PushError::Faster { head: Some(head), .. }) if head == theirs));
     assert_eq!(repo.at("main"), theirs.to_string());
 }
+
+#[tokio::test]
+async fn a_redirect_to_another_host_is_not_followed_with_the_token() {
+    let scene = Scene::new();
+    scene.repo("app");
+    let elsewhere = GitHttp::start(scene.dir.path().to_owned(), Some("another token")).await;
+    let to = format!("http://localhost:{}", elsewhere.port);
+    let server = GitHttp::start_redirecting(to).await;
+    let mirrors = Mirrors::new(config(&scene, &server, TOKEN)).unwrap();
+    let error = mirrors.fetch(&server.url("app.git"), &go()).await.unwrap_err();
+    assert_eq!(elsewhere.wrong_logins.load(Ordering::Relaxed), 0, "{error}");
+    assert!(error.to_string().contains("redirect"), "{error}");
+}

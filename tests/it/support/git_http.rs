@@ -39,6 +39,18 @@ impl GitHttp {
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { port, wrong_logins, task }
     }
+    /// Sends every caller to the same path at `to`.
+    pub async fn start_redirecting(to: String) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let send_on = move |request: Request| async move {
+            let path = request.uri().path_and_query().unwrap().as_str().to_owned();
+            (StatusCode::FOUND, [(header::LOCATION, format!("{to}{path}"))])
+        };
+        let router = Router::new().fallback(send_on);
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { port, wrong_logins: Arc::default(), task }
+    }
     pub fn url(&self, path: &str) -> airplanes::model::RepoUrl {
         airplanes::model::RepoUrl::new(format!("http://127.0.0.1:{}/{path}", self.port)).unwrap()
     }
