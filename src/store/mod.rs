@@ -58,6 +58,16 @@ pub enum StoreError {
         /// What sled said.
         why: String,
     },
+    /// The system does not let us open it.
+    #[error(
+        "the store in {path} can't be opened: {why}; see that the daemon's user may write it and that there is space"
+    )]
+    Denied {
+        /// The store's folder.
+        path: String,
+        /// The system's words.
+        why: String,
+    },
     /// A newer daemon wrote it.
     #[error("the store in {path} has format {found}, and this daemon knows {known}: run the newer daemon")]
     Newer {

@@ -5,6 +5,7 @@
 //! (a full disk poisons sled's handle even after space is free).
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -72,6 +73,8 @@ pub(super) fn start(path: &Path) -> Result<(Arc<Shared>, Sender<Command>), Store
 /// sled's folder, and its file for the fdatasync that sled itself does not do.
 struct Disk {
     path: String,
+    /// Where `file` has to be found by the next start.
+    name: PathBuf,
     file: File,
 }
 
@@ -86,6 +89,10 @@ impl Disk {
             Ok(Ok(db)) => db,
             Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
                 return Err(StoreError::Locked { path });
+            }
+            // The system's own refusal says nothing against what is in the files.
+            Ok(Err(sled::Error::Io(e))) if e.raw_os_error().is_some() => {
+                return Err(StoreError::Denied { path, why: e.to_string() });
             }
             Ok(Err(error)) => return Err(damaged(error.to_string())),
             Err(panic) => {
@@ -105,8 +112,9 @@ impl Disk {
             }
         }
         let io = |e: std::io::Error| StoreError::Unavailable { path: path.clone(), why: e.to_string() };
-        let file = File::open(folder.join("db")).map_err(io)?;
-        let disk = Self { path: path.clone(), file };
+        let name = folder.join("db");
+        let file = File::open(&name).map_err(io)?;
+        let disk = Self { path: path.clone(), name, file };
         disk.sync(&db)?;
         // sled's settings, and the files' names too: a folder made a moment ago is not on disk before its parents are.
         let around = [folder.join("conf"), folder.join("blobs"), folder.to_owned()];
@@ -122,10 +130,17 @@ impl Disk {
         Ok((disk, db))
     }
 
-    /// All that was written is on disk when this returns.
+    /// All that was written is on disk when this returns, and found there by the next start.
     fn sync(&self, db: &sled::Db) -> Result<(), StoreError> {
+        let io = |why: String| StoreError::Unavailable { path: self.path.clone(), why };
         db.flush().map_err(|e| unavailable(&self.path, &e))?;
-        self.file.sync_data().map_err(|e| StoreError::Unavailable { path: self.path.clone(), why: e.to_string() })
+        self.file.sync_data().map_err(|e| io(e.to_string()))?;
+        // A file that was deleted or moved away takes every write.
+        let ours = self.file.metadata().map_err(|e| io(e.to_string()))?;
+        match std::fs::metadata(&self.name) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+            _ => Err(io("its file db was moved or deleted under the daemon; put the folder back".to_owned())),
+        }
     }
 }
 
@@ -223,6 +238,10 @@ impl Writer {
     /// Opens the store again after a failed write, and takes what is on disk for the truth.
     fn reopen(&mut self) {
         if self.disk.is_some() {
+            return;
+        }
+        // sled would make a new one, and all that this one held be forgotten.
+        if !self.folder.join("db").exists() {
             return;
         }
         let opened = Disk::open(&self.folder).and_then(|(disk, db)| Ok((State::load(&db, &disk.path)?, disk, db)));

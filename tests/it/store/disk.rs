@@ -81,6 +81,38 @@ async fn a_full_disk_is_said_and_nothing_acknowledged_is_lost_and_writing_goes_o
     assert!(acked.iter().chain([&after]).all(|id| kept.contains(id)));
 }
 
+#[tokio::test]
+async fn a_store_that_was_moved_away_takes_nothing_and_makes_no_new_one_and_goes_on_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, away) = (folder.path().join("store"), folder.path().join("away"));
+    let store = Store::open(&path).unwrap();
+    let first = events(&store.accept(delivery("first", vec![push_to("a", 1)])).await.unwrap())[0];
+    std::fs::rename(&path, &away).unwrap();
+    let error = store.accept(delivery("lost", vec![push_to("b", 2)])).await.unwrap_err();
+    assert!(error.to_string().contains("moved or deleted under the daemon"), "{error}");
+    let error = store.accept(delivery("lost", vec![push_to("b", 2)])).await.unwrap_err();
+    assert!(error.to_string().contains("moved or deleted under the daemon"), "{error}");
+    assert!(!path.join("db").exists());
+    std::fs::remove_dir_all(&path).ok();
+    std::fs::rename(&away, &path).unwrap();
+    let begun = Instant::now();
+    while let Err(error) = store.accept(delivery("later", vec![push_to("c", 3)])).await {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not recover: {error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(store.unplanned().iter().any(|event| event.id == first));
+}
+
+#[tokio::test]
+async fn a_store_that_may_not_be_read_is_not_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    // Also for root, whom no mode keeps away: a dangling link into a folder that can't hold files.
+    std::os::unix::fs::symlink("/proc/self/nowhere", &path).unwrap();
+    let error = Store::open(&path).map(|_| ()).unwrap_err().to_string();
+    assert!(!error.contains("restore a backup"), "{error}");
+}
+
 const CHILD: &str = "AIRPLANES_TEST_STORE_CHILD";
 
 /// Not a test of its own: what `a_killed_process_…` runs and kills.
