@@ -4,6 +4,14 @@ use std::path::PathBuf;
 
 use crate::model::{Branch, Sha};
 
+/// What prints a host's line for known_hosts. `host` is as known_hosts writes it.
+fn keyscan(host: &str) -> String {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
+        Some((name, port)) => format!("ssh-keyscan -p {port} {name}"),
+        None => format!("ssh-keyscan {host}"),
+    }
+}
+
 /// Why something with git did not work.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum GitError {
@@ -18,7 +26,8 @@ pub enum GitError {
     /// No known_hosts file names the host: nobody has said yet that it may be trusted.
     #[error(
         "the ssh host {host} of {remote} is not known: it showed {shown}, and {files} does not name it; \
-         compare that with what the host's owner publishes, then run `airplanes host trust {host}`"
+         compare that with what the host's owner publishes, then add the line that `{}` prints",
+        keyscan(host)
     )]
     HostUnknown {
         /// As known_hosts writes it: `host` or `[host]:port`.
@@ -33,7 +42,8 @@ pub enum GitError {
     /// known_hosts names the host with another key: it was reinstalled, or someone is in between.
     #[error(
         "the ssh host {host} of {remote} showed a CHANGED key, {shown}, but {at} has another; nothing was sent; \
-         if its owner confirms the new key, remove that line and run `airplanes host trust {host}`"
+         if its owner confirms the new key, replace that line by the one that `{}` prints",
+        keyscan(host)
     )]
     HostChanged {
         /// As known_hosts writes it.
@@ -54,7 +64,7 @@ pub enum GitError {
         words: String,
     },
     /// The remote could not be reached, or the talk broke off.
-    #[error("could not talk to {remote}: {words}; it is tried again")]
+    #[error("could not talk to {remote}: {words}; see that it is up and reachable from here")]
     Network {
         /// The url.
         remote: String,
@@ -62,7 +72,7 @@ pub enum GitError {
         words: String,
     },
     /// It took longer than it may.
-    #[error("{what} took longer than {seconds} s and was given up; it is tried again")]
+    #[error("{what} took longer than {seconds} s and was given up; see that the remote is up and reachable from here")]
     TimedOut {
         /// `fetch of URL`, in words.
         what: String,

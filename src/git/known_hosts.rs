@@ -1,5 +1,5 @@
 //! OpenSSH's known_hosts, read strictly: plain, wildcard and hashed names, `[host]:port`, several key types, markers.
-//! It only reads; `airplanes host trust` writes. A host that is not there is never accepted.
+//! It only reads: a person adds to it. A host that is not there is never accepted.
 
 use std::path::{Path, PathBuf};
 
