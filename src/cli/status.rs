@@ -39,8 +39,12 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
         out.push_str(&format!("the store takes no writes since {}: {why}\n", ago(now, since)));
     }
     out.push_str(&format!(
-        "{} apps; jobs: {} running, {} queued, {} waiting",
-        counts.apps, counts.running, counts.queued, counts.waiting
+        "{} {}; jobs: {} running, {} queued, {} waiting",
+        counts.apps,
+        if counts.apps == 1 { "app" } else { "apps" },
+        counts.running,
+        counts.queued,
+        counts.waiting
     ));
     if counts.parked > 0 {
         out.push_str(&format!(", {}", paint.red(&format!("{} parked", counts.parked))));

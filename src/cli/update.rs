@@ -41,6 +41,10 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
         }
     }
     if sources.is_empty() {
+        if !args.folder.is_dir() {
+            let message = format!("{} is not a folder", args.folder.display());
+            return Err(CliError::usage(message, "name the checkout's folder: airplanes update DIR"));
+        }
         let message = format!("there is no deps.edn and no bb.edn in {}", args.folder.display());
         return Err(CliError::usage(message, "name the checkout's folder: airplanes update DIR"));
     }
@@ -61,6 +65,7 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
         bumps.iter().for_each(|bump| say(&bump_line(bump)));
     }
     say(&match (bumps, args.dry_run) {
+        (0, _) if remotes.failed => "nothing was bumped, and not every repository could be asked".to_owned(),
         (0, _) => "up to date".to_owned(),
         (n, true) => format!("{n} would be bumped; nothing was written"),
         (n, false) => format!("{n} bumped"),

@@ -212,4 +212,8 @@ fn update_says_what_is_missing_or_broken_and_where() {
     let lost = run(&["update", &path]);
     assert_eq!(code(&lost), 1);
     assert!(err(&lost).contains("/nonexistent"), "{}", err(&lost));
+    assert!(!err(&lost).contains("up to date"), "{}", err(&lost));
+    let nowhere = run(&["update", &format!("{path}/nowhere")]);
+    assert_eq!(code(&nowhere), 2);
+    assert!(err(&nowhere).contains("nowhere is not a folder"), "{}", err(&nowhere));
 }
