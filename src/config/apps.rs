@@ -152,13 +152,19 @@ fn build(node: &Node, context: &mut Context) -> Vec<BuildStep> {
     let mut steps = Vec::new();
     for node in nodes {
         let Some(mut section) = Section::of(node, "a step of :build", context) else { continue };
-        let name = section.need::<UnitName>("name", "\"test\"", context);
+        let name = section.need::<String>("name", "\"test\"", context);
         let run = section.need::<String>("run", "\"command\"", context);
         section.finish(context);
         let (Some(name), Some(run)) = (name, run) else { continue };
-        if name.value.as_str().contains([':', '@', '\\']) {
-            let label = "it may hold letters, digits and `.` `_` `-`";
-            context.fault(Fault::new(name.span, format!("`{}` is not a valid step name", name.value), label));
+        // As a unit's, without what only those may hold.
+        let bad = match UnitName::new(&name.value) {
+            Err(error) => Some(error.why),
+            Ok(_) if name.value.contains([':', '@', '\\']) => Some("it may hold letters, digits and `.` `_` `-`"),
+            Ok(_) => None,
+        };
+        if let Some(why) = bad {
+            let message = format!("`{}` is not a valid step name", name.value.escape_debug());
+            context.fault(Fault::new(name.span, message, why));
         }
         if run.value.trim().is_empty() {
             context.fault(Fault::new(run.span, format!("the step {} is empty", name.value), "expected a command"));
@@ -167,7 +173,7 @@ fn build(node: &Node, context: &mut Context) -> Vec<BuildStep> {
             let message = format!("two steps are called {}", name.value);
             context.fault(Fault::new(name.span, message, "expected every name once, since it names the log"));
         }
-        steps.push(BuildStep { name: Some(name.value.into()), run: run.value });
+        steps.push(BuildStep { name: Some(name.value), run: run.value });
     }
     steps
 }

@@ -61,6 +61,7 @@ pub fn load(source: &dyn Source, path: &Path) -> Result<Loaded, Diagnostics> {
     let (config, deploy) = settings::read(section, &mut context);
     let node = match deploy {
         Deploy::Inline(node) => Some(node.clone()),
+        Deploy::Broken => None,
         Deploy::File(named) => {
             let at = named.as_ref().map(|name| name.span);
             let name = named.map_or("deploy.edn".to_owned(), |name| name.value);

@@ -97,6 +97,8 @@ pub struct Keep {
 pub(super) enum Deploy<'n> {
     File(Option<Spanned<String>>),
     Inline(&'n Node),
+    /// Neither; the fault is told.
+    Broken,
 }
 
 pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config, Deploy<'n>) {
@@ -105,6 +107,12 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
     let state = root.path("state", context);
     let deploy = match root.node("deploy") {
         Some(node) if matches!(node.value, Value::Map(_)) => Deploy::Inline(node),
+        Some(node) if !matches!(node.value, Value::Str(_)) => {
+            let label =
+                format!("expected a path like \"deploy.edn\" or a map of apps, found {}", node.value.kind().words());
+            context.fault(Fault::new(node.span, "`:deploy` has the wrong kind of value", label));
+            Deploy::Broken
+        }
         _ => Deploy::File(root.line("deploy", context)),
     };
     let webhooks = root.section("webhooks", context).map(|section| webhooks(section, context));

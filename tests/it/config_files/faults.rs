@@ -37,6 +37,12 @@ fn every_fault_of_config_edn_has_words_of_its_own() {
              \"[::1]:8787\" | did you mean `127.0.0.1:80`?"
                 .to_owned(),
         ),
+        (
+            "{:deploy 7}",
+            "config 1:10 `:deploy` has the wrong kind of value | expected a path like \"deploy.edn\" or a map of apps, \
+             found a number"
+                .into(),
+        ),
         ("{:url \"deploy.example.com\"}", "config 1:7 `:url` is no url | expected http:// or https://, a host and a path".into()),
         ("{:state 7}", "config 1:9 `:state` has the wrong kind of value | expected a string, found the number 7".into()),
         ("{:state \"\"}", "config 1:9 `:state` can't be used | expected at least one character".into()),
@@ -109,7 +115,6 @@ fn every_fault_of_config_edn_has_words_of_its_own() {
             "{:webhooks {:gitlab {:signing-token \"hunter2\"}}}",
             "config 1:37 `:webhooks :gitlab :signing-token` is no signing token | expected `whsec_` and base64, as GitLab shows it".into(),
         ),
-        ("{:deploy 7}", "config 1:10 `:deploy` has the wrong kind of value | expected a string, found the number 7".into()),
         ("{:a 1 :a 2}", "config 1:7 the key `:a` stands twice in this map | here".into()),
         ("{:x-ray 1}", "config 1:2 unknown key `:x-ray` in config.edn | expected a known key | known here: :listen :url :state :deploy :webhooks :git :ssh :hosts :builds :poll :keep :disk".into()),
     ] {
@@ -180,6 +185,10 @@ fn every_fault_of_an_app_has_words_of_its_own() {
         (
             "{URL :hosts [:web-1] :working-directory \"/x\" :name \"a\" :service {:name \"s\"}}",
             "deploy 1:80 both `:name` and `:service` name the unit | expected `:service` alone",
+        ),
+        (
+            "{URL :build [{:name \"a/b\" :run \"make\"}]}",
+            "deploy 1:49 `a/b` is not a valid step name | it may hold letters, digits and `.` `_` `-`",
         ),
         (
             "{URL :hosts [:web-1] :working-directory \"/x\" :name \"ep;reboot\"}",
