@@ -1,11 +1,12 @@
 //! `/apps`, and what a person may set in motion: deploy, cancel, and a plan to look at.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::answer::{ApiError, Reply};
+use super::query::Named;
 use super::{Context, jobs};
 use crate::model::api::{AppView, JobView, PlanQuery};
 use crate::model::inbox::AppList;
@@ -23,33 +24,33 @@ pub(super) async fn list(State(context): State<Context>) -> Result<Reply, ApiErr
 }
 
 /// `GET /apps/NAME`.
-pub(super) async fn one(State(context): State<Context>, Path(name): Path<String>) -> Result<Reply, ApiError> {
+pub(super) async fn one(State(context): State<Context>, Named(name): Named<String>) -> Result<Reply, ApiError> {
     find(&context, AppName::new(name)?).await
 }
 
 /// `GET /apps/OWNER/NAME`.
 pub(super) async fn owned(
     State(context): State<Context>,
-    Path((owner, name)): Path<(String, String)>,
+    Named((owner, name)): Named<(String, String)>,
 ) -> Result<Reply, ApiError> {
     find(&context, AppName::new(format!("{owner}/{name}"))?).await
 }
 
 /// `POST /apps/NAME/deploy`.
-pub(super) async fn deploy(State(context): State<Context>, Path(name): Path<String>) -> Result<Reply, ApiError> {
+pub(super) async fn deploy(State(context): State<Context>, Named(name): Named<String>) -> Result<Reply, ApiError> {
     start(&context, AppName::new(name)?).await
 }
 
 /// `POST /apps/OWNER/NAME/deploy`.
 pub(super) async fn deploy_owned(
     State(context): State<Context>,
-    Path((owner, name)): Path<(String, String)>,
+    Named((owner, name)): Named<(String, String)>,
 ) -> Result<Reply, ApiError> {
     start(&context, AppName::new(format!("{owner}/{name}"))?).await
 }
 
 /// `POST /jobs/ID/cancel`: 202 with the job, which may still be ending.
-pub(super) async fn cancel(State(context): State<Context>, Path(id): Path<String>) -> Result<Reply, ApiError> {
+pub(super) async fn cancel(State(context): State<Context>, Named(id): Named<String>) -> Result<Reply, ApiError> {
     let job: JobId = id.parse()?;
     context.door.pipeline.cancel(job, BY).await?;
     let job = jobs::find(&context, &id).await?;

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::answer::ApiError;
+use super::query::Named;
 use super::{Context, jobs};
 use crate::model::api::JobView;
 use crate::model::inbox::JobEvent;
@@ -24,7 +25,7 @@ use crate::store::{Change, Store, StoreError};
 /// `GET /jobs/ID/events`. A caller that has seen the end is answered 204, which tells browsers not to come back.
 pub(super) async fn stream(
     State(context): State<Context>,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let seen = match headers.get("last-event-id").map(|v| v.to_str().unwrap_or_default().trim()) {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::Context;
 use super::answer::{ApiError, Reply};
 use super::body::HOOK_LIMIT;
+use super::query::Named;
 use crate::forge::{self, Parsed, Refused};
 use crate::model::Forge;
 use crate::model::event::Answer;
@@ -21,7 +22,7 @@ use crate::store::NewDelivery;
 /// The handler.
 pub(super) async fn receive(
     State(context): State<Context>,
-    Path(forge): Path<String>,
+    Named(forge): Named<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {

@@ -1,13 +1,13 @@
 //! `/jobs`: lists by cursor, and one job with its steps.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 
 use std::sync::Arc;
 
 use super::Context;
 use super::answer::{ApiError, Reply};
-use super::query::{Asked, limit};
+use super::query::{Asked, Named, limit};
 use crate::model::api::{JobList, JobView};
 use crate::model::{AppName, JobId, JobState, Outcome};
 use crate::store::JobFilter;
@@ -58,7 +58,7 @@ pub(super) async fn list(State(context): State<Context>, Asked(query): Asked<Que
 }
 
 /// `GET /jobs/ID`.
-pub(super) async fn one(State(context): State<Context>, Path(id): Path<String>) -> Result<Reply, ApiError> {
+pub(super) async fn one(State(context): State<Context>, Named(id): Named<String>) -> Result<Reply, ApiError> {
     Ok(Reply::ok(JobView::of(&*find(&context, &id).await?)))
 }
 

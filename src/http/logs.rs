@@ -3,14 +3,14 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::answer::ApiError;
-use super::query::Asked;
+use super::query::{Asked, Named};
 use super::{Context, jobs};
 use crate::model::JobState;
 
@@ -27,7 +27,7 @@ pub(super) struct Query {
 /// `GET /jobs/ID/logs/STEP?offset=&attempt=`. `Next-Offset` is where to go on; with `Complete: true` nothing follows.
 pub(super) async fn log(
     State(context): State<Context>,
-    Path((id, step)): Path<(String, String)>,
+    Named((id, step)): Named<(String, String)>,
     Asked(query): Asked<Query>,
 ) -> Result<Response, ApiError> {
     let job = jobs::find(&context, &id).await?;

@@ -97,6 +97,22 @@ async fn a_stream_of_events_does_not_hold_up_the_shutdown() {
 }
 
 #[tokio::test]
+async fn a_path_or_query_that_cannot_be_read_is_refused_in_the_shape_of_every_error() {
+    let server = Server::start().await;
+    for path in ["/jobs/%ff", "/jobs?limit=many", "/jobs?wat=1"] {
+        let response = server.get(path).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (400, &"application/json".parse().unwrap())
+        );
+        let body: serde_json::Value = response.json().await.unwrap();
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("can't be read") && !message.contains("deserialize"), "{path}: {message}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_log_is_read_from_any_offset_until_it_is_complete() {
     let server = Server::start().await;
     let job = server.job("shop").await;
