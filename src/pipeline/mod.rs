@@ -345,7 +345,12 @@ impl Inner {
             if open.iter().any(|id| name == id.as_str()) {
                 continue;
             }
-            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            // A build may have put anything beside its clone.
+            let removed = match entry.file_type() {
+                Ok(kind) if !kind.is_dir() => std::fs::remove_file(entry.path()),
+                _ => std::fs::remove_dir_all(entry.path()),
+            };
+            if let Err(error) = removed {
                 tracing::warn!(folder = %entry.path().display(), %error, "an ended job's clone could not be removed");
             }
         }
