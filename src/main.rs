@@ -45,6 +45,10 @@ fn main() -> ExitCode {
 
 /// The daemon, until SIGTERM.
 async fn serve(globals: &Globals) -> Result<Exit, CliError> {
+    // Builds run as the same user: they must not find the daemon's secrets in its memory or its environment.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "other processes of this user can look into the daemon's memory");
+    }
     match daemon::serve(&globals.config).await {
         Ok(()) => Ok(Exit::Done),
         Err(StartError::Config(faults)) => {

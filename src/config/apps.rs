@@ -19,6 +19,7 @@ use crate::model::{
 /// All apps of a deploy.edn, by name.
 pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTreeMap<AppName, App> {
     let mut apps = BTreeMap::new();
+    let mut folders: BTreeMap<(HostName, u16, String), AppName> = BTreeMap::new();
     let Value::Map(entries) = &node.value else {
         let label = format!("expected a map like {{:my-app {{:git-url \"…\"}}}}, found {}", node.value.kind().words());
         context.fault(Fault::new(node.span, "deploy.edn has the wrong kind of value", label));
@@ -33,9 +34,18 @@ pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTree
         }
         let Some(section) = Section::of(value, format!("the app :{}", name.value), context) else { continue };
         let place = name.span;
-        if let Some(app) = app(name.value, section, config, context)
-            && apps.insert(app.name.clone(), app).is_some()
-        {
+        let Some(app) = app(name.value, section, config, context) else { continue };
+        for host in &app.hosts {
+            let Some(folder) = app.folder_on(host) else { continue };
+            if let Some(other) = folders.insert((host.address.clone(), host.port, folder.clone()), app.name.clone())
+                && other != app.name
+            {
+                let message = format!("the apps :{other} and :{} have one folder on {}", app.name, host.name);
+                let label = format!("expected another `:working-directory` than \"{folder}\"");
+                context.fault(Fault::new(place, message, label));
+            }
+        }
+        if apps.insert(app.name.clone(), app).is_some() {
             context.fault(Fault::new(place, "this app is there twice", "expected every name once"));
         }
     }

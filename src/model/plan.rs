@@ -92,6 +92,9 @@ pub struct PlanHead {
     /// Whether apps may be missing: then a redelivery is no duplicate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
+    /// Set if it has no rows: a print of the apps there were. With other apps, a redelivery is no duplicate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nobody: Option<u64>,
 }
 
 /// One app of a stored plan.

@@ -1,6 +1,6 @@
 //! The planner's loop: events without a plan get one, oldest first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +9,15 @@ use crate::model::{AppName, Branch, Cause, Draft, Event, EventId, EventKind, Out
 use crate::planner::{self, Context};
 use crate::store::{PlanOutcome, StoreError};
 
+/// How often an event's planning may fail before it waits for the next start.
+const TRIES: u32 = 3;
+
 impl Inner {
     pub(super) async fn plan_events(self: Arc<Self>) {
         let mut accepted = self.store.events();
         let mut ticks = self.ticks.subscribe();
         let mut failed = false;
+        let mut tries: HashMap<EventId, u32> = HashMap::new();
         loop {
             if std::mem::take(&mut failed) {
                 // A plan may be on disk though its writing was told to have failed: no job is without a worker.
@@ -25,10 +29,26 @@ impl Inner {
                 if self.ending.is_cancelled() {
                     return;
                 }
-                match self.plan_event(&event).await {
-                    Ok(_) | Err(StoreError::NotWaiting(_)) => {}
-                    Err(error) => {
-                        tracing::error!(event = %event.id, %error, "an event could not be planned yet");
+                let id = event.id;
+                if tries.get(&id).is_some_and(|tries| *tries >= TRIES) {
+                    continue;
+                }
+                // In a task of its own: an event that can't be planned at all keeps no other from it.
+                let planning = self.clone();
+                match tokio::spawn(async move { planning.plan_event(&event).await }).await {
+                    Ok(Ok(_) | Err(StoreError::NotWaiting(_))) => drop(tries.remove(&id)),
+                    Ok(Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed))) => {
+                        tracing::error!(event = %id, %error, "an event waits for the store");
+                        failed = true;
+                    }
+                    Ok(Err(error)) => {
+                        *tries.entry(id).or_default() += 1;
+                        tracing::error!(event = %id, %error, "an event could not be planned; after {TRIES} tries it waits for the next start");
+                        failed = true;
+                    }
+                    Err(panic) => {
+                        *tries.entry(id).or_default() += 1;
+                        tracing::error!(event = %id, error = %panic, "an event could not be planned; after {TRIES} tries it waits for the next start");
                         failed = true;
                     }
                 }

@@ -18,6 +18,7 @@ mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwapOption;
@@ -132,6 +133,7 @@ struct Shared {
     jobs: RwLock<HashMap<JobId, Arc<JobState>>>,
     unplanned: RwLock<BTreeMap<EventId, Event>>,
     fault: RwLock<Option<Fault>>,
+    apps_print: AtomicU64,
     changes: broadcast::Sender<Change>,
     events: tokio::sync::watch::Sender<u64>,
 }
@@ -177,6 +179,10 @@ impl Store {
     /// Keeps what is known of an app's dependencies.
     pub async fn put_index(&self, app: AppName, index: AppIndex) -> Result<(), StoreError> {
         self.ask(|reply| writer::Command::PutIndex(app, index, reply)).await
+    }
+    /// The apps in force, as a print that changes with them: a push that concerned nobody may concern someone then.
+    pub fn know_apps(&self, print: u64) {
+        self.shared.apps_print.store(print, Ordering::Relaxed);
     }
     /// Job entries from now on, each after it is on disk. A receiver that lags must look at the store again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {

@@ -62,6 +62,8 @@ pub(super) struct State {
     /// The jobs that keep a plan's event open.
     plan_jobs: HashMap<EventId, BTreeSet<JobId>>,
     last_id: u64,
+    /// A print of the apps in force.
+    pub apps_print: u64,
     /// What the commands of this group did, to be told once it is on disk.
     pub told: Told,
 }
@@ -220,7 +222,8 @@ impl State {
             return true;
         }
         let head = tx.hint::<PlanHead>(&keys::plan(id));
-        if head.as_ref().is_some_and(|head| head.incomplete) {
+        let others_now = |head: &PlanHead| head.nobody.is_some_and(|print| print != self.apps_print);
+        if head.as_ref().is_some_and(|head| head.incomplete || others_now(head)) {
             return false;
         }
         (0..head.map_or(0, |head| head.apps)).all(|index| {
@@ -263,7 +266,9 @@ impl State {
             tx.put(keys::plan_row(id, index), &PlanRow { app: name.clone(), wave, job })?;
             ids.insert(name, job);
         }
-        tx.put(keys::plan(id), &PlanHead { id, at: now, notes: draft.notes, apps, incomplete: draft.incomplete })?;
+        let nobody = (apps == 0).then_some(self.apps_print);
+        let head = PlanHead { id, at: now, notes: draft.notes, apps, incomplete: draft.incomplete, nobody };
+        tx.put(keys::plan(id), &head)?;
         let state = if apps == 0 { EventState::Closed } else { EventState::Planned };
         if apps == 0 {
             tx.delete(keys::open_event(id));

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub(super) fn start(path: &Path) -> Result<(Arc<Shared>, Sender<Command>), Store
         jobs: RwLock::new(state.jobs.clone()),
         unplanned: RwLock::new(state.unplanned.clone()),
         fault: RwLock::new(None),
+        apps_print: AtomicU64::new(0),
         changes: broadcast::channel(4096).0,
         events: watch::channel(0).0,
     });
@@ -196,6 +198,7 @@ impl Writer {
         let result = match (&self.disk, self.shared.db.load_full()) {
             (Some(disk), Some(db)) => {
                 let mut tx = Tx::new(&db, &disk.path);
+                self.state.apps_print = self.shared.apps_print.load(Ordering::Relaxed);
                 for command in group {
                     answers.push(perform(&mut self.state, &mut tx, command, now));
                 }

@@ -262,3 +262,14 @@ fn what_does_nothing_is_warned_of_and_holds_nothing_up() {
         ]
     );
 }
+
+#[test]
+fn two_apps_in_one_folder_of_a_host_are_refused() {
+    let config = r#"{:hosts {:web-1 {:address "10.0.0.11"} :web-2 {:address "10.0.0.12"}}}"#;
+    let app =
+        |folder: &str| format!("{{:git-url \"/r\" :restart \"x\" :hosts [:web-1] :working-directory \"{folder}\"}}");
+    let faults = World::new(config, &format!("{{:a {} :b {}}}", app("/srv/x"), app("/srv/x"))).faults();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("the apps :a and :b have one folder on web-1"), "{faults:?}");
+    assert!(World::new(config, &format!("{{:a {} :b {}}}", app("/srv/x"), app("/srv/y"))).load().is_ok());
+}

@@ -240,3 +240,25 @@ async fn a_redelivery_of_an_older_push_that_joins_a_newer_one_does_not_hold_it_b
     assert_eq!(jobs[0]["causes"].as_array().unwrap().len(), 2, "{:#}", jobs[0]);
     assert!(world.file("app", "deps.edn").contains(&newest.to_string()), "{jobs:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_concerned_nobody_is_no_duplicate_once_an_app_is_added_that_it_concerns() {
+    let mut world = quick();
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    world.commit("app", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    world.deploy_edn("");
+    world.start().await;
+    let new = world.push("lib", &[("a", "1")]).await;
+    assert!(world.settled().await.is_empty());
+    let (status, answer) = world.hook(Forge::Github, "lib", Some(lib), new, &new.to_string()).await;
+    assert_eq!((status, answer["status"].as_str()), (200, Some("duplicate")), "{answer}");
+
+    world.deploy_edn(r#":app {:git-url "{repo:app}" :update? true}"#);
+    world
+        .until("the app is known", async || (world.get("/apps").await["apps"] != serde_json::json!([])).then_some(()))
+        .await;
+    let (status, answer) = world.hook(Forge::Github, "lib", Some(lib), new, &new.to_string()).await;
+    assert_eq!(status, 202, "{answer}");
+    assert_eq!(world.job("app").await["state"], "succeeded");
+    assert!(world.file("app", "deps.edn").contains(&new.to_string()));
+}
