@@ -55,6 +55,9 @@ pub struct CommandLine {
     pub command: Command,
 }
 
+/// Where the daemon's config file is if nobody says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/airplanes/config.edn";
+
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
@@ -64,7 +67,7 @@ pub struct Globals {
         global = true,
         value_name = "FILE",
         env = "AIRPLANES_CONFIG",
-        default_value = "/etc/airplanes/config.edn",
+        default_value = DEFAULT_CONFIG,
         hide_env_values = true
     )]
     pub config: PathBuf,

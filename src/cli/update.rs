@@ -9,15 +9,18 @@ use clap::Args;
 use similar::{ChangeTag, TextDiff};
 use tokio_util::sync::CancellationToken;
 
+use super::DEFAULT_CONFIG;
 use super::Globals;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, plain, print, say};
 use super::show::bump_line;
+use crate::config;
 use crate::deps::{self, Coord};
 use crate::edn::position;
 use crate::git::{GitConfig, GitError, Heads, Mirrors};
 use crate::model::{Bump, RepoId, RepoUrl, Sha};
+use crate::watch::FsSource;
 
 /// `update`.
 #[derive(Debug, Clone, Args)]
@@ -48,7 +51,7 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
         let message = format!("there is no deps.edn and no bb.edn in {}", args.folder.display());
         return Err(CliError::usage(message, "name the checkout's folder: airplanes update DIR"));
     }
-    let mut remotes = Remotes::new(Paint::stderr(globals.color))?;
+    let mut remotes = Remotes::new(globals)?;
     let mut edits = Vec::new();
     for (name, path, text) in sources {
         let (edited, bumps) = remotes.edit(name, &path, &text).await?;
@@ -85,9 +88,20 @@ struct Remotes {
 }
 
 impl Remotes {
-    fn new(paint: Paint) -> Result<Self, CliError> {
+    /// With the keys and tokens of the config file, if there is one that can be read; else with the user's own.
+    fn new(globals: &Globals) -> Result<Self, CliError> {
+        let paint = Paint::stderr(globals.color);
         let folder = tempfile::tempdir().map_err(|e| CliError::io("no temporary folder could be made", &e))?;
-        let git = Mirrors::new(GitConfig::new(folder.path())).map_err(|e| CliError::other(e.to_string()))?;
+        let config = match config::load(&FsSource, &globals.config) {
+            Ok(loaded) => GitConfig::of(folder.path(), &loaded.config.git),
+            Err(_) if globals.config == Path::new(DEFAULT_CONFIG) => GitConfig::new(folder.path()),
+            Err(faults) => {
+                say(faults.render(paint.is_on()).trim_end());
+                let message = format!("{} can't be used", globals.config.display());
+                return Err(CliError::usage(message, "mend it, or leave --config out to use your own keys"));
+            }
+        };
+        let git = Mirrors::new(config).map_err(|e| CliError::other(e.to_string()))?;
         let stop = CancellationToken::new();
         Ok(Self { git, stop, heads: HashMap::new(), paint, failed: false, _folder: folder })
     }

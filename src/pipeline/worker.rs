@@ -16,8 +16,6 @@ use crate::store::{Change, StoreError};
 const ERRORS: u32 = 3;
 /// How often a job may be found interrupted with no step ended in between.
 const INTERRUPTIONS: u32 = 10;
-/// How often someone else may be faster than our push.
-const RACES: u32 = 10;
 
 /// Why a worker lets go of a job before its end.
 pub(super) enum Stopped {
@@ -136,14 +134,10 @@ impl Inner {
                 work.job = self.store.append(id, entries).await?;
             }
             Err(StepError::Over) => {}
-            Err(StepError::Raced) if work.job.races <= RACES => {
+            Err(StepError::Raced) => {
                 let pause = Duration::from_millis(100 * u64::from(work.job.races));
                 tracing::info!(job = %id, "someone was faster: the edit is made again on their head");
                 work.pause(pause).await;
-            }
-            Err(StepError::Raced) => {
-                let reason = format!("{step}: others pushed {RACES} times while it was building; deploy it again");
-                return Ok(Some((Outcome::Failed, reason)));
             }
             Err(StepError::Retry(error)) if errors + 1 < ERRORS => {
                 tracing::warn!(job = %id, %step, %error, "a step failed and is tried again");

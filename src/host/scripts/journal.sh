@@ -2,6 +2,7 @@
 command -v journalctl >/dev/null 2>&1 || refuse no-systemd
 SAID=$(journalctl -u "$1.service" -n "$2" --no-pager -q -o short-iso 2>&1) || SAID=
 [ -n "$SAID" ] || SAID=$(sudo -n journalctl -u "$1.service" -n "$2" --no-pager -q -o short-iso 2>/dev/null) || SAID=
-[ -n "$SAID" ] || SAID="no lines that $(id -un) may read; add it to the group systemd-journal"
+if [ -z "$SAID" ] && [ "$(id -u)" = 0 ]; then SAID="(none)"; fi
+[ -n "$SAID" ] || SAID="(none that $(id -un) may read; add it to the group systemd-journal)"
 printf '%s\n' "$SAID" | prefixed line
 echo end

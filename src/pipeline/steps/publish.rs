@@ -9,6 +9,9 @@ use super::{StepError, Work, say};
 use crate::git::{PushError, Pushed};
 use crate::model::{Entry, Step, StepResult};
 
+/// How often someone else may be faster than our push.
+const RACES: u32 = 10;
+
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
     let (branch, base) = work.base()?;
     work.take_branch(&branch).await?;
@@ -45,6 +48,11 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             };
             say(&mut log, format!("someone was faster: {branch} is at {head}")).await?;
             log.settle().await?;
+            if work.job.races >= RACES {
+                return Err(StepError::failed(format!(
+                    "others pushed to {branch} each of the {RACES} times that it was building; deploy it again when they rest"
+                )));
+            }
             work.append(vec![Entry::Raced { head }]).await?;
             Err(StepError::Raced)
         }

@@ -264,7 +264,7 @@ async fn last_lines(work: &Work, app: &App, host: &Host, log: &HostLog) -> Strin
         Ok(lines) if !lines.is_empty() => {
             let text = work.inner.masked(&lines.join("\n"));
             log.line(&text);
-            format!("\nThe last lines of {unit}:\n{text}")
+            format!(". The last lines of {unit}:\n{text}")
         }
         _ => String::new(),
     }

@@ -37,7 +37,8 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         let updated = Entry::Updated { commit: base, tree, time, bumps };
         let skipped = StepResult::Skipped { reason: reason.clone() };
         if work.job.races == 0 && is_unchanged(work, base).await? {
-            let reason = format!("{} is what runs already, and {reason}", base.short());
+            let is = if app.hosts.is_empty() { "was taken in" } else { "is what runs" };
+            let reason = format!("{} {is} already, and {reason}", base.short());
             say(&mut log, &reason).await?;
             log.settle().await?;
             work.append(vec![

@@ -296,3 +296,23 @@ async fn interruptions_are_no_errors_but_a_job_that_gets_nowhere_is_given_up() {
     assert_eq!((text(&job, "state"), text(&job, "reason")), ("failed", why), "{job:#}");
     assert_eq!(world.read("begun").lines().count(), 11);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_log_leads_nowhere_but_to_logs() {
+    let world = app("\"echo built\"").await;
+    let (job, token) = (world.deployed("app").await, world.token());
+    let id = text(&job, "id");
+    assert!(world.text(&format!("/jobs/{id}/logs/build")).await.contains("built"));
+    for name in [
+        "..%2f..%2f..%2foperator-token",
+        "%2e%2e/%2e%2e/operator-token",
+        "build%2f..%2f..%2f..%2foperator-token",
+        "rollout/..%2f..%2f..%2f..%2foperator-token",
+        "%2foperator-token",
+        "build%00",
+        ".%2fbuild",
+    ] {
+        let answer = world.text(&format!("/jobs/{id}/logs/{name}")).await;
+        assert!(answer.contains("\"error\"") && !answer.contains(&token), "{name}: {answer}");
+    }
+}
