@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -94,10 +94,12 @@ impl Daemon {
         let pipeline = Pipeline::start(store.clone(), setup);
         let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
         let stop = CancellationToken::new();
+        let config_fault: Arc<ArcSwapOption<String>> = Arc::default();
         let door = Door {
             store,
             pipeline: pipeline.clone(),
             forges: forges.clone(),
+            config_fault: config_fault.clone(),
             token: Arc::new(token),
             started_at: jiff::Timestamp::now(),
             version: env!("CARGO_PKG_VERSION"),
@@ -110,7 +112,8 @@ impl Daemon {
             std::fs::rename(state.join("address.new"), state.join("address"))
         };
         told().context("the state directory can't be written")?;
-        let watching = tokio::spawn(watch(path.to_owned(), loaded, kept, pipeline.clone(), forges, stop.clone()));
+        let watching =
+            tokio::spawn(watch(path.to_owned(), loaded, kept, pipeline.clone(), forges, config_fault, stop.clone()));
         tracing::info!(%address, state = %state.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(Self { address, state, stop, pipeline, serving, watching })
     }
@@ -171,6 +174,7 @@ async fn watch(
     kept: Kept,
     pipeline: Pipeline,
     forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
+    fault: Arc<ArcSwapOption<String>>,
     stop: CancellationToken,
 ) {
     let mut files = match Watch::start(first.files.clone()) {
@@ -188,7 +192,9 @@ async fn watch(
         }
         match config::load(&source, &path) {
             Err(faults) => {
-                tracing::error!("the edit is not in force, the last good one stays:\n{}", faults.render(false));
+                let told = faults.render(false);
+                tracing::error!("the edit is not in force, the last good one stays:\n{told}");
+                fault.store(Some(Arc::new(told)));
                 files.set(faults.files().to_vec());
             }
             Ok(loaded) => {
@@ -207,9 +213,13 @@ async fn watch(
                         forges.store(Arc::new(loaded.config.webhooks.clone()));
                         let apps = loaded.apps.len();
                         pipeline.reconfigure(rooms, loaded.apps);
+                        fault.store(None);
                         tracing::info!(apps, "the configuration is in force");
                     }
-                    Err(error) => tracing::error!(%error, "the edit is not in force, the last good one stays"),
+                    Err(error) => {
+                        tracing::error!(%error, "the edit is not in force, the last good one stays");
+                        fault.store(Some(Arc::new(format!("{error:#}"))));
+                    }
                 }
             }
         }

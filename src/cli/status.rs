@@ -53,6 +53,14 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
         out.push_str(&format!("; {} events without a plan yet", counts.unplanned));
     }
     out.push('\n');
+    if let Some(fault) = &status.config_fault {
+        let lines: Vec<String> = fault.lines().map(plain).collect();
+        out.push_str(&format!(
+            "{}\n{}\n",
+            paint.red("the last edit of the configuration is not in force:"),
+            lines.join("\n")
+        ));
+    }
     if let Some(jobs) = status.jobs.filter(|jobs| !jobs.is_empty()) {
         out.push_str(&format!("\n{}", job_table(paint, &jobs, now)));
     }

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,8 @@ pub struct Door {
     pub pipeline: Pipeline,
     /// What authenticates webhooks; swapped when config.edn changes.
     pub forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
+    /// What is wrong with the last edit of the configuration, while an older one is in force.
+    pub config_fault: Arc<ArcSwapOption<String>>,
     /// The operator's token.
     pub token: Arc<Secret>,
     /// When the daemon started.

@@ -54,12 +54,14 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         version: door.version.to_owned(),
         up_since: door.started_at,
         store,
+        config_fault: None,
         counts: counts(&door.store, door.pipeline.count_apps()),
         apps: None,
         jobs: None,
         deliveries: None,
     };
     if known {
+        view.config_fault = door.config_fault.load().as_deref().cloned();
         // Costs a look into the store for each app: not for those who need not be known.
         view.apps = Some(apps::all(&context).await?);
         view.jobs = Some(door.store.open_jobs().iter().map(|job| JobView::of(job)).collect());

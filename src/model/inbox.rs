@@ -129,6 +129,9 @@ pub struct StatusView {
     pub up_since: Timestamp,
     /// Whether it can keep what it accepts.
     pub store: StoreView,
+    /// What is wrong with the last edit of the configuration, while an older one is in force; for those with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_fault: Option<String>,
     /// How many of each.
     pub counts: Counts,
     /// The apps.

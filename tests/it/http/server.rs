@@ -70,6 +70,7 @@ impl Server {
             store: store.clone(),
             pipeline: pipeline(store.clone(), folder.path()).await,
             forges: Arc::new(ArcSwap::from_pointee(forges)),
+            config_fault: Arc::default(),
             token: Arc::new(Secret::new("operator-token", TOKEN)),
             started_at: Timestamp::now(),
             version: "1.2.3",

@@ -83,11 +83,14 @@ async fn a_good_edit_is_in_force_within_a_second_and_a_bad_one_is_told_with_a_ca
         "{log}"
     );
     assert_eq!(world.apps().await, ["app", "new"]);
+    let status = world.call(&["status"]).await;
+    assert!(status.out.contains("not in force") && status.out.contains("did you mean `:git-url`?"), "{status:?}");
     assert_eq!(world.deploy_to_the_end("new").await["state"], "unchanged");
 
     // Written in place, as some editors do.
     std::fs::write(world.path("deploy.edn"), &good).unwrap();
     world.within("the app is gone", async || world.apps().await == ["app"]).await;
+    assert!(!world.call(&["status"]).await.out.contains("not in force"));
     let (status, answer) = world.post("/apps/new/deploy").await;
     assert_eq!(status, 404, "{answer}");
 }
