@@ -1,7 +1,6 @@
 # $1 working directory, $2 the app's own command, by sh in that folder. Its output goes to the log.
 enter "$1"
 unset GIT_CEILING_DIRECTORIES GIT_TERMINAL_PROMPT LC_ALL
-say "$2"
 sh -c "$2" >&2 || exit $?
 echo 'restarted yes'
 echo end
