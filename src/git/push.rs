@@ -1,4 +1,4 @@
-//! Pushing a commit to a remote's branch: fast-forward or not at all, and believed only when the remote shows it.
+//! Pushing a commit to a remote's branch: fast-forward or not at all, and believed only when the remote says so.
 //! It must never force, and never take "no error" for "done": libgit2 says Ok when a hook refuses.
 
 use std::cell::RefCell;
@@ -112,8 +112,10 @@ fn push(clone: &WorkClone, commit: &Sha, mirrors: &Path, talk: &Talk, after: &Ta
             printed if printed.is_empty() => words,
             printed => format!("{words}: {printed}"),
         })),
-        // The remote said yes, or (a file) says nothing: it is asked whether it is so.
-        Some(None) | None => match after.list_by(&repo)?.refs.get(&name) {
+        // Its own report, after its hooks: asking again would cost another connection and tell no more.
+        Some(None) => Ok(Came::Done),
+        // No report, as from a file: it is asked whether it is so.
+        None => match after.list_by(&repo)?.refs.get(&name) {
             Some(head) if *head == wanted => Ok(Came::Done),
             head => Ok(Came::Faster(head.copied().and_then(sha))),
         },
