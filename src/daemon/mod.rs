@@ -3,29 +3,30 @@
 //!
 //! Nothing is decided here. What is in force is swapped whole: a bad edit changes nothing.
 
-use std::collections::BTreeMap;
+mod reload;
+mod token;
+
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Diagnostics, Loaded};
-use crate::git::{GitConfig, Mirrors};
 use crate::http::{self, Door};
-use crate::model::{Forge, ForgeSecrets, Secret};
-use crate::pipeline::{Pipeline, Rooms, Setup};
+use crate::pipeline::{Pipeline, Setup};
 use crate::process::Leftovers;
-use crate::runner::{Local, Runner};
-use crate::ssh::{Hosts, Settings};
 use crate::store::Store;
-use crate::watch::{FsSource, Watch};
+use crate::watch::FsSource;
+
+use reload::{Kept, Reload};
+use token::operator_token;
 
 /// How long what touches a remote or a host may go on after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -112,8 +113,10 @@ impl Daemon {
             std::fs::rename(state.join("address.new"), state.join("address"))
         };
         told().context("the state directory can't be written")?;
-        let watching =
-            tokio::spawn(watch(path.to_owned(), loaded, kept, pipeline.clone(), forges, config_fault, stop.clone()));
+        let in_force = Arc::new(ArcSwap::from_pointee(loaded));
+        let fault = config_fault;
+        let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault };
+        let watching = tokio::spawn(reload.run(stop.clone()));
         tracing::info!(%address, state = %state.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(Self { address, state, stop, pipeline, serving, watching })
     }
@@ -165,118 +168,4 @@ pub async fn serve(path: &Path) -> Result<(), StartError> {
         error = daemon.failed() => return Err(error.into()),
     }
     Ok(daemon.end().await?)
-}
-
-/// Reads the configuration again when one of its files changes; a bad one changes nothing.
-async fn watch(
-    path: PathBuf,
-    first: Loaded,
-    kept: Kept,
-    pipeline: Pipeline,
-    forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
-    fault: Arc<ArcSwapOption<String>>,
-    stop: CancellationToken,
-) {
-    let mut files = match Watch::start(first.files.clone()) {
-        Ok(files) => files,
-        Err(error) => {
-            tracing::error!(%error, "the configuration is not watched: restart the daemon after an edit");
-            return;
-        }
-    };
-    let source = FsSource;
-    loop {
-        tokio::select! {
-            () = files.changed() => {}
-            () = stop.cancelled() => return,
-        }
-        match config::load(&source, &path) {
-            Err(faults) => {
-                let told = faults.render(false);
-                tracing::error!("the edit is not in force, the last good one stays:\n{told}");
-                fault.store(Some(Arc::new(told)));
-                files.set(faults.files().to_vec());
-            }
-            Ok(loaded) => {
-                files.set(loaded.files.clone());
-                if !loaded.warnings.is_empty() {
-                    tracing::warn!("{}", loaded.warnings.render(false));
-                }
-                if loaded.config.listen != first.config.listen
-                    || loaded.config.state != first.config.state
-                    || loaded.config.builds.concurrency != first.config.builds.concurrency
-                {
-                    tracing::warn!(":listen, :state and :builds {{:concurrency}} take force at the next start");
-                }
-                match kept.rooms(&loaded, Some(&pipeline)) {
-                    Ok(rooms) => {
-                        forges.store(Arc::new(loaded.config.webhooks.clone()));
-                        let apps = loaded.apps.len();
-                        pipeline.reconfigure(rooms, loaded.apps);
-                        fault.store(None);
-                        tracing::info!(apps, "the configuration is in force");
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the edit is not in force, the last good one stays");
-                        fault.store(Some(Arc::new(format!("{error:#}"))));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What stays as it was at the start, whatever an edit says.
-struct Kept {
-    state: PathBuf,
-    token: Secret,
-}
-
-impl Kept {
-    /// The adapters for a configuration. Mirrors keep their locks across configurations.
-    fn rooms(&self, loaded: &Loaded, old: Option<&Pipeline>) -> anyhow::Result<Rooms> {
-        let config = &loaded.config;
-        let git = GitConfig::of(&self.state, &config.git);
-        let git = match old {
-            Some(pipeline) => pipeline.rooms().git.reconfigured(git),
-            None => Mirrors::new(git)?,
-        };
-        let settings = Settings {
-            identity: config.ssh.identity.clone(),
-            known_hosts: config.ssh.known_hosts.clone(),
-            ..Settings::default()
-        };
-        // The same pool where nothing of it has changed: its connections stay.
-        let same = old.map(|pipeline| pipeline.rooms().hosts.clone()).filter(|hosts| *hosts.settings() == settings);
-        let hosts = same.map_or_else(|| Hosts::new(settings), Ok)?;
-        let runner = Runner::Local(Local::new(Leftovers::new(&self.state), std::env::vars_os()));
-        let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();
-        Ok(Rooms { git, hosts, runner, secrets })
-    }
-}
-
-/// The operator's token: made at first start, mode 0600, on disk before anyone needs it.
-fn operator_token(state: &Path) -> anyhow::Result<Secret> {
-    let path = state.join("operator-token");
-    let name = format!("the operator's token in {}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim().len() >= 32 => return Ok(Secret::new(name, text.trim())),
-        Ok(_) => bail!("{} is too short to be a token: remove it, and a new one is made", path.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("{} can't be read", path.display())),
-    }
-    let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
-    let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let new = state.join("operator-token.new");
-    let written = || -> std::io::Result<()> {
-        use std::io::Write as _;
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        writeln!(file, "{token}")?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        std::fs::File::open(state)?.sync_all()
-    };
-    written().with_context(|| format!("{} can't be written", path.display()))?;
-    Ok(Secret::new(name, token))
 }
