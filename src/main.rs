@@ -5,10 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use airplanes::cli::{self, CliError, Color, Command, CommandLine, Exit, Globals, LogFormat};
+use airplanes::daemon::journal::{self, Journal};
 use airplanes::daemon::{self, StartError};
 use airplanes::demo::{self, DemoError};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
     // clap ends the process by itself with code 2 for bad usage, and with 0 for --help.
@@ -84,10 +87,17 @@ fn trace(globals: &Globals, command: &Command) -> Result<(), CliError> {
         hint: Some("give --log (or RUST_LOG) like info, or airplanes::git=debug,warn".to_owned()),
     })?;
     let ansi = colours(globals);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    let log = || tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(ansi);
     match globals.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        Some(LogFormat::Json) => log().with_env_filter(filter).json().init(),
+        None if journal::is_stderr() => match Journal::open() {
+            Ok(journal) => tracing_subscriber::registry().with(filter).with(journal).init(),
+            Err(error) => {
+                log().with_env_filter(filter).init();
+                tracing::warn!(%error, "the journal can't be written to; the log has no fields");
+            }
+        },
+        None | Some(LogFormat::Text) => log().with_env_filter(filter).init(),
     }
     Ok(())
 }

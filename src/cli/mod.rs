@@ -80,16 +80,22 @@ pub struct Globals {
     /// What to log to standard error: `info`, `debug`, `airplanes::git=debug`.
     #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG", hide_env_values = true)]
     pub log: Option<String>,
-    /// How to write the log.
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
-    pub log_format: LogFormat,
+    /// How to write the log; by default as text, and in the journal with fields.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        env = "AIRPLANES_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    pub log_format: Option<LogFormat>,
 }
 
 /// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
-    #[default]
     Text,
     /// One JSON object a line.
     Json,

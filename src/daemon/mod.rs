@@ -3,7 +3,9 @@
 //!
 //! Nothing is decided here. What is in force is swapped whole: a bad edit changes nothing.
 
+pub mod journal;
 mod reload;
+mod service;
 mod token;
 
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +50,9 @@ pub struct Daemon {
     address: SocketAddr,
     state: PathBuf,
     stop: CancellationToken,
+    store: Store,
     pipeline: Pipeline,
+    config_fault: Arc<ArcSwapOption<String>>,
     serving: JoinHandle<Result<(), http::HttpError>>,
     watching: JoinHandle<()>,
 }
@@ -97,7 +102,7 @@ impl Daemon {
         let stop = CancellationToken::new();
         let config_fault: Arc<ArcSwapOption<String>> = Arc::default();
         let door = Door {
-            store,
+            store: store.clone(),
             pipeline: pipeline.clone(),
             forges: forges.clone(),
             config_fault: config_fault.clone(),
@@ -114,11 +119,12 @@ impl Daemon {
         };
         told().context("the state directory can't be written")?;
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));
-        let fault = config_fault;
-        let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault };
+        let fault = config_fault.clone();
+        let asked = signal(SignalKind::hangup()).context("no signals")?;
+        let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault, asked };
         let watching = tokio::spawn(reload.run(stop.clone()));
         tracing::info!(%address, state = %state.display(), version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(Self { address, state, stop, pipeline, serving, watching })
+        Ok(Self { address, state, stop, store, pipeline, config_fault, serving, watching })
     }
 
     /// Where it listens.
@@ -133,6 +139,7 @@ impl Daemon {
     /// Takes no more work, lets steps reach a boundary or leaves them for the next start, and returns within its time.
     pub async fn end(self) -> anyhow::Result<()> {
         tracing::info!("shutting down: no more work is taken");
+        service::stopping();
         self.stop.cancel();
         if tokio::time::timeout(DRAIN, self.pipeline.end()).await.is_err() {
             tracing::warn!("steps under way are left as they are; the next start looks at them and goes on");
@@ -158,10 +165,10 @@ impl Daemon {
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn serve(path: &Path) -> Result<(), StartError> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("no signals")?;
     let mut int = signal(SignalKind::interrupt()).context("no signals")?;
     let mut daemon = Daemon::start(path).await?;
+    service::ready(&daemon);
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}

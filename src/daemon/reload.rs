@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Loaded};
@@ -18,10 +19,12 @@ use crate::runner::{Local, Runner};
 use crate::ssh::{Hosts, Settings};
 use crate::watch::{FsSource, Watch};
 
+use super::service;
+
 /// The configuration in force, for whoever reads it now and again.
 pub(super) type InForce = Arc<ArcSwap<Loaded>>;
 
-/// Reads the configuration again when one of its files changes; a bad one changes nothing.
+/// Reads the configuration again when one of its files changes, or at SIGHUP; a bad one changes nothing.
 pub(super) struct Reload {
     pub(super) path: PathBuf,
     pub(super) in_force: InForce,
@@ -29,11 +32,13 @@ pub(super) struct Reload {
     pub(super) pipeline: Pipeline,
     pub(super) forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
     pub(super) fault: Arc<ArcSwapOption<String>>,
+    /// SIGHUP.
+    pub(super) asked: Signal,
 }
 
 impl Reload {
     /// Until `stop`.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let first = self.in_force.load_full();
         let mut files = match Watch::start(first.files.clone()) {
             Ok(files) => files,
@@ -46,8 +51,10 @@ impl Reload {
         loop {
             tokio::select! {
                 () = files.changed() => {}
+                _ = self.asked.recv() => {}
                 () = stop.cancelled() => return,
             }
+            let _reloading = service::reloading();
             match config::load(&source, &self.path) {
                 Err(faults) => {
                     let told = faults.render(false);

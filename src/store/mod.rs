@@ -180,6 +180,13 @@ impl Store {
     pub async fn put_index(&self, app: AppName, index: AppIndex) -> Result<(), StoreError> {
         self.ask(|reply| writer::Command::PutIndex(app, index, reply)).await
     }
+    /// Returns once the writer has answered, be it that the disk refuses. It is asked nothing, and writes nothing.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        match self.ask(writer::Command::Answer).await {
+            Err(StoreError::Closed) => Err(StoreError::Closed),
+            _ => Ok(()),
+        }
+    }
     /// The apps in force, as a print that changes with them: a push that concerned nobody may concern someone then.
     pub fn know_apps(&self, print: u64) {
         self.shared.apps_print.store(print, Ordering::Relaxed);

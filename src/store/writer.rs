@@ -47,6 +47,7 @@ pub(super) enum Command {
     Append(JobId, Option<u64>, Vec<Entry>, Reply<Arc<JobState>>),
     ReleaseParked(JobId, Reply<()>),
     PutIndex(AppName, AppIndex, Reply<()>),
+    Answer(Reply<()>),
 }
 
 /// Opens the store and starts the thread. It ends when the last handle is gone.
@@ -332,6 +333,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Append(job, seen, entries, reply) => answerer(reply, state.append(tx, job, seen, entries, now)),
         Command::ReleaseParked(job, reply) => answerer(reply, state.release_parked(tx, job, now)),
         Command::PutIndex(app, index, reply) => answerer(reply, tx.put(keys::index(&app), &index)),
+        Command::Answer(reply) => answerer(reply, Ok(())),
     }
 }
 
@@ -342,6 +344,6 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Plan(_, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::Append(_, _, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::ReleaseParked(_, reply) => drop(reply.send(Err(error.clone()))),
-        Command::PutIndex(_, _, reply) => drop(reply.send(Err(error.clone()))),
+        Command::PutIndex(_, _, reply) | Command::Answer(reply) => drop(reply.send(Err(error.clone()))),
     }
 }

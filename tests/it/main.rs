@@ -20,4 +20,5 @@ mod ssh;
 mod store;
 mod support;
 mod tidy;
+mod unit;
 mod watch;
