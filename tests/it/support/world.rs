@@ -195,8 +195,8 @@ impl World {
         text
     }
 
-    /// Starts the daemon and waits until it serves.
-    pub async fn start(&mut self) {
+    /// Starts the daemon's process.
+    pub fn spawn(&mut self) {
         assert!(self.daemon.is_none());
         let _ = std::fs::remove_file(self.path("state/address"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
@@ -205,14 +205,18 @@ impl World {
             .arg(self.path("config.edn"))
             // A killed daemon's sockets go with the world; their paths have to be short.
             .env("RUNTIME_DIRECTORY", self.path("run"))
-            .envs(self.env.iter().map(|(k, v)| (k, v)))
             .env("RUST_LOG", "info,airplanes=debug")
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
         self.daemon = Some(child);
+    }
+    /// Starts the daemon and waits until it serves.
+    pub async fn start(&mut self) {
+        self.spawn();
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.path("state/address").exists() {
             if let Some(status) = self.daemon.as_mut().unwrap().try_wait().unwrap() {
