@@ -11,11 +11,13 @@ use super::address::Address;
 use super::error::CliError;
 use crate::model::JobId;
 use crate::model::api::{ErrorBody, ErrorView, JobList, JobView};
+use crate::model::check::DoctorLine;
 
 /// How long a connect may take.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long the daemon may say nothing. Streams of events are kept alive more often than that.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long the daemon may say nothing. Streams of events are kept alive more often than that, and no check of its
+/// doctor takes longer.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// A way to the daemon.
 pub(super) struct Client {
@@ -28,6 +30,33 @@ pub(super) struct LogPart {
     pub bytes: Vec<u8>,
     pub next: u64,
     pub complete: bool,
+}
+
+/// Lines of JSON that come one by one.
+pub(super) struct Lines<'a> {
+    client: &'a Client,
+    response: Response,
+    buffer: Vec<u8>,
+}
+
+impl Lines<'_> {
+    /// The next one.
+    pub async fn next(&mut self) -> Result<Option<DoctorLine>, CliError> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                let strange = |e: serde_json::Error| CliError::Strange {
+                    url: self.client.address.url.clone(),
+                    why: e.to_string(),
+                };
+                return serde_json::from_slice(&line).map(Some).map_err(strange);
+            }
+            match self.response.chunk().await.map_err(|e| self.client.broken(&e))? {
+                Some(bytes) => self.buffer.extend_from_slice(&bytes),
+                None => return Ok(None),
+            }
+        }
+    }
 }
 
 impl Client {
@@ -103,6 +132,16 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert("last-event-id", seen.into());
         self.send(call.headers(headers)).await
+    }
+
+    /// What the daemon finds, as it finds it.
+    pub async fn lines(&self, path: &[&str], query: &[(&str, String)]) -> Result<Lines<'_>, CliError> {
+        self.read_lines(self.call(Method::GET, path, query)?).await
+    }
+
+    async fn read_lines(&self, call: RequestBuilder) -> Result<Lines<'_>, CliError> {
+        let response = self.send(call.header(ACCEPT, "application/x-ndjson")).await?;
+        Ok(Lines { client: self, response, buffer: Vec::new() })
     }
 
     fn call(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Result<RequestBuilder, CliError> {

@@ -1,6 +1,6 @@
 //! The command line: one file per group of commands, each a thin reader of the daemon's HTTP API.
 //!
-//! `check` and `update` work on files that lie here; everything else asks the daemon. `serve` and `demo` are only
+//! `check` and `update` work on files that lie here; `doctor` can do without a daemon; everything else asks it. `serve` and `demo` are only
 //! named here: `main` runs them. Must never open the store, or print progress to standard output.
 
 mod address;
@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod deliveries;
 mod deploy;
+mod doctor;
 mod error;
 mod exit;
 mod follow;
@@ -200,6 +201,16 @@ pub enum Command {
         event and jobs.\n\n  airplanes deliveries --limit 5"
     )]
     Deliveries(deliveries::DeliveriesArgs),
+    /// Try everything that a deploy needs, and say what mends what fails.
+    #[command(
+        long_about = "Try everything that a deploy needs, without changing anything: the repositories (fetch, and push \
+        as `git push --dry-run` asks), ssh to each host, sudo, working directories, units, the tools and git \
+        dependencies of builds, disk, clock, port, public url, webhooks. Under what fails stands the command that \
+        mends it. The daemon looks, as its own user; where none answers, what can be told without it is looked at as \
+        you. Exit code 0 if nothing failed, else 1.\n\n\
+        \u{20} airplanes doctor\n  airplanes doctor shop --json"
+    )]
+    Doctor(doctor::DoctorArgs),
     /// Show how the daemon is.
     #[command(
         long_about = "Show how the daemon is: version, store, jobs under way, last deliveries.\n\n  airplanes status"
@@ -236,6 +247,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Plan(args) => apps::plan(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
+        Command::Doctor(args) => doctor::doctor(globals, args).await,
         Command::Status(args) => status::status(&client()?, globals, args).await,
         Command::Serve | Command::Demo(_) | Command::DemoHook(_) => {
             Err(CliError::other("this command is not one for the daemon's API"))

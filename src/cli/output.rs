@@ -63,6 +63,9 @@ impl Paint {
     pub fn green(self, text: &str) -> String {
         self.with("32", text)
     }
+    pub fn yellow(self, text: &str) -> String {
+        self.with("33", text)
+    }
     pub fn cyan(self, text: &str) -> String {
         self.with("36", text)
     }

@@ -98,14 +98,17 @@ impl Daemon {
             concurrency: loaded.config.builds.concurrency,
         };
         let pipeline = Pipeline::start(store.clone(), setup);
-        let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
         let stop = CancellationToken::new();
         let config_fault: Arc<ArcSwapOption<String>> = Arc::default();
+        let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
+        let in_force = Arc::new(ArcSwap::from_pointee(loaded));
         let door = Door {
             store: store.clone(),
             pipeline: pipeline.clone(),
             forges: forges.clone(),
             config_fault: config_fault.clone(),
+            config: path.to_owned(),
+            in_force: in_force.clone(),
             token: Arc::new(token),
             started_at: jiff::Timestamp::now(),
             version: env!("CARGO_PKG_VERSION"),
@@ -118,7 +121,6 @@ impl Daemon {
             std::fs::rename(state.join("address.new"), state.join("address"))
         };
         told().context("the state directory can't be written")?;
-        let in_force = Arc::new(ArcSwap::from_pointee(loaded));
         let fault = config_fault.clone();
         let asked = signal(SignalKind::hangup()).context("no signals")?;
         let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault, asked };

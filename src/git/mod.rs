@@ -6,6 +6,7 @@
 //! What this module must never do: push by force; remove an object from a mirror (job clones and builds read them
 //! through alternates); accept an ssh host that known_hosts does not name; let a caller wait on a hung remote.
 
+mod ask;
 mod clone;
 mod config;
 mod error;
@@ -19,6 +20,7 @@ mod remote;
 mod sha1;
 mod task;
 
+pub use ask::Right;
 pub use clone::{Stamp, WorkClone};
 pub use config::{Author, GitConfig};
 pub use error::{GitError, PushError};

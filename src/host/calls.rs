@@ -55,6 +55,22 @@ pub fn journal(unit: &UnitName, lines: u32) -> Call {
     call("journal", script!("journal"), &[unit.as_str(), &lines.to_string()])
 }
 
+/// Who and when the host is.
+pub fn facts() -> Call {
+    call("look at the host", script!("host_facts"), &[])
+}
+
+/// What a rollout would meet. Changes nothing.
+pub fn readiness(working_directory: &str, unit: Option<&UnitName>, health: Option<&str>) -> Call {
+    call("look at the app", script!("readiness"), &[working_directory, or_nothing(unit), health.unwrap_or("")])
+}
+
+/// Whether the host can fetch. Changes nothing.
+pub fn reach(working_directory: &str, url: &RepoUrl, branch: Option<&Branch>) -> Call {
+    let branch = branch.map_or("", Branch::as_str);
+    call("reach the repository", script!("reach"), &[working_directory, url.as_str(), branch])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

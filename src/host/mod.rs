@@ -11,8 +11,10 @@
 pub mod calls;
 mod error;
 mod ops;
+mod readiness;
 mod state;
 
 pub use error::Error;
 pub use ops::{Brought, Check, Remote, Restart, Restarted};
+pub use readiness::{Folder, HostFacts, Readiness, unit_of};
 pub use state::{HostState, Marker, MarkerState, Probe, UnitState};

@@ -12,7 +12,7 @@ use crate::model::{App, Branch, Host, RepoUrl, Sha, UnitName};
 use crate::ssh::{self, Call, Hosts, Output};
 
 /// A script's exit code where it refuses and its answer says why.
-const REFUSED: i32 = 10;
+pub(super) const REFUSED: i32 = 10;
 /// How long one look may take while verifying; more is a look that failed.
 const LOOK: Duration = Duration::from_secs(20);
 /// How long a host may be gone while verifying.
@@ -227,13 +227,13 @@ impl Remote<'_> {
         Ok(self.read(call, subject, output)?.probe())
     }
 
-    async fn ask(&mut self, call: &Call, subject: Subject<'_>) -> Result<Answer, Error> {
+    pub(super) async fn ask(&mut self, call: &Call, subject: Subject<'_>) -> Result<Answer, Error> {
         let output = self.hosts.run(self.host, call, self.timeout, self.cancel, self.log).await?;
         self.read(call, subject, output)
     }
 
     /// The answer, or the error that it is.
-    fn read(&self, call: &Call, subject: Subject<'_>, output: Output) -> Result<Answer, Error> {
+    pub(super) fn read(&self, call: &Call, subject: Subject<'_>, output: Output) -> Result<Answer, Error> {
         let text = output.text();
         let host = || self.host.name.to_string();
         let answer = match (output.status, Answer::parse(&text)) {
@@ -286,14 +286,14 @@ impl Remote<'_> {
 
 /// What an operation is about, for its errors.
 #[derive(Clone, Copy)]
-struct Subject<'a> {
+pub(super) struct Subject<'a> {
     path: &'a str,
     unit: &'a str,
     sha: Option<&'a Sha>,
 }
 
 impl<'a> Subject<'a> {
-    fn path(path: &'a str) -> Self {
+    pub(super) fn path(path: &'a str) -> Self {
         Self { path, unit: "", sha: None }
     }
 }

@@ -3,7 +3,7 @@
 //! hyper speaks HTTP/1.1, axum's router finds the handler; each file here is one group of routes, and `answer` gives
 //! all of them one shape. What a path names is parsed into the model's types before anything is looked up.
 //!
-//! Must never touch git, ssh or a runner: it reads the store and asks the pipeline. Must never answer a webhook with
+//! Must never touch git, ssh or a runner: it reads the store and asks the pipeline and the doctor. Must never answer a webhook with
 //! 2xx before the store has it on disk, nor tell a caller without a token the name of anything.
 
 mod answer;
@@ -11,6 +11,7 @@ mod apps;
 mod auth;
 mod body;
 mod deliveries;
+mod doctor;
 mod error;
 mod events;
 mod hooks;
@@ -23,6 +24,8 @@ mod server;
 mod status;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::HttpError;
 pub use server::serve;
 
+use crate::config::Loaded;
 use crate::model::{Forge, ForgeSecrets, Secret};
 use crate::pipeline::Pipeline;
 use crate::store::{Store, StoreError};
@@ -48,6 +52,10 @@ pub struct Door {
     pub forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
     /// What is wrong with the last edit of the configuration, while an older one is in force.
     pub config_fault: Arc<ArcSwapOption<String>>,
+    /// The daemon's config file.
+    pub config: PathBuf,
+    /// The configuration in force.
+    pub in_force: Arc<ArcSwap<Loaded>>,
     /// The operator's token.
     pub token: Arc<Secret>,
     /// When the daemon started.
@@ -88,6 +96,8 @@ struct Context {
     door: Door,
     metrics: Arc<metrics::Metrics>,
     bodies: body::Bodies,
+    /// Where it is served.
+    address: SocketAddr,
     shutdown: CancellationToken,
 }
 

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
-use super::{Context, apps, auth, deliveries, events, hooks, jobs, logs, metrics, status};
+use super::{Context, apps, auth, deliveries, doctor, events, hooks, jobs, logs, metrics, status};
 
 /// The routes.
 pub(super) fn router(context: Context) -> Router {
@@ -34,6 +34,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))
         .route("/plans", post(apps::preview))
         .route("/deliveries", get(deliveries::list))
+        .route("/doctor", get(doctor::examine))
         .route_layer(from_fn_with_state(context.door.clone(), auth::operator));
     open.merge(operators)
         .fallback(unknown)

@@ -28,7 +28,7 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
     let metrics = Arc::new(Metrics::new());
     let store = door.store.clone();
     let bodies = Bodies::new(limits.body);
-    let context = Context { door, metrics: metrics.clone(), bodies, shutdown: shutdown.clone() };
+    let context = Context { door, metrics: metrics.clone(), bodies, address, shutdown: shutdown.clone() };
     let service = TowerToHyperService::new(router(context));
     let counting = tokio::spawn({
         let shutdown = shutdown.clone();

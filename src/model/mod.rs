@@ -6,6 +6,7 @@
 pub mod api;
 pub mod app;
 pub mod bump;
+pub mod check;
 pub mod event;
 pub mod fold;
 pub mod id;
@@ -19,6 +20,7 @@ pub mod url;
 
 pub use app::{App, BuildStep, Health, Host, Runner, Service, Trigger};
 pub use bump::Bump;
+pub use check::{Check, CheckUp, Finding};
 pub use event::{Delivery, Event, EventKind, Forge, Push};
 pub use fold::{FoldError, JobState};
 pub use id::{DeliveryId, EventId, JobId, PlanId};

@@ -3,40 +3,57 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio_util::sync::CancellationToken;
+
 use super::Inner;
 use super::steps::{StepError, Work, say};
 use crate::deps::{self, Coord};
-use crate::git::{Rev, WorkClone};
+use crate::git::{GitError, Mirrors, Rev, WorkClone};
 use crate::model::{RepoId, RepoUrl, Sha};
 use crate::process::LogFile;
 
 /// How many commits of dependencies are read at the most.
 const MOST: usize = 2000;
 
-impl Inner {
-    /// The text of the build's git configuration. A dependency that can't be mirrored is told and left to the build's
-    /// own git.
-    pub(super) async fn build_git_config(
-        &self,
-        work: &Work,
-        clone: &WorkClone,
-        commit: Sha,
-        log: &mut LogFile,
-    ) -> Result<String, StepError> {
-        let git = work.rooms().git.clone();
+/// What a build's own git needs to be told, and what it will be asked for.
+#[derive(Debug, Default)]
+pub struct Closure {
+    /// The text of its git configuration: dependencies are found in the mirrors.
+    pub git_config: String,
+    /// The dependencies, as the files name them.
+    pub wanted: Vec<Wanted>,
+    /// Those that could not be mirrored and are left to the build's own git, and why.
+    pub left: Vec<(RepoUrl, GitError)>,
+}
+
+/// A dependency that a build will fetch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Its url as the file has it.
+    pub url: RepoUrl,
+    /// The commit, or the tag that stands for it.
+    pub rev: String,
+}
+
+impl Closure {
+    /// Brings the dependencies that `files` (deps.edn, bb.edn) name into the mirrors, and theirs. `known_by` gives the
+    /// url under which keys and tokens are set up for a repository. An error only if it was canceled.
+    pub async fn bring(
+        git: &Mirrors,
+        files: impl IntoIterator<Item = Vec<u8>>,
+        known_by: impl Fn(&RepoId) -> Option<RepoUrl>,
+        stop: &CancellationToken,
+    ) -> Result<Self, GitError> {
         let mut urls: BTreeMap<RepoId, BTreeSet<RepoUrl>> = BTreeMap::new();
         let mut failed: BTreeSet<RepoId> = BTreeSet::new();
         let mut seen: BTreeSet<(RepoId, Sha, String)> = BTreeSet::new();
-        let mut queue: Vec<Coord> = Vec::new();
-        for file in deps::FILES {
-            if let Some(bytes) = clone.read_file(file).await.map_err(|e| work.git(e))? {
-                queue.extend(coords(&bytes));
-            }
-        }
+        let mut wanted: BTreeSet<Wanted> = BTreeSet::new();
+        let mut left = Vec::new();
+        let mut queue: Vec<Coord> = files.into_iter().flat_map(|bytes| coords(&bytes)).collect();
         while let Some(coord) = queue.pop() {
             let Some(url) = coord.repo_url() else { continue };
             let repo = url.id();
-            if failed.contains(&repo) || seen.len() >= MOST {
+            if seen.len() >= MOST {
                 continue;
             }
             let rev = match coord.full_sha() {
@@ -46,15 +63,19 @@ impl Inner {
                     None => continue,
                 },
             };
-            let known_by = self.url_of(&repo).unwrap_or_else(|| url.clone());
+            let named = coord.full_sha().map(|sha| sha.to_string()).or_else(|| coord.tag().map(str::to_owned));
+            wanted.insert(Wanted { url: url.clone(), rev: named.unwrap_or_default() });
+            if failed.contains(&repo) {
+                continue;
+            }
+            let known_by = known_by(&repo).unwrap_or_else(|| url.clone());
             let mut found = git.resolve(&repo, rev.clone()).await.ok().flatten();
             if found.is_none() {
-                match git.fetch(&known_by, &work.stop).await {
+                match git.fetch(&known_by, stop).await {
                     Ok(_) => found = git.resolve(&repo, rev).await.ok().flatten(),
-                    Err(error) if work.stop.is_cancelled() => return Err(work.git(error)),
+                    Err(error) if stop.is_cancelled() => return Err(error),
                     Err(error) => {
-                        say(log, format!("note: not mirrored, so the build's own git has to reach it: {error}"))
-                            .await?;
+                        left.push((known_by, error));
                         failed.insert(repo);
                         continue;
                     }
@@ -72,10 +93,33 @@ impl Inner {
                 }
             }
         }
-        tracing::debug!(%commit, repositories = urls.len(), "dependencies are mirrored for the build");
+        tracing::debug!(repositories = urls.len(), "dependencies are mirrored for the build");
         let repos: Vec<(RepoId, Vec<RepoUrl>)> =
             urls.into_iter().map(|(repo, urls)| (repo, urls.into_iter().collect())).collect();
-        Ok(git.build_git_config(&repos))
+        Ok(Self { git_config: git.build_git_config(&repos), wanted: wanted.into_iter().collect(), left })
+    }
+}
+
+impl Inner {
+    /// The text of the build's git configuration. A dependency that can't be mirrored is told and left to the build's
+    /// own git.
+    pub(super) async fn build_git_config(
+        &self,
+        work: &Work,
+        clone: &WorkClone,
+        log: &mut LogFile,
+    ) -> Result<String, StepError> {
+        let mut files = Vec::new();
+        for file in deps::FILES {
+            files.extend(clone.read_file(file).await.map_err(|e| work.git(e))?);
+        }
+        let git = work.rooms().git.clone();
+        let closure = Closure::bring(&git, files, |repo| self.url_of(repo), &work.stop).await;
+        let closure = closure.map_err(|e| work.git(e))?;
+        for (_, error) in &closure.left {
+            say(log, format!("note: not mirrored, so the build's own git has to reach it: {error}")).await?;
+        }
+        Ok(closure.git_config)
     }
 }
 

@@ -33,6 +33,7 @@ use crate::runner::Runner;
 use crate::ssh::Hosts;
 use crate::store::{Store, StoreError};
 
+pub use closure::{Closure, Wanted};
 use lease::Leases;
 pub use log::Logs;
 

@@ -38,7 +38,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "serve",
     "demo",
     "check",
@@ -52,6 +52,7 @@ const COMMANDS: [&str; 13] = [
     "deliveries",
     "status",
     "update",
+    "doctor",
 ];
 
 #[test]

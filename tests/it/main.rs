@@ -6,6 +6,7 @@ mod config_files;
 mod crash;
 mod demo;
 mod deps;
+mod doctor;
 mod edn;
 mod fold;
 mod forge;

@@ -31,7 +31,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     let clone = work.clone_at_commit(first).await?;
     let git_config = work.inner.work_folder(work.job.id).join("gitconfig");
     if first || !git_config.exists() {
-        let text = work.inner.build_git_config(work, &clone, updated.commit, &mut log).await?;
+        let text = work.inner.build_git_config(work, &clone, &mut log).await?;
         let written = tokio::fs::write(&git_config, text).await;
         written.map_err(|e| StepError::Retry(format!("could not write {}: {e}", git_config.display())))?;
     }

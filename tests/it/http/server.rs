@@ -66,8 +66,13 @@ impl Server {
         let secrets = || ForgeSecrets { secrets: vec![Secret::new("test", SECRET)], signing_tokens: vec![] };
         let forges: BTreeMap<_, _> =
             [Forge::Github, Forge::Gitlab, Forge::Gitea].into_iter().map(|f| (f, secrets())).collect();
+        let config = folder.path().join("config.edn");
+        std::fs::write(&config, format!("{{:state {:?} :deploy {{}}}}", folder.path())).unwrap();
+        let loaded = airplanes::config::load(&airplanes::watch::FsSource, &config).unwrap();
         let door = Door {
             store: store.clone(),
+            config,
+            in_force: Arc::new(ArcSwap::from_pointee(loaded)),
             pipeline: pipeline(store.clone(), folder.path()).await,
             forges: Arc::new(ArcSwap::from_pointee(forges)),
             config_fault: Arc::default(),
