@@ -136,21 +136,21 @@ impl Inner {
             Err(StepError::Over) => {}
             Err(StepError::Raced) => {
                 let pause = Duration::from_millis(100 * u64::from(work.job.races));
-                tracing::info!(job = %id, "someone was faster: the edit is made again on their head");
+                tracing::info!(job = %id, app = %work.job.app.name, "someone was faster: the edit is made again on their head");
                 work.pause(pause).await;
             }
             Err(StepError::Retry(error)) if errors + 1 < ERRORS => {
-                tracing::warn!(job = %id, %step, %error, "a step failed and is tried again");
+                tracing::warn!(job = %id, app = %work.job.app.name, %step, %error, "a step failed and is tried again");
                 work.job = self.store.append(id, failed(error, None, true)).await?;
                 work.pause(Duration::from_secs(1 << (2 * errors).min(6))).await;
             }
             Err(StepError::Retry(error)) => {
-                tracing::warn!(job = %id, %step, %error, "a step failed");
+                tracing::warn!(job = %id, app = %work.job.app.name, %step, %error, "a step failed");
                 work.job = self.store.append(id, failed(error.clone(), None, false)).await?;
                 return Ok(Some((steps::outcome_after_failure(&work.job), format!("{step}: {error}"))));
             }
             Err(StepError::Failed { error, exit_code }) => {
-                tracing::warn!(job = %id, %step, %error, "a step failed");
+                tracing::warn!(job = %id, app = %work.job.app.name, %step, %error, "a step failed");
                 work.job = self.store.append(id, failed(error.clone(), exit_code, false)).await?;
                 return Ok(Some((steps::outcome_after_failure(&work.job), format!("{step}: {error}"))));
             }

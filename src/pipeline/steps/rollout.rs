@@ -70,6 +70,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             HostResult::Skipped { reason } => format!("skipped: {reason}"),
         };
         say(&mut log, format!("{}: {told}", host.name)).await?;
+        tracing::info!(job = %work.job.id, app = %app.name, host = %host.name, %commit, "its turn ended: {told}");
         work.append(vec![Entry::HostFinished { host: host.name.clone(), result }]).await?;
     }
     log.settle().await?;
