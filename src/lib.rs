@@ -25,7 +25,7 @@
 //! |---|---|
 //! | 5 | [`daemon`] composes all of it · [`demo`] shows it on one machine · `main` |
 //! | 4 | [`http`] the door · [`cli`] the commands |
-//! | 3 | [`host`] what is done on a server · [`pipeline`] from events to ended jobs · [`doctor`] what works and what does not |
+//! | 3 | [`host`] what is done on a server · [`pipeline`] from events to ended jobs · [`upkeep`] a year without care · [`doctor`] what works and what does not |
 //! | 2, I/O, one concern each | [`store`] [`process`] [`watch`] [`git`] [`ssh`] [`runner`] |
 //! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans |
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
@@ -94,4 +94,5 @@ pub mod process;
 pub mod runner;
 pub mod ssh;
 pub mod store;
+pub mod upkeep;
 pub mod watch;

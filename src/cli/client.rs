@@ -89,7 +89,16 @@ impl Client {
         path: &[&str],
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, CliError> {
-        let mut call = self.call(Method::POST, path, &[])?;
+        self.post_with(path, &[], body).await
+    }
+    /// What an action answers that takes a query.
+    pub async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, CliError> {
+        let mut call = self.call(Method::POST, path, query)?;
         if let Some(body) = body {
             call = call.json(body);
         }

@@ -13,6 +13,7 @@ mod doctor;
 mod error;
 mod exit;
 mod follow;
+mod gc;
 mod jobs;
 mod logs;
 mod output;
@@ -216,6 +217,14 @@ pub enum Command {
         long_about = "Show how the daemon is: version, store, jobs under way, last deliveries.\n\n  airplanes status"
     )]
     Status(status::StatusArgs),
+    /// Do the daily upkeep now.
+    #[command(
+        long_about = "Do the daily upkeep now, in the running daemon: what :keep does not keep goes (jobs, their \
+        journals and logs, old events and deliveries), so does what ended jobs and killed daemons left, and mirrors are \
+        maintained. Nothing that a job under way needs is touched. Ends with 1 if a part could not be done.\n\n  \
+        airplanes gc --dry-run   says what would go, and lets it be\n  airplanes gc"
+    )]
+    Gc(gc::GcArgs),
 }
 
 /// `demo`.
@@ -249,6 +258,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
         Command::Doctor(args) => doctor::doctor(globals, args).await,
         Command::Status(args) => status::status(&client()?, globals, args).await,
+        Command::Gc(args) => gc::gc(&client()?, globals, args).await,
         Command::Serve | Command::Demo(_) | Command::DemoHook(_) => {
             Err(CliError::other("this command is not one for the daemon's API"))
         }

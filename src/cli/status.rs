@@ -7,10 +7,12 @@ use super::client::Client;
 use super::deliveries::delivery_table;
 use super::error::CliError;
 use super::exit::Exit;
+use super::gc::room;
 use super::output::{Paint, ago, plain, print};
 use super::show::job_table;
 use super::{Form, Globals};
 use crate::model::inbox::StatusView;
+use crate::model::upkeep::Bytes;
 
 /// `status`.
 #[derive(Debug, Clone, Args)]
@@ -53,6 +55,12 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
         out.push_str(&format!("; {} events without a plan yet", counts.unplanned));
     }
     out.push('\n');
+    if let Some(disk) = &status.disk {
+        out.push_str(&format!("{}, builds want {}\n", room(disk), Bytes(disk.min_free)));
+        if let Some(low) = &disk.low {
+            out.push_str(&format!("{} {}\n", paint.red("no build begins:"), plain(low)));
+        }
+    }
     if let Some(fault) = &status.config_fault {
         let lines: Vec<String> = fault.lines().map(plain).collect();
         out.push_str(&format!(

@@ -87,9 +87,9 @@ pub struct Builds {
 /// What of the past is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Keep {
-    /// The last so many jobs of each app; 1000.
+    /// Of each app at most so many ended jobs, the newest; 1000.
     pub jobs: usize,
-    /// And those of so many days; 90.
+    /// And none that ended more days ago; 90.
     pub days: u32,
 }
 

@@ -26,6 +26,7 @@ use crate::http::{self, Door};
 use crate::pipeline::{Pipeline, Setup};
 use crate::process::Leftovers;
 use crate::store::Store;
+use crate::upkeep::Upkeep;
 use crate::watch::FsSource;
 
 use reload::{Kept, Reload};
@@ -102,9 +103,11 @@ impl Daemon {
         let config_fault: Arc<ArcSwapOption<String>> = Arc::default();
         let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));
+        let upkeep = Upkeep::new(state.clone(), store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
         let door = Door {
             store: store.clone(),
             pipeline: pipeline.clone(),
+            upkeep: upkeep.clone(),
             forges: forges.clone(),
             config_fault: config_fault.clone(),
             config: path.to_owned(),
@@ -125,6 +128,7 @@ impl Daemon {
         let asked = signal(SignalKind::hangup()).context("no signals")?;
         let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault, asked };
         let watching = tokio::spawn(reload.run(stop.clone()));
+        upkeep.start();
         tracing::info!(%address, state = %state.display(), version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(Self { address, state, stop, store, pipeline, config_fault, serving, watching })
     }

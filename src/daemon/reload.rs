@@ -118,6 +118,6 @@ impl Kept {
         let hosts = same.map_or_else(|| Hosts::new(settings), Ok)?;
         let runner = Runner::Local(Local::new(Leftovers::new(&self.state), std::env::vars_os()));
         let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();
-        Ok(Rooms { git, hosts, runner, secrets })
+        Ok(Rooms { git, hosts, runner, secrets, min_free: config.min_free })
     }
 }

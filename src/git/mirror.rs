@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::GitConfig;
 use super::error::GitError;
+use super::maintain::mark_used;
 use super::remote::{Heads, Listing, Talk, proxy};
 use super::task;
 use crate::model::{RepoId, RepoUrl};
@@ -107,7 +108,9 @@ impl Mirrors {
         let lock = self.slot(&url.id()).lock_owned();
         task::run(format!("the fetch of {url}"), self.inner.config.deadline, stop, lock, move |mut slot, halt| {
             let talk = Talk::new(&inner.config, &asked, halt);
-            bring_up(&dir, &talk, &mut slot)
+            let fetched = bring_up(&dir, &talk, &mut slot)?;
+            mark_used(&dir);
+            Ok(fetched)
         })
         .await
     }
@@ -357,7 +360,7 @@ fn suspect_mark(dir: &Path) -> PathBuf {
 }
 
 /// Removes what a killed run leaves in a mirror: locks, and packs that were being received.
-fn sweep(dir: &Path) {
+pub(super) fn sweep(dir: &Path) {
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use super::answer::{ApiError, Reply};
 use super::query::Named;
 use super::{Context, jobs};
-use crate::model::api::{AppView, JobView, PlanQuery};
+use crate::model::api::{AppView, PlanQuery};
 use crate::model::inbox::AppList;
 use crate::model::{AppName, JobId};
 use crate::pipeline::PipelineError;
@@ -54,7 +54,7 @@ pub(super) async fn cancel(State(context): State<Context>, Named(id): Named<Stri
     let job: JobId = id.parse()?;
     context.door.pipeline.cancel(job, BY).await?;
     let job = jobs::find(&context, &id).await?;
-    Ok(Reply::new(StatusCode::ACCEPTED, JobView::of(&job)))
+    Ok(Reply::new(StatusCode::ACCEPTED, context.door.pipeline.view(&job)))
 }
 
 /// `POST /plans`: what a push would set in motion. Nothing of it happens.

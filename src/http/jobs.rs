@@ -31,7 +31,8 @@ pub(super) async fn list(State(context): State<Context>, Asked(query): Asked<Que
         None => None,
         Some("open") => Some(None),
         Some(state) if UNDER_WAY.contains(&state) => {
-            let mut jobs: Vec<JobView> = context.door.store.open_jobs().iter().map(|job| JobView::of(job)).collect();
+            let open = context.door.store.open_jobs();
+            let mut jobs: Vec<JobView> = open.iter().map(|job| context.door.pipeline.view(job)).collect();
             jobs.retain(|job| {
                 job.state == state
                     && query.app.as_ref().is_none_or(|app| job.app == *app)
@@ -54,12 +55,12 @@ pub(super) async fn list(State(context): State<Context>, Asked(query): Asked<Que
     let filter = JobFilter { app: query.app, outcome, before: query.before, limit };
     let jobs = context.look(move |store| store.jobs(&filter)).await?;
     let next = if jobs.len() == limit { jobs.last().map(|job| job.id) } else { None };
-    Ok(Reply::ok(JobList { jobs: jobs.iter().map(|job| JobView::of(job)).collect(), next }))
+    Ok(Reply::ok(JobList { jobs: jobs.iter().map(|job| context.door.pipeline.view(job)).collect(), next }))
 }
 
 /// `GET /jobs/ID`.
 pub(super) async fn one(State(context): State<Context>, Named(id): Named<String>) -> Result<Reply, ApiError> {
-    Ok(Reply::ok(JobView::of(&*find(&context, &id).await?)))
+    Ok(Reply::ok(context.door.pipeline.view(&*find(&context, &id).await?)))
 }
 
 /// The job of that id.

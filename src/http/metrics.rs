@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::ApiError;
-use super::{Context, status};
+use super::{Context, Door, status};
 use crate::model::event::Answer;
 use crate::model::{Entry, Forge, Outcome};
 use crate::store::Store;
@@ -50,6 +50,11 @@ pub(super) struct Metrics {
     open: Family<ByState, Gauge>,
     unplanned: Gauge,
     store_up: Gauge,
+    disk_free: Gauge,
+    disk_total: Gauge,
+    held: Gauge,
+    upkeep_at: Gauge,
+    upkeep_faults: Gauge,
     deliveries: Family<ByAnswer, Counter>,
     refused: Family<ByForge, Counter>,
     hooks: Family<ByForge, Histogram, fn() -> Histogram>,
@@ -65,6 +70,11 @@ impl Metrics {
             open: Family::default(),
             unplanned: Gauge::default(),
             store_up: Gauge::default(),
+            disk_free: Gauge::default(),
+            disk_total: Gauge::default(),
+            held: Gauge::default(),
+            upkeep_at: Gauge::default(),
+            upkeep_faults: Gauge::default(),
             deliveries: Family::default(),
             refused: Family::default(),
             hooks: Family::new_with_constructor(buckets),
@@ -74,6 +84,15 @@ impl Metrics {
         registry.register("jobs_open", "Jobs that have not ended", metrics.open.clone());
         registry.register("events_unplanned", "Accepted events without a plan yet", metrics.unplanned.clone());
         registry.register("store_up", "1 if the store takes writes", metrics.store_up.clone());
+        let help = "Free bytes of the state directory's disk";
+        registry.register_with_unit("disk_free", help, Unit::Bytes, metrics.disk_free.clone());
+        let help = "All bytes of the state directory's disk";
+        registry.register_with_unit("disk_total", help, Unit::Bytes, metrics.disk_total.clone());
+        registry.register("jobs_held", "Jobs that wait for room on the disk", metrics.held.clone());
+        let help = "When the last round of upkeep ended; 0 if there was none since the daemon started";
+        registry.register_with_unit("upkeep_ended", help, Unit::Seconds, metrics.upkeep_at.clone());
+        let help = "What the last round of upkeep could not do";
+        registry.register("upkeep_faults", help, metrics.upkeep_faults.clone());
         registry.register("deliveries", "Authentic webhook calls by their answer", metrics.deliveries.clone());
         registry.register("signature_refusals", "Webhook calls that were not authentic", metrics.refused.clone());
         let help = "Time from a webhook call's first byte of body to its answer";
@@ -126,7 +145,8 @@ impl Metrics {
         }
     }
 
-    fn text(&self, store: &Store) -> Result<String, std::fmt::Error> {
+    fn text(&self, door: &Door) -> Result<String, std::fmt::Error> {
+        let store = &door.store;
         let counts = status::counts(store, 0);
         for (state, count) in [
             ("queued", counts.queued),
@@ -138,6 +158,18 @@ impl Metrics {
         }
         self.unplanned.set(i64::try_from(counts.unplanned).unwrap_or(i64::MAX));
         self.store_up.set(i64::from(store.fault().is_none()));
+        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        if let Ok(disk) = door.pipeline.disk() {
+            self.disk_free.set(whole(disk.free));
+            self.disk_total.set(whole(disk.total));
+        }
+        self.held.set(whole(door.pipeline.count_held() as u64));
+        if let Some(round) = door.upkeep.latest()
+            && let Some(at) = round.finished_at
+        {
+            self.upkeep_at.set(at.as_second());
+            self.upkeep_faults.set(whole(round.faults.len() as u64));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -146,7 +178,7 @@ impl Metrics {
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(context): State<Context>) -> Result<Response, ApiError> {
-    let text = context.metrics.text(&context.door.store).map_err(|e| ApiError::internal(&e))?;
+    let text = context.metrics.text(&context.door).map_err(|e| ApiError::internal(&e))?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }

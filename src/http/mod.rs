@@ -14,6 +14,7 @@ mod deliveries;
 mod doctor;
 mod error;
 mod events;
+mod gc;
 mod hooks;
 mod jobs;
 mod logs;
@@ -40,6 +41,7 @@ use crate::config::Loaded;
 use crate::model::{Forge, ForgeSecrets, Secret};
 use crate::pipeline::Pipeline;
 use crate::store::{Store, StoreError};
+use crate::upkeep::Upkeep;
 
 /// What the door stands in front of. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +50,8 @@ pub struct Door {
     pub store: Store,
     /// What sets things in motion.
     pub pipeline: Pipeline,
+    /// What cleans up.
+    pub upkeep: Upkeep,
     /// What authenticates webhooks; swapped when config.edn changes.
     pub forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
     /// What is wrong with the last edit of the configuration, while an older one is in force.

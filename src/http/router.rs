@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
-use super::{Context, apps, auth, deliveries, doctor, events, hooks, jobs, logs, metrics, status};
+use super::{Context, apps, auth, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, status};
 
 /// The routes.
 pub(super) fn router(context: Context) -> Router {
@@ -35,6 +35,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/plans", post(apps::preview))
         .route("/deliveries", get(deliveries::list))
         .route("/doctor", get(doctor::examine))
+        .route("/gc", get(gc::latest).post(gc::begin))
         .route_layer(from_fn_with_state(context.door.clone(), auth::operator));
     open.merge(operators)
         .fallback(unknown)

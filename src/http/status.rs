@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::answer::{ApiError, Reply};
 use super::auth::{Caller, refusal};
 use super::{Context, apps, deliveries};
-use crate::model::api::{JobView, state_of};
+use crate::model::api::state_of;
 use crate::model::inbox::{Counts, StatusView, StoreView};
 use crate::store::Store;
 
@@ -55,16 +55,18 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         up_since: door.started_at,
         store,
         config_fault: None,
+        disk: None,
         counts: counts(&door.store, door.pipeline.count_apps()),
         apps: None,
         jobs: None,
         deliveries: None,
     };
     if known {
+        view.disk = door.pipeline.disk().ok();
         view.config_fault = door.config_fault.load().as_deref().cloned();
         // Costs a look into the store for each app: not for those who need not be known.
         view.apps = Some(apps::all(&context).await?);
-        view.jobs = Some(door.store.open_jobs().iter().map(|job| JobView::of(job)).collect());
+        view.jobs = Some(door.store.open_jobs().iter().map(|job| door.pipeline.view(job)).collect());
         // A store that is at fault can't be read; the page is wanted then more than ever.
         view.deliveries = deliveries::page(&context, None, DELIVERIES).await.ok();
     }

@@ -87,6 +87,9 @@ pub struct JobId {
 }
 
 impl JobId {
+    /// No job's: what the daemon runs for itself.
+    pub const NONE: Self = Self { event: EventId(0), index: 0 };
+
     /// Its key in the store: ten bytes that sort as the ids do.
     pub fn to_key(self) -> [u8; 10] {
         let mut key = [0; 10];

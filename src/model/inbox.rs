@@ -8,6 +8,7 @@ use super::event::Forge;
 use super::id::{DeliveryId, EventId, JobId};
 use super::job::Entry;
 use super::names::{AppName, Branch, Sha};
+use super::upkeep::DiskView;
 use super::url::RepoId;
 
 /// What a webhook call is answered.
@@ -132,6 +133,9 @@ pub struct StatusView {
     /// What is wrong with the last edit of the configuration, while an older one is in force; for those with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_fault: Option<String>,
+    /// The state directory's disk; for those with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskView>,
     /// How many of each.
     pub counts: Counts,
     /// The apps.

@@ -16,6 +16,7 @@ pub mod names;
 pub mod plan;
 pub mod progress;
 pub mod secret;
+pub mod upkeep;
 pub mod url;
 
 pub use app::{App, BuildStep, Health, Host, Runner, Service, Trigger};

@@ -70,6 +70,9 @@ impl Closure {
             }
             let known_by = known_by(&repo).unwrap_or_else(|| url.clone());
             let mut found = git.resolve(&repo, rev.clone()).await.ok().flatten();
+            if found.is_some() {
+                git.mark_used(&repo);
+            }
             if found.is_none() {
                 match git.fetch(&known_by, stop).await {
                     Ok(_) => found = git.resolve(&repo, rev).await.ok().flatten(),

@@ -41,7 +41,7 @@ impl Logs {
         let (sender, mut lines) = mpsc::unbounded_channel::<Vec<u8>>();
         let writer = tokio::spawn(async move {
             while let Some(bytes) = lines.recv().await {
-                file.write(&bytes).await?;
+                file.write_output(&bytes).await?;
             }
             file.settle().await
         });

@@ -9,10 +9,11 @@ mod deps_index;
 mod lease;
 mod log;
 mod plan;
+mod space;
 mod steps;
 mod worker;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -85,6 +86,8 @@ pub struct Rooms {
     pub runner: Runner,
     /// What must never be seen in a log.
     pub secrets: Vec<Secret>,
+    /// Below so many free bytes no build begins.
+    pub min_free: u64,
 }
 
 /// How the pipeline is set up.
@@ -119,6 +122,8 @@ struct Inner {
     leases: Leases,
     slots: Arc<Semaphore>,
     cancels: Mutex<HashMap<JobId, CancellationToken>>,
+    /// The jobs that wait for room on the disk, and why in words.
+    held: Mutex<HashMap<JobId, String>>,
     /// Ticks when an event has been planned, or the apps have changed.
     ticks: watch::Sender<u64>,
     ending: CancellationToken,
@@ -141,6 +146,7 @@ impl Pipeline {
             leases: Leases::default(),
             slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
             cancels: Mutex::default(),
+            held: Mutex::default(),
             ticks: watch::channel(0).0,
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -273,6 +279,12 @@ impl Pipeline {
         Ok(PlanView { repo: url.id(), apps, notes })
     }
 
+    /// The repositories that apps live in or are known to depend on.
+    pub fn repos(&self) -> BTreeSet<RepoId> {
+        let graph = unpoison(self.inner.graph.read());
+        let deps = graph.apps().flat_map(|app| graph.deps(&app.name).iter().cloned());
+        deps.chain(graph.apps().map(App::repo)).collect()
+    }
     /// How many apps deploy.edn has. Asks nobody.
     pub fn count_apps(&self) -> usize {
         unpoison(self.inner.graph.read()).apps().count()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Inner, unpoison};
 use crate::model::{AppName, Branch, Cause, Draft, Event, EventId, EventKind, Outcome, Push, Sha};
 use crate::planner::{self, Context};
-use crate::store::{PlanOutcome, StoreError};
+use crate::store::{OwnCommit, PlanOutcome, StoreError};
 
 /// How often an event's planning may fail before it waits for the next start.
 const TRIES: u32 = 3;
@@ -102,6 +102,7 @@ impl Inner {
             None => self.default_branch(push).await,
         };
         let own_plan = match self.store.own_commit(&push.after)? {
+            Some(OwnCommit { past: Some(past), .. }) => Some(past.apps.into_iter().collect()),
             Some(own) => self.store.job(own.job)?.map(|job| self.apps_of_plans(&job.causes)).transpose()?,
             None => None,
         };

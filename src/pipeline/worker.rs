@@ -115,6 +115,11 @@ impl Inner {
             return Err(Stopped::Ending);
         }
         let id = work.job.id;
+        if matches!(step, Step::Prepare | Step::Update | Step::Build(_))
+            && !self.await_room(id, &work.stop, || false).await
+        {
+            return if work.cancel.is_cancelled() { self.canceled(work).map(Some) } else { Err(Stopped::Ending) };
+        }
         work.job = self.store.append(id, vec![Entry::StepStarted { step: step.clone() }]).await?;
         tracing::info!(job = %id, app = %work.job.app.name, %step, "step started");
         let result = match &step {
@@ -215,6 +220,13 @@ impl Inner {
             };
             let holder = self.holder(&job);
             if upstreams.ready && holder.is_none() {
+                let news = || self.has_news(&job).unwrap_or(true);
+                if !self.await_room(id, cancel, news).await {
+                    if self.ending.is_cancelled() {
+                        return Err(Stopped::Ending);
+                    }
+                    continue;
+                }
                 let turn = async {
                     let lease = self.leases.app(&job.app.name).await;
                     let slot = self.slots.clone().acquire_owned().await;
@@ -232,7 +244,7 @@ impl Inner {
                 };
                 if let Some((lease, Ok(slot))) = won {
                     let now = self.store.job(id)?;
-                    if now.as_ref().is_some_and(|now| now.seq == job.seq) {
+                    if now.as_ref().is_some_and(|now| now.seq == job.seq) && self.low().is_none() {
                         let job = self.store.append_to(&job, vec![Entry::Started]).await?;
                         return Ok(Some(Turn { job, lease, slot }));
                     }

@@ -8,6 +8,9 @@ use tokio::sync::watch;
 
 use super::{Masker, ProcessError};
 
+/// How much of what a command prints is kept, in bytes.
+const MOST: u64 = 64 << 20;
+
 /// An append-only log. Followers hold a receiver of its length and read the file up to there.
 #[derive(Debug)]
 pub struct LogFile {
@@ -15,6 +18,8 @@ pub struct LogFile {
     file: File,
     masker: Masker,
     length: watch::Sender<u64>,
+    /// It holds as much as it may of what commands print.
+    full: bool,
 }
 
 impl LogFile {
@@ -30,7 +35,9 @@ impl LogFile {
             Ok((file, length))
         };
         match opened.await {
-            Ok((file, length)) => Ok(Self { path, file, masker, length: watch::Sender::new(length) }),
+            Ok((file, length)) => {
+                Ok(Self { path, file, masker, length: watch::Sender::new(length), full: length >= MOST })
+            }
             Err(source) => Err(ProcessError::log(&path, source)),
         }
     }
@@ -54,6 +61,24 @@ impl LogFile {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ProcessError> {
         let masked = self.masker.push(bytes);
         self.append(&masked).await
+    }
+
+    /// Appends what a command prints, as [`LogFile::write`] does. Of a command that prints without end the beginning is
+    /// kept, and a line that says so; the command is not held up.
+    pub async fn write_output(&mut self, bytes: &[u8]) -> Result<(), ProcessError> {
+        if self.full {
+            return Ok(());
+        }
+        let room = usize::try_from(MOST.saturating_sub(self.length())).unwrap_or(usize::MAX);
+        if bytes.len() <= room {
+            return self.write(bytes).await;
+        }
+        self.full = true;
+        self.write(&bytes[..room]).await?;
+        let rest = self.masker.finish();
+        self.append(&rest).await?;
+        let line = format!("\n[more than {} MB: what follows is not kept, and the command goes on]\n", MOST >> 20);
+        self.append(line.as_bytes()).await
     }
 
     /// Appends what was held back, since no more will come, and sees all of it onto the disk.

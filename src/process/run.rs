@@ -139,7 +139,7 @@ impl Running {
                 read = self.output.read(&mut buffer), if self.open => {
                     let read = read.map_err(|source| ProcessError::Lost { source })?;
                     self.open = read > 0;
-                    log.write(&buffer[..read]).await?;
+                    log.write_output(&buffer[..read]).await?;
                     silent = Instant::now() + limits.silence;
                 }
                 () = sleep_until(silent), if linger.is_none() => {
@@ -170,7 +170,7 @@ impl Running {
                     let read = read.unwrap_or(0);
                     self.open = read > 0;
                     if last_words.is_ok() {
-                        last_words = log.write(&buffer[..read]).await;
+                        last_words = log.write_output(&buffer[..read]).await;
                     }
                 }
             }

@@ -14,6 +14,8 @@ pub(super) const JOB: u8 = b'j';
 pub(super) const OPEN_EVENT: u8 = b'o';
 /// Prefix of the marks of jobs that have not ended.
 pub(super) const OPEN_JOB: u8 = b'O';
+/// Prefix of each app's jobs.
+pub(super) const APP_JOB: u8 = b'a';
 /// Prefix of what is known of apps' dependencies.
 pub(super) const INDEX: u8 = b'x';
 
@@ -65,10 +67,10 @@ pub(super) fn record(id: JobId, seq: u64) -> Vec<u8> {
     with(b'r', &[&id.to_key(), &seq.to_be_bytes()])
 }
 pub(super) fn app_jobs(app: &AppName) -> Vec<u8> {
-    with(b'a', &[app.as_str().as_bytes(), b"\0"])
+    with(APP_JOB, &[app.as_str().as_bytes(), b"\0"])
 }
 pub(super) fn app_job(app: &AppName, id: JobId) -> Vec<u8> {
-    with(b'a', &[app.as_str().as_bytes(), b"\0", &id.to_key()])
+    with(APP_JOB, &[app.as_str().as_bytes(), b"\0", &id.to_key()])
 }
 pub(super) fn own_commit(sha: &Sha) -> Vec<u8> {
     with(b'c', &[sha.as_bytes()])

@@ -8,6 +8,7 @@
 //! that the fold refuses.
 
 mod crash;
+mod forget;
 mod keys;
 mod load;
 mod read;
@@ -24,8 +25,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{broadcast, oneshot};
 
+pub use forget::{Forget, Old, Retention};
 pub use read::{Fault, JobFilter};
-pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, OwnCommit};
+pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, OwnCommit, Past};
 pub use state::{Accepted, NewDelivery, PlanOutcome};
 
 use crate::model::{AppName, Draft, Entry, Event, EventId, EventKind, FoldError, InvalidName, JobId, JobState, Record};

@@ -36,7 +36,7 @@ pub struct JobFilter {
 }
 
 impl Store {
-    fn db(&self) -> Result<Arc<sled::Db>, StoreError> {
+    pub(super) fn db(&self) -> Result<Arc<sled::Db>, StoreError> {
         self.shared.db.load_full().ok_or_else(|| {
             let why = self.fault().map(|f| f.why).unwrap_or_default();
             StoreError::Unavailable { path: self.shared.path.clone(), why }

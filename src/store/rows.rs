@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Branch, Event, EventId, JobId, Lib, RepoId, Sha};
+use crate::model::{AppName, Branch, Event, EventId, JobId, Lib, RepoId, Sha};
 
 /// Where an event is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct EventRow {
     pub event: Event,
     /// Where it is.
     pub state: EventState,
+    /// Once a job of its plan is no longer kept: whether all of them had ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well: Option<bool>,
 }
 
 /// The last that was accepted for a ref.
@@ -38,6 +41,18 @@ pub(super) struct Seen {
 pub struct OwnCommit {
     /// The job.
     pub job: JobId,
+    /// What is left to know of the job when it is no longer kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Past>,
+}
+
+/// What its commit still says of a job that is no longer kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// The job's app.
+    pub app: AppName,
+    /// The apps that were planned with it.
+    pub apps: Vec<AppName>,
 }
 
 /// The last job of an app that ended well.

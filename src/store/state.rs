@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::forget::jobs_ended_well;
 use super::load::load_job;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
 use super::tx::Tx;
@@ -207,7 +208,7 @@ impl State {
     }
 
     fn open_event(&mut self, tx: &mut Tx, event: Event) -> Result<(), StoreError> {
-        tx.put(keys::event(event.id), &EventRow { event: event.clone(), state: EventState::Accepted })?;
+        tx.put(keys::event(event.id), &EventRow { event: event.clone(), state: EventState::Accepted, well: None })?;
         tx.mark(keys::open_event(event.id));
         self.told.accepted.push(event.clone());
         self.unplanned.insert(event.id, event);
@@ -226,12 +227,10 @@ impl State {
         if head.as_ref().is_some_and(|head| head.incomplete || others_now(head)) {
             return false;
         }
-        (0..head.map_or(0, |head| head.apps)).all(|index| {
-            let Some(row) = tx.hint::<PlanRow>(&keys::plan_row(id, index)) else { return false };
-            let job = tx.get::<JobState>(&keys::job(row.job)).ok().flatten();
-            let job = job.or_else(|| tx.journal(row.job).ok());
-            job.and_then(|job| job.outcome()).is_some_and(Outcome::is_well)
-        })
+        if let Some(well) = row.well {
+            return well;
+        }
+        jobs_ended_well(tx, id, head.as_ref())
     }
 
     pub fn plan(&mut self, tx: &mut Tx, id: EventId, draft: Draft, now: Timestamp) -> Result<PlanOutcome, StoreError> {
@@ -273,7 +272,7 @@ impl State {
         if apps == 0 {
             tx.delete(keys::open_event(id));
         }
-        tx.put(keys::event(id), &EventRow { event, state })?;
+        tx.put(keys::event(id), &EventRow { event, state, well: None })?;
         self.unplanned.remove(&id);
         self.told.planned.push(id);
         Ok(outcome)
@@ -336,7 +335,7 @@ impl State {
             tx.put(keys::record(id, after.seq), &*record)?;
             match &record.entry {
                 Entry::Updated { commit, bumps, .. } if !bumps.is_empty() => {
-                    tx.put(keys::own_commit(commit), &OwnCommit { job: id })?;
+                    tx.put(keys::own_commit(commit), &OwnCommit { job: id, past: None })?;
                 }
                 Entry::Joined { cause, .. } => {
                     self.plan_jobs.entry(cause.plan).or_default().insert(id);
@@ -400,6 +399,6 @@ fn can_be_joined(job: &JobState) -> bool {
 }
 
 /// The repository that a push is known by here.
-fn repo_of(push: &Push) -> RepoId {
+pub(super) fn repo_of(push: &Push) -> RepoId {
     push.repos().into_iter().next().unwrap_or_else(|| RepoUrl::unknown().id())
 }

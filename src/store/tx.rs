@@ -36,6 +36,30 @@ impl<'a> Tx<'a> {
         }
         self.note(get(self.db, self.path, key))
     }
+    /// Whether there is such a row.
+    pub(super) fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
+        match self.over.get(key) {
+            Some(value) => Ok(value.is_some()),
+            None => self.note(self.db.contains_key(key).map_err(|e| unavailable(self.path, &e))),
+        }
+    }
+    /// The rows under a prefix that were on disk before this group and have not been deleted in it.
+    pub(super) fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, sled::IVec)>, StoreError> {
+        let rows = self.db.scan_prefix(prefix).map(|row| row.map_err(|e| unavailable(self.path, &e)));
+        let rows: Result<Vec<_>, _> = rows.map(|row| row.map(|(key, value)| (key.to_vec(), value))).collect();
+        let mut rows = self.note(rows)?;
+        rows.retain(|(key, _)| !matches!(self.over.get(key), Some(None)));
+        Ok(rows)
+    }
+    /// The last key under a prefix, deletions of this group left aside.
+    pub(super) fn newest(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let last = self.db.scan_prefix(prefix).keys().next_back().transpose();
+        Ok(self.note(last.map_err(|e| unavailable(self.path, &e)))?.map(|key| key.to_vec()))
+    }
+    /// The store as the disk has it, and its name.
+    pub(super) fn disk(&self) -> (&'a sled::Db, &'a str) {
+        (self.db, self.path)
+    }
     /// A row that can be done without: one that can't be read is as good as none, and is said so in the log.
     pub(super) fn hint<T: DeserializeOwned>(&self, key: &[u8]) -> Option<T> {
         self.get(key).unwrap_or_else(|error| {

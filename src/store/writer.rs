@@ -17,6 +17,7 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use super::forget::Forget;
 use super::read::Fault;
 use super::rows::AppIndex;
 use super::state::{Accepted, NewDelivery, PlanOutcome, State};
@@ -48,6 +49,7 @@ pub(super) enum Command {
     ReleaseParked(JobId, Reply<()>),
     PutIndex(AppName, AppIndex, Reply<()>),
     Answer(Reply<()>),
+    Forget(Forget, Reply<Vec<usize>>),
 }
 
 /// Opens the store and starts the thread. It ends when the last handle is gone.
@@ -334,6 +336,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::ReleaseParked(job, reply) => answerer(reply, state.release_parked(tx, job, now)),
         Command::PutIndex(app, index, reply) => answerer(reply, tx.put(keys::index(&app), &index)),
         Command::Answer(reply) => answerer(reply, Ok(())),
+        Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
     }
 }
 
@@ -345,5 +348,6 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Append(_, _, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::ReleaseParked(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::PutIndex(_, _, reply) | Command::Answer(reply) => drop(reply.send(Err(error.clone()))),
+        Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
     }
 }

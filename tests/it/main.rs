@@ -22,4 +22,5 @@ mod store;
 mod support;
 mod tidy;
 mod unit;
+mod upkeep;
 mod watch;

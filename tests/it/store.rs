@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the functions that tests share")]
 
 mod disk;
+mod forget;
 mod plan;
 mod reads;
 

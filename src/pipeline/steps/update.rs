@@ -13,6 +13,7 @@ use crate::git::{Rev, Stamp, WorkClone, message};
 use crate::model::{Branch, Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
 use crate::pipeline::lease::BranchLease;
 use crate::process::LogFile;
+use crate::store::OwnCommit;
 
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
     let (branch, base) = work.base()?;
@@ -80,6 +81,7 @@ async fn is_unchanged(work: &Work, base: Sha) -> Result<bool, StepError> {
     }
     // Another app of the repository may have made the bump: then it is not built here yet.
     let others = match work.inner.store.own_commit(&base)? {
+        Some(OwnCommit { past: Some(past), .. }) => past.app != app.name,
         Some(own) => work.inner.store.job(own.job)?.is_some_and(|job| job.app.name != app.name),
         None => false,
     };

@@ -18,6 +18,8 @@ use airplanes::process::Leftovers;
 use airplanes::runner::Local;
 use airplanes::ssh::{Hosts, Settings};
 use airplanes::store::Store;
+use airplanes::upkeep::Upkeep;
+use airplanes::watch::FsSource;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -33,6 +35,7 @@ pub const B: &str = "9836a96a253cce25d17988fcf41b8c4205cf779f";
 /// A pipeline that has ended: these tests play its part in the store themselves.
 async fn pipeline(store: Store, state: &std::path::Path) -> Pipeline {
     let rooms = Rooms {
+        min_free: 0,
         git: Mirrors::new(GitConfig::new(state)).unwrap(),
         hosts: Hosts::new(Settings::default()).unwrap(),
         runner: airplanes::runner::Runner::Local(Local::new(Leftovers::new(state), [])),
@@ -66,14 +69,17 @@ impl Server {
         let secrets = || ForgeSecrets { secrets: vec![Secret::new("test", SECRET)], signing_tokens: vec![] };
         let forges: BTreeMap<_, _> =
             [Forge::Github, Forge::Gitlab, Forge::Gitea].into_iter().map(|f| (f, secrets())).collect();
+        let pipeline = pipeline(store.clone(), folder.path()).await;
         let config = folder.path().join("config.edn");
         std::fs::write(&config, format!("{{:state {:?} :deploy {{}}}}", folder.path())).unwrap();
-        let loaded = airplanes::config::load(&airplanes::watch::FsSource, &config).unwrap();
+        let in_force = Arc::new(ArcSwap::from_pointee(airplanes::config::load(&FsSource, &config).unwrap()));
+        let (state, ending) = (folder.path().to_owned(), CancellationToken::new());
         let door = Door {
             store: store.clone(),
             config,
-            in_force: Arc::new(ArcSwap::from_pointee(loaded)),
-            pipeline: pipeline(store.clone(), folder.path()).await,
+            in_force: in_force.clone(),
+            upkeep: Upkeep::new(state, store.clone(), pipeline.clone(), in_force, ending),
+            pipeline,
             forges: Arc::new(ArcSwap::from_pointee(forges)),
             config_fault: Arc::default(),
             token: Arc::new(Secret::new("operator-token", TOKEN)),

@@ -110,7 +110,7 @@ impl World {
         let known = self.path("known_hosts").display().to_string();
         let secret = format!("{{:secret \"{SECRET}\"}}");
         let text = format!(
-            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\"\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}}}\n",
+            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}}}\n",
             self.path("state").display(),
             key.display(),
         );

@@ -1,0 +1,108 @@
+//! How much room the disk of the state directory has. Below `:disk {:min-free}` no job starts and no build begins;
+//! they wait and go on by themselves. Deliveries, pushes and rollouts that are under way are never held up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, Pipeline, unpoison};
+use crate::model::api::JobView;
+use crate::model::upkeep::{Bytes, DiskView};
+use crate::model::{JobId, JobState};
+
+/// How often one that waits looks again.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+impl Pipeline {
+    /// The disk of the state directory; an error in words if it can't be asked.
+    pub fn disk(&self) -> Result<DiskView, String> {
+        self.inner.disk()
+    }
+    /// A job as the API gives it: one that waits for room says so.
+    pub fn view(&self, job: &JobState) -> JobView {
+        let view = JobView::of(job);
+        match unpoison(self.inner.held.lock()).get(&job.id) {
+            Some(why) if job.ended.is_none() => JobView { reason: Some(why.clone()), ..view },
+            _ => view,
+        }
+    }
+    /// How many jobs wait for room.
+    pub fn count_held(&self) -> usize {
+        unpoison(self.inner.held.lock()).len()
+    }
+}
+
+impl Inner {
+    fn disk(&self) -> Result<DiskView, String> {
+        let min_free = self.rooms.load().min_free;
+        let path = self.state.display().to_string();
+        let (free, total) = room(&self.state).map_err(|e| format!("how much is free in {path} can't be told: {e}"))?;
+        let low = (free < min_free).then(|| {
+            format!(
+                "less than {} free in {path}: {} left; builds go on once there is room (`airplanes gc`, or lower :disk {{:min-free}})",
+                Bytes(min_free),
+                Bytes(free)
+            )
+        });
+        Ok(DiskView { path, free, total, min_free, low })
+    }
+
+    /// Why nothing that needs room may begin. A disk that can't be asked is not taken for a full one.
+    pub(super) fn low(&self) -> Option<String> {
+        self.disk().ok()?.low
+    }
+
+    /// Returns once there is room, at once if there is; false if `stop` came or `give_up` said so before.
+    pub(super) async fn await_room(&self, job: JobId, stop: &CancellationToken, give_up: impl Fn() -> bool) -> bool {
+        let mut ticks = self.ticks.subscribe();
+        let mut held: Option<Held> = None;
+        while let Some(why) = self.low() {
+            if held.is_none() {
+                tracing::warn!(%job, "waits: {why}");
+            }
+            held.get_or_insert(Held { inner: self, job }).says(why);
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                // A new configuration may ask for less.
+                _ = ticks.changed() => {}
+                () = stop.cancelled() => return false,
+                () = self.ending.cancelled() => return false,
+            }
+            if give_up() {
+                return false;
+            }
+        }
+        if held.is_some() {
+            tracing::info!(%job, "goes on: there is room again");
+        }
+        true
+    }
+}
+
+/// Free and all bytes of the disk that `path` is on.
+fn room(path: &Path) -> nix::Result<(u64, u64)> {
+    let disk = nix::sys::statvfs::statvfs(path)?;
+    // The block counts are of other widths on other machines.
+    #[allow(clippy::useless_conversion, reason = "they are u64 on this one")]
+    let bytes = |blocks: nix::libc::fsblkcnt_t| u64::from(blocks).saturating_mul(disk.fragment_size());
+    Ok((bytes(disk.blocks_available()), bytes(disk.blocks())))
+}
+
+/// A job that waits for room, for as long as it does.
+struct Held<'a> {
+    inner: &'a Inner,
+    job: JobId,
+}
+
+impl Held<'_> {
+    fn says(&self, why: String) {
+        unpoison(self.inner.held.lock()).insert(self.job, why);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        unpoison(self.inner.held.lock()).remove(&self.job);
+    }
+}

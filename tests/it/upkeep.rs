@@ -1,0 +1,3 @@
+//! Upkeep on the real daemon: what goes, what stays, and what waits for room.
+
+mod keep;
