@@ -27,11 +27,11 @@
 //! | 4 | [`http`] the door · [`cli`] the commands |
 //! | 3 | [`host`] what is done on a server · [`pipeline`] from events to ended jobs · [`upkeep`] a year without care · [`doctor`] what works and what does not |
 //! | 2, I/O, one concern each | [`store`] [`process`] [`watch`] [`git`] [`ssh`] [`runner`] |
-//! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans |
+//! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans · [`render`] text files from templates |
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
 //!
 //! `http` never touches git, ssh or a runner. The command line talks to the daemon over HTTP, since the store admits
-//! one process, but for what is local by nature (`serve demo check update`).
+//! one process, but for what is local by nature (`serve demo check update init keys host`).
 //!
 //! # Invariants
 //! 1. **Nothing accepted is lost.** A delivery is on disk (fdatasync, shared by a group) before 2xx; if it can't be,
@@ -91,6 +91,7 @@ pub mod model;
 pub mod pipeline;
 pub mod planner;
 pub mod process;
+pub mod render;
 pub mod runner;
 pub mod ssh;
 pub mod store;

@@ -7,6 +7,7 @@
 //! Must never touch a file or the environment but through the `Source`, show a secret (source lines are blacked out
 //! before they are shown), or give a `Config` while there is an error.
 
+mod addition;
 mod apps;
 mod diagnostic;
 mod secrecy;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::edn::{Node, Span};
 use crate::model::{App, AppName};
 
+pub use addition::{Addition, Key, NotAdded, add};
 pub use diagnostic::{Diagnostics, Finding};
 pub use settings::{Builds, Config, Git, Keep, Ssh};
 pub use source::Source;

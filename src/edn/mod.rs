@@ -31,7 +31,7 @@ pub use instant::{instant_millis, uuid_bits};
 pub use node::{Node, Rewrite, Value};
 pub use number::Number;
 pub use reader::{MAX_BYTES, MAX_DEPTH, read, read_all};
-pub use write::to_edn;
+pub use write::{map_key, string_literal, to_edn};
 
 /// Which source text a span points into. `config` numbers the files it reads; a lone text is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -29,7 +29,8 @@ fn edn(value: &Value) -> Edn {
         Value::String(text) => string(text),
         Value::Array(items) => Edn::Vector(Vector::new(items.iter().map(edn).collect())),
         Value::Object(fields) => {
-            let entries: BTreeMap<String, Edn> = fields.iter().map(|(name, value)| (key(name), edn(value))).collect();
+            let entries: BTreeMap<String, Edn> =
+                fields.iter().map(|(name, value)| (map_key(name), edn(value))).collect();
             Edn::Map(Map::new(entries))
         }
     }
@@ -40,10 +41,11 @@ fn string(text: &str) -> Edn {
     if text.chars().all(|c| !c.is_control() && !matches!(c, '"' | '\\') && c.is_ascii()) {
         return Edn::Str(text.to_owned());
     }
-    Edn::Symbol(literal(text))
+    Edn::Symbol(string_literal(text))
 }
 
-fn literal(text: &str) -> String {
+/// A text as an EDN string, with its quotes. On one line, whatever it holds.
+pub fn string_literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     out.push('"');
     for c in text.chars() {
@@ -61,8 +63,9 @@ fn literal(text: &str) -> String {
     out
 }
 
-/// `:name` where that reads back as the same name, everywhere, without a doubt.
-fn key(name: &str) -> String {
+/// A name as the key of a map: `:name` where that reads back as the same name, everywhere, without a doubt, and a
+/// string where not.
+pub fn map_key(name: &str) -> String {
     let plain = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.?!*+".contains(c))
@@ -71,7 +74,7 @@ fn key(name: &str) -> String {
         Some((namespace, name)) => plain(namespace) && plain(name),
         None => plain(name),
     };
-    if keyword { format!(":{name}") } else { literal(name) }
+    if keyword { format!(":{name}") } else { string_literal(name) }
 }
 
 #[cfg(test)]
