@@ -1,11 +1,11 @@
 //! How git reaches remotes: which key, which token, which known_hosts. Filled in from config.edn; decides the route to
 //! a url and opens nothing itself. Must never put a token into a url.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::url::Transport;
-use crate::model::{RepoUrl, Secret};
+use crate::model::{RepoId, RepoUrl, Secret};
 
 /// Who our commits are by: author and committer alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,16 @@ impl GitConfig {
             https_tokens: git.https_tokens.clone(),
             ..Self::new(state)
         }
+    }
+
+    /// The key that is configured for a repository, and the prefix that it is configured under.
+    pub fn key_for(&self, repo: &RepoId) -> Option<(&str, &Path)> {
+        longest(&self.keys, repo.as_str()).map(|(prefix, path)| (prefix.as_str(), path.as_path()))
+    }
+
+    /// Whether a token is configured for a repository.
+    pub fn has_token_for(&self, repo: &RepoId) -> bool {
+        longest(&self.https_tokens, repo.as_str()).is_some()
     }
 
     /// The known_hosts files to ask.

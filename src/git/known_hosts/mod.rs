@@ -1,5 +1,10 @@
 //! OpenSSH's known_hosts, read strictly: plain, wildcard and hashed names, `[host]:port`, several key types, markers.
-//! It only reads: a person adds to it. A host that is not there is never accepted.
+//!
+//! A host that is not there is never accepted, and nothing here decides to trust one: [`KnownHosts`] makes the text of
+//! a file with what a person has trusted, and [`published`] is what the large forges publish.
+
+mod edit;
+mod forges;
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +14,39 @@ use sha2::{Digest, Sha256};
 
 use super::sha1::hmac_sha1;
 
+pub use edit::{KnownHosts, SharedLine};
+pub use forges::published;
+
+/// A host's public key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostKey {
+    blob: Vec<u8>,
+}
+
+impl HostKey {
+    /// From a line of known_hosts' form, with the name that stands before the key. None for comments and what is no key.
+    pub fn of_line(line: &str) -> Option<(String, Self)> {
+        let entry = Entry::parse(line).filter(|entry| entry.marker.is_none())?;
+        let name = entry.names.to_owned();
+        let right = !entry.kind.is_empty() && entry.kind == key_type(&entry.key);
+        right.then_some((name, Self { blob: entry.key }))
+    }
+    /// `ssh-ed25519`
+    pub fn kind(&self) -> &str {
+        key_type(&self.blob)
+    }
+    /// `SHA256:…`, as `ssh-keygen -l` and the forges' pages write it.
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&self.blob)))
+    }
+    fn to_line(&self, name: &str) -> String {
+        format!("{name} {} {}\n", self.kind(), STANDARD.encode(&self.blob))
+    }
+}
+
 /// What the files say of a host and the key it showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::git) enum Verdict {
     /// The very key is there.
     Known,
     /// No line names the host with a key of this type. `others` are the types it is known by.
@@ -27,7 +62,7 @@ pub(super) enum Verdict {
 }
 
 /// A host as known_hosts names it: the bare name for port 22, `[name]:port` otherwise.
-pub(super) fn host_name(host: &str, port: Option<u16>) -> String {
+pub fn host_name(host: &str, port: Option<u16>) -> String {
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     match port {
         None | Some(22) => host,
@@ -37,7 +72,7 @@ pub(super) fn host_name(host: &str, port: Option<u16>) -> String {
 
 /// Asks the `files` in order about `host` (see [`host_name`]) which showed `key`, a public key's blob.
 /// A file that is not there is an empty one.
-pub(super) fn check(files: &[PathBuf], host: &str, key: &[u8]) -> Result<Verdict, (PathBuf, std::io::Error)> {
+pub(in crate::git) fn check(files: &[PathBuf], host: &str, key: &[u8]) -> Result<Verdict, (PathBuf, std::io::Error)> {
     let shown = key_type(key);
     let mut others = Vec::new();
     let mut changed = None;
@@ -71,7 +106,7 @@ pub(super) fn check(files: &[PathBuf], host: &str, key: &[u8]) -> Result<Verdict
 }
 
 /// The key's type as its blob says it: `ssh-ed25519`. Empty if the blob is none.
-pub(super) fn key_type(blob: &[u8]) -> &str {
+pub(in crate::git) fn key_type(blob: &[u8]) -> &str {
     let length = match blob.first_chunk::<4>() {
         Some(bytes) => u32::from_be_bytes(*bytes) as usize,
         None => return "",
@@ -80,12 +115,12 @@ pub(super) fn key_type(blob: &[u8]) -> &str {
 }
 
 /// `ssh-ed25519 SHA256:…`, as `ssh-keygen -l` and the forges' pages write it.
-pub(super) fn fingerprint(blob: &[u8]) -> String {
+pub(in crate::git) fn fingerprint(blob: &[u8]) -> String {
     format!("{} SHA256:{}", key_type(blob), STANDARD_NO_PAD.encode(Sha256::digest(blob)))
 }
 
 /// The files in words.
-pub(super) fn files_in_words(files: &[PathBuf]) -> String {
+pub(in crate::git) fn files_in_words(files: &[PathBuf]) -> String {
     let names: Vec<String> = files.iter().map(|f: &PathBuf| Path::display(f).to_string()).collect();
     if names.is_empty() { "no known_hosts file".to_owned() } else { names.join(" or ") }
 }
