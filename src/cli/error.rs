@@ -39,6 +39,14 @@ pub enum CliError {
         /// What to do next.
         hint: Option<String>,
     },
+    /// It is not to be done, for a reason that a person has to look at.
+    #[error("{message}")]
+    Refused {
+        /// What was refused, and why.
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
     /// Something else, in whole.
     #[error("{message}")]
     Other {
@@ -65,6 +73,7 @@ impl CliError {
         match self {
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Usage { .. } => Exit::Usage,
+            Self::Refused { .. } => Exit::Refused,
             Self::Answer { status: 400 | 405 | 416, .. } => Exit::Usage,
             Self::Answer { status: 401 | 403 | 409 | 423, .. } => Exit::Refused,
             // A proxy without the daemon behind it, or a daemon on its way out.
@@ -84,7 +93,7 @@ impl CliError {
             ),
             Self::Answer { error, .. } => error.hint.clone(),
             Self::Strange { .. } => Some("is that an airplanes daemon, and of this version?".to_owned()),
-            Self::Usage { hint, .. } | Self::Other { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Refused { hint, .. } | Self::Other { hint, .. } => hint.clone(),
         }
     }
 }

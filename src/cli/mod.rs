@@ -1,6 +1,7 @@
 //! The command line: one file per group of commands, each a thin reader of the daemon's HTTP API.
 //!
-//! `check` and `update` work on files that lie here; `doctor` can do without a daemon; everything else asks it. `serve` and `demo` are only
+//! `init`, `keys`, `host`, `check` and `update` work on files that lie here; `doctor` can do without a daemon; everything
+//! else asks it. `serve` and `demo` are only
 //! named here: `main` runs them. Must never open the store, or print progress to standard output.
 
 mod address;
@@ -14,16 +15,21 @@ mod error;
 mod exit;
 mod follow;
 mod gc;
+mod host;
+mod init;
 mod jobs;
+mod kept;
+mod keys;
 mod logs;
 mod output;
+mod pages;
 mod show;
 mod status;
 mod update;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use error::CliError;
 pub use exit::Exit;
@@ -128,6 +134,30 @@ impl Form {
 /// The commands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
+    /// Write a first config.edn and deploy.edn.
+    #[command(
+        long_about = "Write a first config.edn and deploy.edn, commented, from the checkouts that it is pointed at: \
+        their git remotes say where they are, and their deps.edn which of them depend on which. What it guesses, it \
+        says in a comment. It also makes the webhooks' secret and shows it, once, with where to paste it. Nothing that \
+        is there is overwritten; needs no daemon.\n\n  airplanes init ~/src/shop ~/src/snow\n  \
+        airplanes init ~/src --dry-run\n  \
+        sudo airplanes init git@github.com:acme/shop.git --url https://deploy.example.com"
+    )]
+    Init(init::InitArgs),
+    /// Make a deploy key for each repository, and say what to paste where.
+    #[command(
+        long_about = "Make a deploy key for each repository that is spoken to over ssh and has none, and one for the \
+        hosts, in keys/ beside the config file; print each public key and where to paste it; add what is new to the \
+        config file; and trust the git hosts by the host keys that they publish. What is there already is shown again \
+        and never replaced. Libraries are those that :git :keys names, and those that the checkouts or urls given here \
+        depend on.\n\n  airplanes keys\n  airplanes keys ~/src/shop --dry-run\n  \
+        airplanes keys git@github.com:acme/snow.git"
+    )]
+    Keys(keys::KeysArgs),
+    /// Trust a host, by the key that it shows.
+    #[command(long_about = "What is done about one host. `trust` shows its key, asks, and records it.\n\n  \
+        airplanes host trust web-1\n  airplanes host trust --help")]
+    Host(host::HostArgs),
     /// Run the daemon.
     #[command(long_about = "Run the daemon: webhooks in, jobs out, until SIGTERM.\n\n\
         It reads the config file and deploy.edn, and reads them again when they change; a bad edit is reported and the \
@@ -225,6 +255,13 @@ pub enum Command {
         airplanes gc --dry-run   says what would go, and lets it be\n  airplanes gc"
     )]
     Gc(gc::GcArgs),
+    /// Print what makes a shell complete these commands.
+    #[command(
+        long_about = "Print what makes a shell complete these commands: bash, zsh, fish, elvish or powershell.\n\n  \
+        airplanes completions bash | sudo tee /etc/bash_completion.d/airplanes\n  \
+        airplanes completions fish > ~/.config/fish/completions/airplanes.fish"
+    )]
+    Completions(CompletionsArgs),
 }
 
 /// `demo`.
@@ -233,6 +270,14 @@ pub struct DemoArgs {
     /// End by itself, with exit code 0 only if all of it was seen.
     #[arg(long)]
     pub once: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// `demo-hook`.
@@ -246,6 +291,10 @@ pub struct DemoHookArgs {
 pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> {
     let client = || Client::new(Address::find(globals)?);
     match command {
+        Command::Init(args) => init::init(globals, args).await,
+        Command::Keys(args) => keys::keys(globals, args).await,
+        Command::Host(args) => host::host(globals, args).await,
+        Command::Completions(args) => completions(args.shell),
         Command::Check => check::check(globals),
         Command::Update(args) => update::update(globals, args).await,
         Command::Jobs(args) => jobs::jobs(&client()?, globals, args).await,
@@ -263,6 +312,13 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
             Err(CliError::other("this command is not one for the daemon's API"))
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "airplanes", &mut script);
+    output::print_bytes(&script)?;
+    Ok(Exit::Done)
 }
 
 /// Tells the user why a command failed, on standard error.

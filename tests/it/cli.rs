@@ -38,7 +38,11 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 18] = [
+    "init",
+    "keys",
+    "host",
+    "completions",
     "serve",
     "demo",
     "check",

@@ -17,6 +17,7 @@ mod lab;
 mod lab_journey;
 mod process;
 mod readme;
+mod setup;
 mod ssh;
 mod store;
 mod support;
