@@ -1,8 +1,8 @@
 //! The command line: one file per group of commands, each a thin reader of the daemon's HTTP API.
 //!
 //! `init`, `keys`, `host`, `check` and `update` work on files that lie here; `doctor` can do without a daemon; everything
-//! else asks it. `serve` and `demo` are only
-//! named here: `main` runs them. Must never open the store, or print progress to standard output.
+//! else asks it. `serve` and `demo` are only named here: `main` runs them. Must never open the store, or print progress
+//! to standard output.
 
 mod address;
 mod apps;
