@@ -106,6 +106,12 @@ impl Client {
         self.value(response).await
     }
 
+    /// What an action without a body answers to a query, as the daemon wrote it.
+    pub async fn post_page(&self, path: &[&str], query: &[(&str, String)], accept: &str) -> Result<String, CliError> {
+        let call = self.call(Method::POST, path, query)?.header(ACCEPT, accept);
+        self.send(call).await?.text().await.map_err(|e| self.broken(&e))
+    }
+
     /// A job.
     pub async fn job(&self, id: JobId) -> Result<JobView, CliError> {
         self.get(&["jobs", &id.to_string()], &[]).await

@@ -21,6 +21,7 @@ mod jobs;
 mod kept;
 mod keys;
 mod logs;
+mod notify;
 mod output;
 mod pages;
 mod show;
@@ -242,6 +243,12 @@ pub enum Command {
         \u{20} airplanes doctor\n  airplanes doctor shop --json"
     )]
     Doctor(doctor::DoctorArgs),
+    /// Try the ways of :notify.
+    #[command(
+        long_about = "Try the ways of :notify, by which the daemon tells of failures.\n\n  airplanes notify test\n  \
+        airplanes notify test --dry-run"
+    )]
+    Notify(notify::NotifyArgs),
     /// Show how the daemon is.
     #[command(
         long_about = "Show how the daemon is: version, store, jobs under way, last deliveries.\n\n  airplanes status"
@@ -306,6 +313,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
         Command::Doctor(args) => doctor::doctor(globals, args).await,
+        Command::Notify(args) => notify::notify(&client()?, globals, args).await,
         Command::Status(args) => status::status(&client()?, globals, args).await,
         Command::Gc(args) => gc::gc(&client()?, globals, args).await,
         Command::Serve | Command::Demo(_) | Command::DemoHook(_) => {

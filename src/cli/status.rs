@@ -12,6 +12,7 @@ use super::output::{Paint, ago, plain, print};
 use super::show::job_table;
 use super::{Form, Globals};
 use crate::model::inbox::StatusView;
+use crate::model::notice::NotifyView;
 use crate::model::upkeep::Bytes;
 
 /// `status`.
@@ -69,6 +70,9 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
             lines.join("\n")
         ));
     }
+    if let Some(notify) = &status.notify {
+        out.push_str(&notify_lines(paint, now, notify));
+    }
     if let Some(jobs) = status.jobs.filter(|jobs| !jobs.is_empty()) {
         out.push_str(&format!("\n{}", job_table(paint, &jobs, now)));
     }
@@ -77,4 +81,22 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
     }
     print(&out)?;
     Ok(Exit::Done)
+}
+
+/// Ways that do not work, and a dead-man url that is not called. What works is not worth a line.
+fn notify_lines(paint: Paint, now: Timestamp, notify: &NotifyView) -> String {
+    let mut out = String::new();
+    for way in notify.ways.iter().filter(|way| way.error.is_some() || way.given_up > 0) {
+        let error = way.error.as_deref().map(plain).unwrap_or_default();
+        let given_up = if way.given_up > 0 { format!(", {} given up", way.given_up) } else { String::new() };
+        let head = paint.red(&format!("nobody is told by {}", plain(&way.way)));
+        out.push_str(&format!("{head}: {} waiting{given_up}: {error}\n", way.waiting));
+    }
+    if let Some(dead_man) = notify.dead_man.as_ref().filter(|dead_man| dead_man.error.is_some()) {
+        let error = dead_man.error.as_deref().map(plain).unwrap_or_default();
+        let last = dead_man.called_at.map_or_else(|| "never".to_owned(), |at| ago(now, at));
+        let head = paint.red(&format!("the dead-man url at {}", plain(&dead_man.host)));
+        out.push_str(&format!("{head}, last called {last}: {error}\n"));
+    }
+    out
 }

@@ -10,6 +10,7 @@
 mod addition;
 mod apps;
 mod diagnostic;
+mod notify;
 mod secrecy;
 mod section;
 mod settings;
@@ -26,6 +27,7 @@ use crate::model::{App, AppName};
 
 pub use addition::{Addition, Key, NotAdded, add};
 pub use diagnostic::{Diagnostics, Finding};
+pub use notify::{DeadMan, Notify, Smtp, Tls, Way};
 pub use settings::{Builds, Config, Git, Keep, Ssh};
 pub use source::Source;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Fault;
+use super::notify::{self, Notify};
 use super::section::{Context, Section};
 use super::values::{Size, Time};
 use crate::edn::de::Spanned;
@@ -37,13 +38,15 @@ pub struct Config {
     pub keep: Keep,
     /// `:disk {:min-free}` in bytes, below which no build starts; 2 GB.
     pub min_free: u64,
+    /// `:notify`, `:smtp` and `:dead-man`
+    pub notify: Notify,
 }
 
 impl Config {
     /// Every secret in it, for masking logs.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let hooks = self.webhooks.values().flat_map(|forge| forge.secrets.iter().chain(&forge.signing_tokens));
-        hooks.chain(self.git.https_tokens.iter().map(|(_, token)| token))
+        hooks.chain(self.git.https_tokens.iter().map(|(_, token)| token)).chain(self.notify.secrets())
     }
 }
 
@@ -131,6 +134,7 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
         disk.finish(context);
         size
     });
+    let notify = notify::read(&mut root, context);
     root.finish(context);
     let config = Config {
         listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8787))),
@@ -144,6 +148,7 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
         poll,
         keep,
         min_free: min_free.map_or(2_000_000_000, |size| size.value.0),
+        notify,
     };
     (config, deploy)
 }

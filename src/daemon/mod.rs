@@ -23,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Diagnostics, Loaded};
 use crate::http::{self, Door};
+use crate::notify::{self, Notify};
 use crate::pipeline::{Pipeline, Setup};
 use crate::process::Leftovers;
+use crate::runner;
 use crate::store::Store;
 use crate::upkeep::Upkeep;
 use crate::watch::FsSource;
@@ -104,6 +106,16 @@ impl Daemon {
         let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));
         let upkeep = Upkeep::new(state.clone(), store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
+        let telling = notify::Setup {
+            store: store.clone(),
+            pipeline: pipeline.clone(),
+            in_force: in_force.clone(),
+            config_fault: config_fault.clone(),
+            token: token.clone(),
+            env: runner::clean_env(std::env::vars_os()),
+            pace: notify::Pace::default(),
+        };
+        let notify = Notify::start(telling, &stop)?;
         let door = Door {
             store: store.clone(),
             pipeline: pipeline.clone(),
@@ -112,6 +124,7 @@ impl Daemon {
             config_fault: config_fault.clone(),
             config: path.to_owned(),
             in_force: in_force.clone(),
+            notify,
             token: Arc::new(token),
             started_at: jiff::Timestamp::now(),
             version: env!("CARGO_PKG_VERSION"),

@@ -19,6 +19,7 @@ mod hooks;
 mod jobs;
 mod logs;
 mod metrics;
+mod notify;
 mod query;
 mod router;
 mod server;
@@ -39,6 +40,7 @@ pub use server::serve;
 
 use crate::config::Loaded;
 use crate::model::{Forge, ForgeSecrets, Secret};
+use crate::notify::Notify;
 use crate::pipeline::Pipeline;
 use crate::store::{Store, StoreError};
 use crate::upkeep::Upkeep;
@@ -60,6 +62,8 @@ pub struct Door {
     pub config: PathBuf,
     /// The configuration in force.
     pub in_force: Arc<ArcSwap<Loaded>>,
+    /// What tells people.
+    pub notify: Notify,
     /// The operator's token.
     pub token: Arc<Secret>,
     /// When the daemon started.

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
-use super::{Context, apps, auth, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, status};
+use super::{Context, apps, auth, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, status};
 
 /// The routes.
 pub(super) fn router(context: Context) -> Router {
@@ -33,6 +33,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/apps/{name}/{of_owner}", get(apps::owned))
         .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))
         .route("/plans", post(apps::preview))
+        .route("/notify/test", post(notify::test))
         .route("/deliveries", get(deliveries::list))
         .route("/doctor", get(doctor::examine))
         .route("/gc", get(gc::latest).post(gc::begin))

@@ -56,6 +56,7 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         store,
         config_fault: None,
         disk: None,
+        notify: None,
         counts: counts(&door.store, door.pipeline.count_apps()),
         apps: None,
         jobs: None,
@@ -63,6 +64,7 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
     };
     if known {
         view.disk = door.pipeline.disk().ok();
+        view.notify = Some(door.notify.view());
         view.config_fault = door.config_fault.load().as_deref().cloned();
         // Costs a look into the store for each app: not for those who need not be known.
         view.apps = Some(apps::all(&context).await?);

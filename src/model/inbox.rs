@@ -8,6 +8,7 @@ use super::event::Forge;
 use super::id::{DeliveryId, EventId, JobId};
 use super::job::Entry;
 use super::names::{AppName, Branch, Sha};
+use super::notice::NotifyView;
 use super::upkeep::DiskView;
 use super::url::RepoId;
 
@@ -136,6 +137,9 @@ pub struct StatusView {
     /// The state directory's disk; for those with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskView>,
+    /// How people are told; for those with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<NotifyView>,
     /// How many of each.
     pub counts: Counts,
     /// The apps.

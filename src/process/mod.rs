@@ -8,6 +8,7 @@
 //! Must never leave a process behind without saying so, signal a process it did not start (a recycled pid), pass the
 //! daemon's own environment on, or keep output in memory.
 
+mod call;
 mod group;
 mod leftovers;
 mod log;
@@ -19,6 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use call::{Called, call};
 pub use leftovers::{Leftovers, Swept};
 pub use log::LogFile;
 pub use mask::Masker;

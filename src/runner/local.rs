@@ -49,6 +49,14 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("SHELL", "/bin/sh"),
 ];
 
+/// What of the daemon's environment (`std::env::vars_os()`) its children may see.
+pub fn clean_env(daemon: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
+    let mut env: BTreeMap<OsString, OsString> =
+        DEFAULTS.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    env.extend(daemon.into_iter().filter(|(name, _)| PASSED.iter().any(|passed| name == passed)));
+    env
+}
+
 /// Runs builds as children of the daemon.
 #[derive(Debug, Clone)]
 pub struct Local {
@@ -59,10 +67,7 @@ pub struct Local {
 impl Local {
     /// `daemon` is the daemon's environment (`std::env::vars_os()`), of which only what a build needs is kept.
     pub fn new(leftovers: Leftovers, daemon: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let mut env: BTreeMap<OsString, OsString> =
-            DEFAULTS.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        env.extend(daemon.into_iter().filter(|(name, _)| PASSED.iter().any(|passed| name == passed)));
-        Self { leftovers, env }
+        Self { leftovers, env: clean_env(daemon) }
     }
 
     pub(super) async fn run(

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{AppName, BuildStep, JobId, Sha};
 use crate::process::{LogFile, ProcessError};
 
-pub use local::Local;
+pub use local::{Local, clean_env};
 
 /// The places a build can run.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! The store's keys: one tree, a prefix byte for each kind of row, big-endian numbers so that keys sort by time.
 
-use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, RepoId, Sha};
+use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, RepoId, Sha, Topic};
 
 /// The format's version.
 pub(super) const VERSION: &[u8] = b"m/version";
@@ -16,6 +16,14 @@ pub(super) const OPEN_EVENT: u8 = b'o';
 pub(super) const OPEN_JOB: u8 = b'O';
 /// Prefix of each app's jobs.
 pub(super) const APP_JOB: u8 = b'a';
+/// Prefix of the marks of jobs that have ended and were not looked at by who tells people.
+pub(super) const ENDED: u8 = b'E';
+/// Prefix of troubles that people were told of.
+pub(super) const TROUBLE: u8 = b'n';
+/// Prefix of notices on their way.
+pub(super) const OUTGOING: u8 = b'N';
+/// A sign of life.
+pub(super) const ALIVE: &[u8] = b"m/alive";
 /// Prefix of what is known of apps' dependencies.
 pub(super) const INDEX: u8 = b'x';
 
@@ -80,6 +88,15 @@ pub(super) fn last_good(app: &AppName) -> Vec<u8> {
 }
 pub(super) fn index(app: &AppName) -> Vec<u8> {
     with(INDEX, &[app.as_str().as_bytes()])
+}
+pub(super) fn ended(mark: u64) -> Vec<u8> {
+    with(ENDED, &[&mark.to_be_bytes()])
+}
+pub(super) fn trouble(topic: &Topic) -> Vec<u8> {
+    with(TROUBLE, &[topic.to_string().as_bytes()])
+}
+pub(super) fn outgoing(place: u64) -> Vec<u8> {
+    with(OUTGOING, &[&place.to_be_bytes()])
 }
 
 /// The job id at the end of a key.

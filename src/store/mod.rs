@@ -14,6 +14,7 @@ mod load;
 mod read;
 mod rows;
 mod state;
+mod telling;
 mod tx;
 mod writer;
 
@@ -29,6 +30,7 @@ pub use forget::{Forget, Old, Retention};
 pub use read::{Fault, JobFilter};
 pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, OwnCommit, Past};
 pub use state::{Accepted, NewDelivery, PlanOutcome};
+pub use telling::Telling;
 
 use crate::model::{AppName, Draft, Entry, Event, EventId, EventKind, FoldError, InvalidName, JobId, JobState, Record};
 

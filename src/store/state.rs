@@ -83,7 +83,7 @@ impl State {
     pub fn load(db: &sled::Db, path: &str) -> Result<Self, StoreError> {
         let mut state = Self::default();
         let unavailable = |e: sled::Error| super::tx::unavailable(path, &e);
-        for prefix in [keys::DELIVERY, keys::EVENT] {
+        for prefix in [keys::DELIVERY, keys::EVENT, keys::ENDED, keys::OUTGOING] {
             // The keys of a prefix sort by number: the last before the next prefix is the largest.
             if let Some((key, _)) = db.get_lt([prefix + 1]).map_err(unavailable)?
                 && key.first() == Some(&prefix)
@@ -125,7 +125,7 @@ impl State {
         self.jobs.insert(id, job);
     }
 
-    fn next_id(&mut self, now: Timestamp) -> u64 {
+    pub(super) fn next_id(&mut self, now: Timestamp) -> u64 {
         let clock = u64::try_from(now.as_millisecond()).unwrap_or(0) << 20;
         self.last_id = clock.max(self.last_id + 1);
         self.last_id
@@ -369,6 +369,7 @@ impl State {
         }
         tx.put_summary(keys::job(job.id), job)?;
         tx.delete(keys::open_job(job.id));
+        self.mark_ended(tx, job, now)?;
         for cause in &job.causes {
             let Some(open) = self.plan_jobs.get_mut(&cause.plan) else { continue };
             open.remove(&job.id);

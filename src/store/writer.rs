@@ -21,6 +21,7 @@ use super::forget::Forget;
 use super::read::Fault;
 use super::rows::AppIndex;
 use super::state::{Accepted, NewDelivery, PlanOutcome, State};
+use super::telling::Telling;
 use super::tx::{Tx, unavailable};
 use super::{Shared, StoreError, crash, keys, unpoison};
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
@@ -50,6 +51,7 @@ pub(super) enum Command {
     PutIndex(AppName, AppIndex, Reply<()>),
     Answer(Reply<()>),
     Forget(Forget, Reply<Vec<usize>>),
+    Tell(Telling, Reply<Vec<u64>>),
 }
 
 /// Opens the store and starts the thread. It ends when the last handle is gone.
@@ -337,6 +339,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::PutIndex(app, index, reply) => answerer(reply, tx.put(keys::index(&app), &index)),
         Command::Answer(reply) => answerer(reply, Ok(())),
         Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
+        Command::Tell(telling, reply) => answerer(reply, state.tell(tx, telling, now)),
     }
 }
 
@@ -349,5 +352,6 @@ fn refuse(command: Command, error: &StoreError) {
         Command::ReleaseParked(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::PutIndex(_, _, reply) | Command::Answer(reply) => drop(reply.send(Err(error.clone()))),
         Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Tell(_, reply) => drop(reply.send(Err(error.clone()))),
     }
 }

@@ -15,6 +15,7 @@ mod http;
 mod journey;
 mod lab;
 mod lab_journey;
+mod notify;
 mod process;
 mod readme;
 mod setup;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use airplanes::config::Loaded;
 use airplanes::forge;
 use airplanes::git::{GitConfig, Mirrors};
 use airplanes::http::{self, Door, Limits};
@@ -13,6 +14,7 @@ use airplanes::model::{
     App, AppName, Branch, Draft, Entry, EventKind, Forge, ForgeSecrets, JobId, Outcome, Planned, RepoUrl, Runner,
     Secret, Trigger, Why,
 };
+use airplanes::notify::{Notify, Pace};
 use airplanes::pipeline::{Pipeline, Rooms, Setup};
 use airplanes::process::Leftovers;
 use airplanes::runner::Local;
@@ -47,6 +49,20 @@ async fn pipeline(store: Store, state: &std::path::Path) -> Pipeline {
     pipeline
 }
 
+/// What tells people: nobody.
+fn notify(store: &Store, pipeline: &Pipeline, in_force: Arc<ArcSwap<Loaded>>, stop: &CancellationToken) -> Notify {
+    let setup = airplanes::notify::Setup {
+        store: store.clone(),
+        pipeline: pipeline.clone(),
+        in_force,
+        config_fault: Arc::default(),
+        token: Secret::new("operator-token", TOKEN),
+        env: BTreeMap::new(),
+        pace: Pace::default(),
+    };
+    Notify::start(setup, stop).unwrap()
+}
+
 pub struct Server {
     pub base: String,
     pub client: Client,
@@ -74,10 +90,12 @@ impl Server {
         std::fs::write(&config, format!("{{:state {:?} :deploy {{}}}}", folder.path())).unwrap();
         let in_force = Arc::new(ArcSwap::from_pointee(airplanes::config::load(&FsSource, &config).unwrap()));
         let (state, ending) = (folder.path().to_owned(), CancellationToken::new());
+        let shutdown = CancellationToken::new();
         let door = Door {
             store: store.clone(),
             config,
             in_force: in_force.clone(),
+            notify: notify(&store, &pipeline, in_force.clone(), &shutdown),
             upkeep: Upkeep::new(state, store.clone(), pipeline.clone(), in_force, ending),
             pipeline,
             forges: Arc::new(ArcSwap::from_pointee(forges)),
@@ -89,7 +107,6 @@ impl Server {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
         let served = tokio::spawn({
             let shutdown = shutdown.clone();
             async move { http::serve(listener, door, shutdown).await.unwrap() }

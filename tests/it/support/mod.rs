@@ -5,6 +5,7 @@ pub mod edn_json;
 pub mod git_http;
 pub mod git_remote;
 pub mod lab_world;
+pub mod receiver;
 pub mod world;
 
 use std::path::PathBuf;

@@ -1,0 +1,161 @@
+//! The HTTP client towards others: services that are told something, urls that are called.
+//!
+//! Every call has an end: ten seconds for all of it. Redirects are not followed, since what is sent may be secret and
+//! was meant for the host that was named. Private addresses are allowed: much of what is told lives beside the daemon.
+//! Must never keep or log a body, or show a url, which may hold a secret.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, StatusCode, Url, redirect};
+
+/// How long a call may take, from looking the name up to the last byte that is read.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of an answer is read.
+const LONGEST: usize = 500;
+
+/// Why a call was not answered as it should be.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NetError {
+    /// It is no url that can be called.
+    #[error("the url can't be called: {0}; correct it in config.edn")]
+    Url(String),
+    /// Nobody answered.
+    #[error("{host} does not answer: {why}")]
+    Unreachable {
+        /// Who was called.
+        host: String,
+        /// The cause that says something.
+        why: String,
+    },
+    /// Somebody else is to be called, which is not done.
+    #[error("{host} answered {status}, a redirect, which is not followed; give the url that it leads to")]
+    Redirect {
+        /// Who was called.
+        host: String,
+        /// The status.
+        status: u16,
+    },
+    /// It was answered, and not with success.
+    #[error("{host} answered {status}{}", said(.body))]
+    Refused {
+        /// Who was called.
+        host: String,
+        /// The status.
+        status: u16,
+        /// The beginning of what it said, in one line.
+        body: String,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+fn said(body: &str) -> String {
+    if body.is_empty() { String::new() } else { format!(": {body}") }
+}
+
+/// A call that was answered with success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The beginning of what it said, in one line.
+    pub body: String,
+}
+
+/// The client. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Http {
+    client: Client,
+}
+
+impl Http {
+    /// A client with the system's roots of trust; proxies are taken from the environment.
+    pub fn new() -> Result<Self, NetError> {
+        // Another part of the process may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("airplanes/", env!("CARGO_PKG_VERSION")));
+        Ok(Self { client: client.build().map_err(|e| NetError::Url(cause(&e)))? })
+    }
+
+    /// GET.
+    pub async fn get(&self, url: &str) -> Result<Answer, NetError> {
+        let url = parse(url)?;
+        self.send(&url, self.client.get(url.clone())).await
+    }
+
+    /// POST of JSON.
+    pub async fn post_json(&self, url: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, NetError> {
+        let url = parse(url)?;
+        let call = self.client.post(url.clone()).header("content-type", "application/json").headers(headers).body(body);
+        self.send(&url, call).await
+    }
+
+    async fn send(&self, url: &Url, call: reqwest::RequestBuilder) -> Result<Answer, NetError> {
+        let host = host_of(url);
+        let unreachable = |e: reqwest::Error| NetError::Unreachable { host: host.clone(), why: cause(&e) };
+        let mut response = call.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let retry_after = retry_after(response.headers()).filter(|_| is_busy(status));
+        let mut body = Vec::new();
+        // What it says beside its status is for people: half of it will do.
+        while body.len() < LONGEST
+            && let Ok(Some(bytes)) = response.chunk().await
+        {
+            body.extend_from_slice(&bytes);
+        }
+        body.truncate(LONGEST);
+        let body: String =
+            String::from_utf8_lossy(&body).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let (body, status) = (body.trim().to_owned(), status.as_u16());
+        match status {
+            200..=299 => Ok(Answer { status, body }),
+            300..=399 => Err(NetError::Redirect { host, status }),
+            _ => Err(NetError::Refused { host, status, body, retry_after }),
+        }
+    }
+}
+
+/// The host of a url, with its port if that is unusual: what may be shown of it.
+pub fn host(url: &str) -> String {
+    parse(url).map_or_else(|_| "an unreadable url".to_owned(), |url| host_of(&url))
+}
+
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("nowhere");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn parse(url: &str) -> Result<Url, NetError> {
+    // Its error speaks of what is wrong and does not quote the url.
+    url.parse().map_err(|e| NetError::Url(format!("{e}")))
+}
+
+fn is_busy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// In seconds; the form with a date is rare and left alone.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The cause that says something: reqwest's own words quote the url.
+fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} seconds", TIMEOUT.as_secs());
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    // With nothing beneath it, reqwest's error says what it was doing and where.
+    if std::ptr::eq(cause as *const dyn std::error::Error as *const u8, error as *const reqwest::Error as *const u8) {
+        return "the call failed".to_owned();
+    }
+    cause.to_string()
+}

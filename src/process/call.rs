@@ -1,0 +1,93 @@
+//! A short command with input: what it prints is kept in memory up to a bound, and it ends within its time.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use process_wrap::tokio::{CommandWrap, KillOnDrop, ProcessSession, ResetSigmask};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Command, ProcessError};
+
+/// How much of what it prints is kept, in bytes.
+const LONGEST: usize = 16 << 10;
+
+/// How a short command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// Whether it was ended since its time was over.
+    pub timed_out: bool,
+    /// The beginning of what it printed, standard error after standard output.
+    pub output: Vec<u8>,
+}
+
+/// Runs `command` with `input` on its standard input, for `limit` at most; then it and its session are killed. A
+/// command that does not read its input is fine.
+pub async fn call(command: Command, input: Vec<u8>, limit: Duration) -> Result<Called, ProcessError> {
+    let failed = |source| ProcessError::Start {
+        program: command.program.to_string_lossy().into_owned(),
+        dir: command.dir.clone(),
+        source,
+    };
+    let lost = |source| ProcessError::Lost { source };
+    let mut wrap = CommandWrap::with_new(&command.program, |inner| {
+        inner
+            .args(&command.args)
+            .current_dir(&command.dir)
+            .env_clear()
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+    });
+    let mut child = wrap.wrap(ProcessSession).wrap(ResetSigmask).wrap(KillOnDrop).spawn().map_err(failed)?;
+    let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(&input).await;
+        }
+    };
+    let talk = async { tokio::join!(write, drain(stdout), drain(stderr)) };
+    let whole = async {
+        let mut talk = std::pin::pin!(talk);
+        let mut ended = std::pin::pin!(child.wait());
+        tokio::select! {
+            ((), out, err) = &mut talk => (ended.await, out, err),
+            status = &mut ended => {
+                // Something that it left behind may hold its output open.
+                let rest = tokio::time::timeout(Duration::from_secs(1), talk).await;
+                let ((), out, err) = rest.unwrap_or_default();
+                (status, out, err)
+            }
+        }
+    };
+    let ended = tokio::time::timeout(limit, whole).await;
+    match ended {
+        Ok((status, mut output, err)) => {
+            let status = status.map_err(lost)?;
+            output.extend(err);
+            output.truncate(LONGEST);
+            Ok(Called { code: status.code(), timed_out: false, output })
+        }
+        Err(_) => {
+            child.start_kill().map_err(lost)?;
+            let _ = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
+            Ok(Called { code: None, timed_out: true, output: Vec::new() })
+        }
+    }
+}
+
+/// Reads to the end, and keeps the beginning.
+async fn drain(from: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
+    let Some(mut from) = from else { return Vec::new() };
+    let (mut kept, mut buffer) = (Vec::new(), vec![0; 4096]);
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        let room = LONGEST.saturating_sub(kept.len()).min(read);
+        kept.extend_from_slice(&buffer[..room]);
+    }
+    kept
+}
