@@ -31,7 +31,8 @@
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
 //!
 //! `http` never touches git, ssh or a runner. The command line talks to the daemon over HTTP, since the store admits
-//! one process, but for what is local by nature (`serve demo check update init keys host`).
+//! one process, but for what is local by nature (`serve demo check update init keys host`, and `restore` while no
+//! daemon runs).
 //!
 //! # Invariants
 //! 1. **Nothing accepted is lost.** A delivery is on disk (fdatasync, shared by a group) before 2xx; if it can't be,
@@ -65,6 +66,9 @@
 //!     runs on a host is a constant script with arguments.
 //! 14. **Errors are capped** at 3 attempts a step, interruptions at 10 with no step done in between. Ids are monotonic
 //!     whatever the clock does; time-outs use the monotonic clock.
+//!
+//! 15. **There is always one whole store.** Another takes its place (restored, migrated, compacted) by renames that a
+//!     start finishes if they were interrupted; what an operator may still want is kept aside, never removed.
 //!
 //! # Where the code went another way than the first design
 //! - The plan's entries of apps are kept inside the jobs' `created` and `joined` entries, where they are needed, and

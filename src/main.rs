@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         cli::report(&error, &globals);
         return error.exit().into();
     }
+    hush_opening();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -44,6 +45,16 @@ fn main() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// sled panics over some damaged files; who opens the store says so in words, so the panic itself is not shown.
+fn hush_opening() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(airplanes::store::OPENING) {
+            usual(panic);
+        }
+    }));
 }
 
 /// The daemon, until SIGTERM.

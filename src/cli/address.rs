@@ -61,6 +61,11 @@ impl Address {
     }
 }
 
+/// The state folder of the daemon with that config file.
+pub(super) fn state_folder(config: &Path) -> Result<PathBuf, String> {
+    Place::read(config).map(|place| place.state)
+}
+
 /// The token that the daemon made at its first start.
 fn token(state: &Path) -> Result<Secret, String> {
     let path = state.join("operator-token");

@@ -159,6 +159,11 @@ impl Client {
         Ok(Lines { client: self, response, buffer: Vec::new() })
     }
 
+    /// The daemon's state, as one stream.
+    pub async fn backup(&self, logs: bool) -> Result<Response, CliError> {
+        self.send(self.call(Method::GET, &["backup"], &[("logs", logs.to_string())])?).await
+    }
+
     fn call(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Result<RequestBuilder, CliError> {
         let wrong = |why: String| CliError::usage(why, "give --url or AIRPLANES_URL like http://127.0.0.1:8787");
         let mut url: Url =

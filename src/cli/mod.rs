@@ -1,11 +1,12 @@
 //! The command line: one file per group of commands, each a thin reader of the daemon's HTTP API.
 //!
-//! `init`, `keys`, `host`, `check` and `update` work on files that lie here; `doctor` can do without a daemon; everything
-//! else asks it. `serve` and `demo` are only named here: `main` runs them. Must never open the store, or print progress
-//! to standard output.
+//! `init`, `keys`, `host`, `check` and `update` work on files that lie here, `restore` on a state folder whose daemon is
+//! stopped; `doctor` can do without a daemon; everything else asks it. `serve` and `demo` are only named here: `main`
+//! runs them. Must never open the store of a daemon that runs, or print progress to standard output.
 
 mod address;
 mod apps;
+mod backup;
 mod check;
 mod client;
 mod deliveries;
@@ -24,6 +25,7 @@ mod logs;
 mod notify;
 mod output;
 mod pages;
+mod restore;
 mod show;
 mod status;
 mod update;
@@ -249,6 +251,26 @@ pub enum Command {
         airplanes notify test --dry-run"
     )]
     Notify(notify::NotifyArgs),
+    /// Write all that the daemon keeps to a file, while it runs.
+    #[command(
+        long_about = "Write all that the daemon keeps to a file, while it runs and takes webhooks: every job with its \
+        journal, the deliveries, the jobs' logs and the operator's token, as of one moment. The file appears only once \
+        it is whole and checked; it is readable by you alone, since it holds the token. Mirrors and clones are made \
+        again and are not in it. config.edn, deploy.edn and the keys are yours: keep them beside it.\n\n  \
+        airplanes backup /backup/airplanes-$(date +%F).airplanes\n  \
+        airplanes backup - --no-logs | ssh backup 'cat > airplanes.airplanes'"
+    )]
+    Backup(backup::BackupArgs),
+    /// Put a backup back, while the daemon is stopped.
+    #[command(
+        long_about = "Put a backup into the state folder, while the daemon is stopped: jobs that were under way go on \
+        at its next start. The file is read to its end and checked before anything is touched. Over a store that is \
+        there only with --replace, which keeps that one aside.\n\n  \
+        airplanes restore backup.airplanes --dry-run\n  \
+        airplanes restore /var/lib/airplanes/backups/daily-20261122T131500Z.airplanes --replace\n  \
+        airplanes restore backup.airplanes --state /srv/airplanes"
+    )]
+    Restore(restore::RestoreArgs),
     /// Show how the daemon is.
     #[command(
         long_about = "Show how the daemon is: version, store, jobs under way, last deliveries.\n\n  airplanes status"
@@ -314,6 +336,8 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
         Command::Doctor(args) => doctor::doctor(globals, args).await,
         Command::Notify(args) => notify::notify(&client()?, globals, args).await,
+        Command::Backup(args) => backup::backup(&client()?, args).await,
+        Command::Restore(args) => restore::restore(globals, &args),
         Command::Status(args) => status::status(&client()?, globals, args).await,
         Command::Gc(args) => gc::gc(&client()?, globals, args).await,
         Command::Serve | Command::Demo(_) | Command::DemoHook(_) => {

@@ -3,6 +3,7 @@
 //!
 //! Nothing is decided here. What is in force is swapped whole: a bad edit changes nothing.
 
+mod backups;
 pub mod journal;
 mod reload;
 mod service;
@@ -80,7 +81,7 @@ impl Daemon {
             .with_context(|| format!("the state directory {} can't be made; correct :state", state.display()))?;
         // The store's lock keeps a second daemon away from all that follows.
         let store = {
-            let folder = state.join("store");
+            let folder = state.clone();
             tokio::task::spawn_blocking(move || Store::open(&folder)).await??
         };
         let token = operator_token(&state)?;
@@ -102,6 +103,7 @@ impl Daemon {
         };
         let pipeline = Pipeline::start(store.clone(), setup);
         let stop = CancellationToken::new();
+        tokio::spawn(backups::run(store.clone(), stop.clone()));
         let config_fault: Arc<ArcSwapOption<String>> = Arc::default();
         let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));

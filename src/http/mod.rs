@@ -9,6 +9,7 @@
 mod answer;
 mod apps;
 mod auth;
+mod backup;
 mod body;
 mod deliveries;
 mod doctor;

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
-use super::{Context, apps, auth, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, status};
+use super::{Context, apps, auth, backup, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, status};
 
 /// The routes.
 pub(super) fn router(context: Context) -> Router {
@@ -37,6 +37,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/deliveries", get(deliveries::list))
         .route("/doctor", get(doctor::examine))
         .route("/gc", get(gc::latest).post(gc::begin))
+        .route("/backup", get(backup::stream))
         .route_layer(from_fn_with_state(context.door.clone(), auth::operator));
     open.merge(operators)
         .fallback(unknown)

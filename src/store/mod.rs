@@ -7,12 +7,21 @@
 //! Must never: answer before the data is synced, hold state that a reload would not give again, or let an entry in
 //! that the fold refuses.
 
+mod archive;
+mod backup;
 mod crash;
+mod disk;
+mod folder;
 mod forget;
 mod keys;
 mod load;
+mod migrate;
 mod read;
+mod restore;
+mod rewrite;
 mod rows;
+mod snapshot;
+mod start;
 mod state;
 mod telling;
 mod tx;
@@ -26,8 +35,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{broadcast, oneshot};
 
+pub use archive::{About, BackupError};
+pub use disk::OPENING;
 pub use forget::{Forget, Old, Retention};
 pub use read::{Fault, JobFilter};
+pub use restore::{Contents, Restored, inspect, restore};
 pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, OwnCommit, Past};
 pub use state::{Accepted, NewDelivery, PlanOutcome};
 pub use telling::Telling;
@@ -54,14 +66,14 @@ pub enum StoreError {
         path: String,
     },
     /// It can't be opened.
-    #[error(
-        "the store in {path} can't be opened: {why}. Keep a copy of the folder, then restore a backup or begin anew by moving it away"
-    )]
+    #[error("the store in {path} is damaged: {why}. Nothing was changed. {way_back}")]
     Damaged {
         /// The store's folder.
         path: String,
         /// What sled said.
         why: String,
+        /// What the operator can do.
+        way_back: String,
     },
     /// The system does not let us open it.
     #[error(
@@ -82,6 +94,18 @@ pub enum StoreError {
         found: u32,
         /// Ours.
         known: u32,
+    },
+    /// An older daemon wrote it, and it could not be brought to this one's format.
+    #[error(
+        "the store in {path} has format {format} and could not be brought to this daemon's: {why}. It is as it was, and the daemon that wrote it can go on with it"
+    )]
+    NotMigrated {
+        /// The store's folder.
+        path: String,
+        /// Its format.
+        format: u32,
+        /// Why.
+        why: String,
     },
     /// A row can't be read.
     #[error("a row of the store can't be read ({key}): {why}")]
@@ -132,6 +156,8 @@ pub struct Change {
 /// What readers share with the writer: always what is on disk.
 struct Shared {
     path: String,
+    folder: folder::Folder,
+    snapshot: snapshot::Snapshot,
     /// None while the disk refuses.
     db: ArcSwapOption<sled::Db>,
     jobs: RwLock<HashMap<JobId, Arc<JobState>>>,
@@ -150,9 +176,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes the store in `path`, reads what is open, and starts the writer. Blocks.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let (shared, queue) = writer::start(path)?;
+    /// Opens or makes the store in the state folder, reads what is open, and starts the writer. Blocks.
+    pub fn open(state: &Path) -> Result<Self, StoreError> {
+        let (shared, queue) = writer::start(folder::Folder::new(state))?;
         Ok(Self { shared, queue })
     }
 

@@ -30,6 +30,10 @@ impl<'a> Tx<'a> {
     pub(super) fn is_empty(&self) -> bool {
         self.over.is_empty()
     }
+    /// The keys that it writes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.over.keys().map(Vec::as_slice)
+    }
     pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         if let Some(value) = self.over.get(key) {
             return value.as_ref().map(|v| decode(key, v)).transpose();

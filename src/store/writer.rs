@@ -4,10 +4,7 @@
 //! When the disk refuses, every caller of that group is told so, and the store is opened again from what is on disk
 //! (a full disk poisons sled's handle even after space is free).
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, RwLock};
@@ -17,28 +14,23 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use super::disk::{Disk, words};
+use super::folder::{Folder, Lock};
 use super::forget::Forget;
 use super::read::Fault;
 use super::rows::AppIndex;
+use super::snapshot::Snapshot;
+use super::start::Opened;
 use super::state::{Accepted, NewDelivery, PlanOutcome, State};
 use super::telling::Telling;
 use super::tx::{Tx, unavailable};
-use super::{Shared, StoreError, crash, keys, unpoison};
+use super::{Shared, StoreError, crash, keys, start, unpoison};
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 
-/// The format of the rows.
-const FORMAT: u32 = 1;
 /// How often a store that the disk refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How many commands share one sync at the most.
 const GROUP: usize = 1024;
-/// sled's cache, in bytes: what keeps a scan of a million rows below 200 MB.
-const CACHE: u64 = 32 << 20;
-
-/// sled's segments, in bytes. A page of over a quarter of one goes into a file of its own, which sled does not sync:
-/// no page of rows as long as `tx::LONGEST` is that long.
-const SEGMENT: usize = 2 << 20;
-
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What a handle asks of the writer.
@@ -55,11 +47,12 @@ pub(super) enum Command {
 }
 
 /// Opens the store and starts the thread. It ends when the last handle is gone.
-pub(super) fn start(path: &Path) -> Result<(Arc<Shared>, Sender<Command>), StoreError> {
-    let (disk, db) = Disk::open(path)?;
-    let state = State::load(&db, &disk.path)?;
+pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), StoreError> {
+    let Opened { lock, disk, db, state } = start::open(&folder)?;
     let shared = Arc::new(Shared {
         path: disk.path.clone(),
+        folder,
+        snapshot: Snapshot::default(),
         db: ArcSwapOption::from_pointee(db),
         jobs: RwLock::new(state.jobs.clone()),
         unplanned: RwLock::new(state.unplanned.clone()),
@@ -69,7 +62,7 @@ pub(super) fn start(path: &Path) -> Result<(Arc<Shared>, Sender<Command>), Store
         events: watch::channel(0).0,
     });
     let (queue, commands) = channel();
-    let writer = Writer { folder: path.to_owned(), disk: Some(disk), state, shared: shared.clone(), commands };
+    let writer = Writer { disk: Some(disk), state, shared: shared.clone(), commands, _lock: lock };
     std::thread::Builder::new()
         .name("store".into())
         .spawn(move || writer.run())
@@ -77,93 +70,14 @@ pub(super) fn start(path: &Path) -> Result<(Arc<Shared>, Sender<Command>), Store
     Ok((shared, queue))
 }
 
-/// sled's folder, and its file for the fdatasync that sled itself does not do.
-struct Disk {
-    path: String,
-    /// Where `file` has to be found by the next start.
-    name: PathBuf,
-    file: File,
-}
-
-impl Disk {
-    fn open(folder: &Path) -> Result<(Self, sled::Db), StoreError> {
-        let path = folder.display().to_string();
-        let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
-        // sled panics inside open() on some zeroed tails.
-        let config = sled::Config::new().path(folder).cache_capacity(CACHE).segment_size(SEGMENT).flush_every_ms(None);
-        let open = || config.open();
-        let db = match std::panic::catch_unwind(AssertUnwindSafe(open)) {
-            Ok(Ok(db)) => db,
-            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
-                return Err(StoreError::Locked { path });
-            }
-            // The system's own refusal says nothing against what is in the files.
-            Ok(Err(sled::Error::Io(e))) if e.raw_os_error().is_some() => {
-                return Err(StoreError::Denied { path, why: e.to_string() });
-            }
-            Ok(Err(error)) => return Err(damaged(error.to_string())),
-            Err(panic) => {
-                return Err(damaged(words(panic.as_ref())));
-            }
-        };
-        match db.get(keys::VERSION).map_err(|e| unavailable(&path, &e))? {
-            None => {
-                db.insert(keys::VERSION, FORMAT.to_string().as_bytes()).map_err(|e| unavailable(&path, &e))?;
-            }
-            Some(found) => {
-                let found = std::str::from_utf8(&found).ok().and_then(|t| t.parse().ok());
-                let found: u32 = found.ok_or_else(|| damaged("its format version can't be read".into()))?;
-                if found > FORMAT {
-                    return Err(StoreError::Newer { path, found, known: FORMAT });
-                }
-            }
-        }
-        let io = |e: std::io::Error| StoreError::Unavailable { path: path.clone(), why: e.to_string() };
-        let name = folder.join("db");
-        let file = File::open(&name).map_err(io)?;
-        let disk = Self { path: path.clone(), name, file };
-        disk.sync(&db)?;
-        // sled's settings, and the files' names too: a folder made a moment ago is not on disk before its parents are.
-        let around = [folder.join("conf"), folder.join("blobs"), folder.to_owned()];
-        for path in around.iter().map(PathBuf::as_path).chain(folder.ancestors().skip(1).take(2)) {
-            // The parent of a relative path of one part is written "".
-            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-            match File::open(path).and_then(|file| file.sync_all()) {
-                // Not ours to read, so not made by us.
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
-                synced => synced.map_err(io)?,
-            }
-        }
-        Ok((disk, db))
-    }
-
-    /// All that was written is on disk when this returns, and found there by the next start.
-    fn sync(&self, db: &sled::Db) -> Result<(), StoreError> {
-        let io = |why: String| StoreError::Unavailable { path: self.path.clone(), why };
-        db.flush().map_err(|e| unavailable(&self.path, &e))?;
-        self.file.sync_data().map_err(|e| io(e.to_string()))?;
-        // A file that was deleted or moved away takes every write.
-        let ours = self.file.metadata().map_err(|e| io(e.to_string()))?;
-        match std::fs::metadata(&self.name) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
-            _ => Err(io("its file db was moved or deleted under the daemon; put the folder back".to_owned())),
-        }
-    }
-}
-
-/// A panic's message.
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("sled panicked").to_owned()
-}
-
 struct Writer {
-    folder: PathBuf,
     /// None while the disk refuses.
     disk: Option<Disk>,
     state: State,
     shared: Arc<Shared>,
     commands: Receiver<Command>,
+    /// No other process touches the store meanwhile.
+    _lock: Lock,
 }
 
 impl Writer {
@@ -207,7 +121,7 @@ impl Writer {
                 for command in group {
                     answers.push(perform(&mut self.state, &mut tx, command, now));
                 }
-                write(disk, &db, tx)
+                write(disk, &db, tx, &self.shared.snapshot)
             }
             _ => {
                 let why = unpoison(self.shared.fault.read()).as_ref().map(|f| f.why.clone()).unwrap_or_default();
@@ -239,6 +153,7 @@ impl Writer {
             *fault = Some(Fault { since: now, why });
         }
         self.disk = None;
+        self.shared.snapshot.forget();
         self.shared.db.store(None);
         self.state = State::default();
     }
@@ -248,11 +163,8 @@ impl Writer {
         if self.disk.is_some() {
             return;
         }
-        // sled would make a new one, and all that this one held be forgotten.
-        if !self.folder.join("db").exists() {
-            return;
-        }
-        let opened = Disk::open(&self.folder).and_then(|(disk, db)| Ok((State::load(&db, &disk.path)?, disk, db)));
+        let opened = Disk::open(&self.shared.folder);
+        let opened = opened.and_then(|(disk, db, _)| Ok((State::load(&db, &disk.path)?, disk, db)));
         match opened {
             Ok((state, disk, db)) => {
                 *unpoison(self.shared.jobs.write()) = state.jobs.clone();
@@ -301,7 +213,7 @@ impl Writer {
 }
 
 /// One batch, one sync. Nothing to write is fine.
-fn write(disk: &Disk, db: &sled::Db, tx: Tx) -> Result<(), StoreError> {
+fn write(disk: &Disk, db: &sled::Db, tx: Tx, snapshot: &Snapshot) -> Result<(), StoreError> {
     if let Some(fault) = tx.fault() {
         return Err(fault.clone());
     }
@@ -309,6 +221,7 @@ fn write(disk: &Disk, db: &sled::Db, tx: Tx) -> Result<(), StoreError> {
         return Ok(());
     }
     let here = crash::before(&tx);
+    let _held = snapshot.keep(db, &tx, &disk.path)?;
     db.apply_batch(tx.into_batch()).map_err(|e| unavailable(&disk.path, &e))?;
     disk.sync(db)?;
     crash::after(here);

@@ -38,11 +38,13 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "init",
     "keys",
     "host",
     "completions",
+    "backup",
+    "restore",
     "serve",
     "demo",
     "check",

@@ -1,6 +1,7 @@
 //! The store: what it says it has is on disk, and a reload gives it again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the functions that tests share")]
 
+mod backup;
 mod disk;
 mod forget;
 mod plan;
@@ -120,7 +121,7 @@ pub fn open_again(path: &Path) -> Store {
 pub fn raw(path: &Path) -> sled::Db {
     drop(open_again(path));
     for _ in 0..500 {
-        if let Ok(db) = sled::Config::new().path(path).segment_size(2 << 20).open() {
+        if let Ok(db) = sled::Config::new().path(path.join("store")).segment_size(2 << 20).open() {
             return db;
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -140,6 +140,16 @@ impl Work {
         Ok(())
     }
 
+    /// Sees that the app's mirror has the base: prepare fetched it, but a state folder that comes from a backup has no
+    /// mirrors, and a power cut or a person may have damaged one.
+    pub(super) async fn bring_base(&self, base: Sha) -> Result<(), StepError> {
+        let (rooms, url) = (self.rooms(), &self.job.app.git_url);
+        if !matches!(rooms.git.contains(&url.id(), base).await, Ok(true)) {
+            rooms.git.fetch(url, &self.stop).await.map_err(|e| self.git(e))?;
+        }
+        Ok(())
+    }
+
     /// The job's clone at the commit that update made. After a crash it is made again from the journal: the same
     /// bumps on the same base at the same time give the same commit, or it is not used.
     pub(super) async fn clone_at_commit(&self, fresh: bool) -> Result<WorkClone, StepError> {
@@ -160,6 +170,7 @@ impl Work {
         {
             return Err(StepError::Retry(format!("could not clear {}: {error}", folder.display())));
         }
+        self.bring_base(base).await?;
         let rooms = self.rooms();
         let clone = rooms.git.clone_for_job(url, &branch, base, &folder).await.map_err(|e| self.git(e))?;
         if updated.commit != base {

@@ -18,6 +18,7 @@ use crate::store::OwnCommit;
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
     let (branch, base) = work.base()?;
     work.take_branch(&branch).await?;
+    work.bring_base(base).await?;
     let mut log = work.log(&Step::Update).await?;
     let app = work.job.app.clone();
     let due = if app.update { due(work, base, &mut log).await? } else { Due::default() };

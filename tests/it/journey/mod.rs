@@ -5,6 +5,7 @@ mod builds;
 mod daemon;
 mod events;
 mod hosts;
+mod moved;
 mod order;
 mod pushes;
 mod turns;

@@ -92,7 +92,7 @@ async fn a_store_that_was_moved_away_takes_nothing_and_makes_no_new_one_and_goes
     assert!(error.to_string().contains("moved or deleted under the daemon"), "{error}");
     let error = store.accept(delivery("lost", vec![push_to("b", 2)])).await.unwrap_err();
     assert!(error.to_string().contains("moved or deleted under the daemon"), "{error}");
-    assert!(!path.join("db").exists());
+    assert!(!path.join("store/db").exists());
     std::fs::remove_dir_all(&path).ok();
     std::fs::rename(&away, &path).unwrap();
     let begun = Instant::now();

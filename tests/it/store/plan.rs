@@ -183,6 +183,6 @@ async fn rows_near_the_limit_stay_in_the_file_that_is_synced() {
         entries.push(Entry::Ended { outcome: Outcome::Failed, reason: error });
         store.append(jobs[0], entries).await.unwrap();
     }
-    let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap().count();
+    let blobs = std::fs::read_dir(folder.path().join("store/blobs")).unwrap().count();
     assert_eq!(blobs, 0);
 }

@@ -42,6 +42,8 @@ pub struct World {
     pub by_file: bool,
     /// Added to the daemon's environment at its next start.
     pub env: Vec<(String, String)>,
+    /// The name of the state folder in the world's.
+    state: String,
 }
 
 /// A new folder for a world.
@@ -94,15 +96,24 @@ impl World {
         std::fs::create_dir_all(dir.path().join("repos")).unwrap();
         std::fs::create_dir_all(dir.path().join("run")).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        let (deploy, env) = (String::new(), Vec::new());
-        let world =
-            Self { dir, ground, _git: None, hosts: Vec::new(), daemon: None, http, deploy, by_file: false, env };
+        let (deploy, env, state) = (String::new(), Vec::new(), "state".to_owned());
+        let (hosts, by_file) = (Vec::new(), false);
+        let world = Self { dir, ground, _git: None, hosts, daemon: None, http, deploy, by_file, env, state };
         world.write_config();
         world
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+    /// A path in the state folder.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.path(&self.state).join(name)
+    }
+    /// The configuration names another state folder from now on.
+    pub fn use_state(&mut self, name: &str) {
+        self.state = name.to_owned();
+        self.write_config();
     }
 
     fn write_config(&self) {
@@ -111,7 +122,7 @@ impl World {
         let secret = format!("{{:secret \"{SECRET}\"}}");
         let text = format!(
             "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}}}\n",
-            self.path("state").display(),
+            self.path(&self.state).display(),
             key.display(),
         );
         std::fs::write(self.path("config.edn"), text).unwrap();
@@ -198,7 +209,7 @@ impl World {
     /// Starts the daemon's process.
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none());
-        let _ = std::fs::remove_file(self.path("state/address"));
+        let _ = std::fs::remove_file(self.state("address"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_airplanes"))
             .args(["serve", "--config"])
@@ -218,7 +229,7 @@ impl World {
     pub async fn start(&mut self) {
         self.spawn();
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.path("state/address").exists() {
+        while !self.state("address").exists() {
             if let Some(status) = self.daemon.as_mut().unwrap().try_wait().unwrap() {
                 self.daemon = None;
                 if std::env::var_os("AIRPLANES_WORLD_QUIET").is_none() {
@@ -248,10 +259,10 @@ impl World {
         std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
     }
     pub fn token(&self) -> String {
-        std::fs::read_to_string(self.path("state/operator-token")).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.state("operator-token")).unwrap().trim().to_owned()
     }
     pub fn base(&self) -> String {
-        format!("http://{}", std::fs::read_to_string(self.path("state/address")).unwrap().trim())
+        format!("http://{}", std::fs::read_to_string(self.state("address")).unwrap().trim())
     }
 
     /// GET as the operator.
@@ -321,7 +332,7 @@ impl World {
     #[cfg(feature = "crash-points")]
     /// GET as the operator, if the daemon answers.
     pub async fn try_get(&self, path: &str) -> Option<Value> {
-        let base = std::fs::read_to_string(self.path("state/address")).ok()?;
+        let base = std::fs::read_to_string(self.state("address")).ok()?;
         let url = format!("http://{}{path}", base.trim());
         self.http.get(url).bearer_auth(self.token()).send().await.ok()?.json().await.ok()
     }

@@ -1,0 +1,77 @@
+//! `backup`: the daemon's state, streamed into a file that appears only once it is whole.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{print_bytes, say};
+use super::restore::describe;
+use crate::store;
+
+/// `backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// The file to write, replaced if it is there; `-` for standard output.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Without the jobs' logs, which are most of it.
+    #[arg(long)]
+    no_logs: bool,
+}
+
+pub(super) async fn backup(client: &Client, args: BackupArgs) -> Result<Exit, CliError> {
+    let stdout = args.file == Path::new("-");
+    if stdout && io::stdout().is_terminal() {
+        return Err(CliError::usage("a backup is nothing for a terminal", "name a file, or send it into a pipe"));
+    }
+    let mut response = client.backup(!args.no_logs).await?;
+    if stdout {
+        while let Some(chunk) = response.chunk().await.map_err(|e| client.broken(&e))? {
+            if !print_bytes(&chunk)? {
+                return Err(CliError::other("whoever reads standard output went away: there is no whole backup"));
+            }
+        }
+        return Ok(Exit::Done);
+    }
+    let part = {
+        let mut name = args.file.as_os_str().to_owned();
+        name.push(".part");
+        PathBuf::from(name)
+    };
+    let fault = |e: &io::Error| CliError::io(&format!("{} can't be written", part.display()), e);
+    // One that an earlier run left may be readable by others.
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(&error)),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&part).map_err(|e| fault(&e))?;
+    let written = async {
+        while let Some(chunk) = response.chunk().await.map_err(|e| client.broken(&e))? {
+            file.write_all(&chunk).map_err(|e| fault(&e))?;
+        }
+        file.sync_all().map_err(|e| fault(&e))?;
+        let contents = store::inspect(&part).map_err(|e| CliError::other(e.to_string()))?;
+        std::fs::rename(&part, &args.file).map_err(|e| fault(&e))?;
+        let folder = args.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| fault(&e))?;
+        Ok(contents)
+    };
+    match written.await {
+        Ok(contents) => {
+            say(&format!("{}: {}", args.file.display(), describe(&contents)));
+            say("config.edn, deploy.edn and the keys they name are not in it: keep them beside it");
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            // Half a backup is none.
+            let _ = std::fs::remove_file(&part);
+            Err(error)
+        }
+    }
+}

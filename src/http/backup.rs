@@ -1,0 +1,98 @@
+//! `/backup`: the daemon's own state as one file, while it goes on.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Context;
+use super::answer::ApiError;
+use super::query::Asked;
+use crate::store::StoreError;
+
+/// How many bytes are handed on at once.
+const CHUNK: usize = 64 << 10;
+/// How long a caller may take none of them: meanwhile the daemon keeps what changes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    #[serde(default = "yes")]
+    logs: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `GET /backup?logs=`. A body that breaks off is no backup: its last part says that it is whole.
+pub(super) async fn stream(
+    State(context): State<Context>,
+    Asked(Query { logs }): Asked<Query>,
+) -> Result<Response, ApiError> {
+    let store = context.door.store.clone();
+    if let Some(fault) = store.fault() {
+        return Err(StoreError::Unavailable { path: String::new(), why: fault.why }.into());
+    }
+    let (sender, receiver) = mpsc::channel(4);
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let out = Chunks { sender: sender.clone(), runtime, chunk: Vec::with_capacity(CHUNK) };
+        if let Err(error) = store.backup(logs, out) {
+            tracing::error!(%error, "a backup broke off");
+            // Who is gone needs not be told.
+            let _ = sender.try_send(Err(io::Error::other("the backup broke off; the daemon's log says why")));
+        }
+    });
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"backup.airplanes\"")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
+}
+
+/// Hands on what is written to it, in chunks, as fast as the caller takes them.
+struct Chunks {
+    sender: mpsc::Sender<io::Result<Vec<u8>>>,
+    runtime: Handle,
+    chunk: Vec<u8>,
+}
+
+impl Chunks {
+    fn send(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        match self.runtime.block_on(self.sender.send_timeout(Ok(chunk), PATIENCE)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                Err(io::Error::other("the caller takes nothing any more"))
+            }
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(io::Error::other("the caller went away")),
+        }
+    }
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.send()
+    }
+}

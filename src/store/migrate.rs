@@ -1,0 +1,30 @@
+//! From an earlier format to this one: a step for each, from row to rows, over a copy of the store that then takes
+//! its place. A backup of what was is written first.
+//!
+//! A new format means: one more step here, one more in [`FORMAT`], and a store of the format before as a fixture of
+//! `tests/it/store/formats.rs`. Must never change a store in place: an older daemon must be able to go on with it.
+
+use super::StoreError;
+
+/// The format of the rows that this daemon writes.
+pub(super) const FORMAT: u32 = 1;
+/// The oldest that it can bring here.
+const OLDEST: u32 = 1;
+
+/// A row: its key and its value.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
+/// What a row of one format is in the next.
+type Step = fn(Row) -> Vec<Row>;
+
+/// The step from format `OLDEST + i` to the one after it.
+const STEPS: [Step; (FORMAT - OLDEST) as usize] = [];
+
+/// The rows that a row of that format is now.
+pub(super) fn bring(from: u32, row: Row) -> Result<Vec<Row>, StoreError> {
+    let steps = from.checked_sub(OLDEST).and_then(|skip| STEPS.get(skip as usize..));
+    let Some(steps) = steps else {
+        let why = format!("format {from} is older than any that this daemon knows; {OLDEST} is the oldest");
+        return Err(StoreError::Row { key: row.0.escape_ascii().to_string(), why });
+    };
+    Ok(steps.iter().fold(vec![row], |rows, step| rows.into_iter().flat_map(step).collect()))
+}

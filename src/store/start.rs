@@ -1,0 +1,124 @@
+//! How a store comes to be open: what was interrupted is ended, an earlier format brought here, a file that has grown
+//! by deletes made small again. All of it before anyone reads or writes.
+//!
+//! Must never touch a store that another process has, or one that a newer daemon wrote.
+
+use jiff::Timestamp;
+
+use super::backup::{Each, into_file, write};
+use super::disk::Disk;
+use super::folder::{Folder, Instead, Lock, remove, stamp};
+use super::migrate::FORMAT;
+use super::rewrite::Builder;
+use super::state::State;
+use super::tx::unavailable;
+use super::{StoreError, keys};
+
+/// A store's file below this size is never made small, in bytes.
+const SMALL: u64 = 64 << 20;
+/// How many times the bytes of its rows a file may take. One that was just written takes less than two.
+const LOOSE: u64 = 4;
+
+/// A store that is open, and the right to it.
+pub(super) struct Opened {
+    pub lock: Lock,
+    pub disk: Disk,
+    pub db: sled::Db,
+    pub state: State,
+}
+
+/// Opens the store of a state folder; makes it at first.
+pub(super) fn open(folder: &Folder) -> Result<Opened, StoreError> {
+    let path = folder.store().display().to_string();
+    let denied = |e: std::io::Error| StoreError::Denied { path: path.clone(), why: e.to_string() };
+    let lock = folder.lock().map_err(denied)?.ok_or_else(|| StoreError::Locked { path: path.clone() })?;
+    folder.settle().map_err(denied)?;
+    let is_new = std::fs::read_dir(folder.store()).map_or(true, |mut entries| entries.next().is_none());
+    let (mut disk, mut db, format) = match if is_new { Ok(None) } else { Disk::open(folder).map(Some) } {
+        Ok(Some(opened)) => opened,
+        Ok(None) => begin(folder)?,
+        // Killed when it was made: nobody was ever told that anything is in it.
+        Err(StoreError::Damaged { .. }) if folder.is_beginning() => begin(folder)?,
+        Err(error) => return Err(error),
+    };
+    folder.has_begun().map_err(denied)?;
+    let migrates = format < FORMAT;
+    if migrates {
+        let name = format!("before-format-{FORMAT}-{}.airplanes", stamp(Timestamp::now()));
+        let all = |each: &mut Each<'_>| each_row(&db, &path, each);
+        let made = into_file(folder, &name, |out| write(folder, format, false, out, Box::new(all)));
+        let made = made.map_err(|e| StoreError::NotMigrated { path: path.clone(), format, why: e.to_string() })?;
+        tracing::info!(backup = %made.display(), "the store has format {format}, this daemon {FORMAT}: backed up, then brought here");
+    }
+    if migrates || has_grown(&disk, &db)? {
+        let before = size(&db)?;
+        let rewritten = rewrite(folder, &db, format, &path);
+        drop(db);
+        drop(disk);
+        match rewritten {
+            Ok(()) => {
+                folder.replace(Instead::Rewritten).map_err(denied)?;
+            }
+            Err(error) if migrates => {
+                return Err(StoreError::NotMigrated { path: path.clone(), format, why: error.to_string() });
+            }
+            // It only stays as large as it is.
+            Err(error) => tracing::warn!(%error, "the store has grown by deletes and could not be made small"),
+        }
+        (disk, db, _) = Disk::open(folder)?;
+        tracing::info!(before, after = size(&db)?, "the store is written anew");
+    }
+    let state = State::load(&db, &disk.path)?;
+    Ok(Opened { lock, disk, db, state })
+}
+
+/// A new store, where there is none.
+fn begin(folder: &Folder) -> Result<(Disk, sled::Db, u32), StoreError> {
+    let store = folder.store();
+    let denied = |e: std::io::Error| StoreError::Denied { path: store.display().to_string(), why: e.to_string() };
+    folder.begins().map_err(denied)?;
+    remove(&store).map_err(denied)?;
+    let (disk, db) = Disk::create(&store)?;
+    Ok((disk, db, FORMAT))
+}
+
+/// All rows into a new store beside.
+fn rewrite(folder: &Folder, db: &sled::Db, format: u32, path: &str) -> Result<(), StoreError> {
+    let mut builder = Builder::begin(folder, format)?;
+    each_row(db, path, |key, value| builder.row(key, value))?;
+    builder.end()?;
+    Ok(())
+}
+
+/// Every row but that of the format.
+fn each_row<E: From<StoreError>>(
+    db: &sled::Db,
+    path: &str,
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    for row in db.iter() {
+        let (key, value) = row.map_err(|e| unavailable(path, &e))?;
+        if key.as_ref() != keys::VERSION {
+            each(&key, &value)?;
+        }
+    }
+    Ok(())
+}
+
+fn size(db: &sled::Db) -> Result<u64, StoreError> {
+    db.size_on_disk().map_err(|e| unavailable("", &e))
+}
+
+/// Whether much of the file is of rows that are gone. sled never gives that back.
+fn has_grown(disk: &Disk, db: &sled::Db) -> Result<bool, StoreError> {
+    let size = size(db)?;
+    if size < SMALL {
+        return Ok(false);
+    }
+    let mut live = 0;
+    each_row(db, &disk.path, |key, value| {
+        live += (key.len() + value.len()) as u64;
+        Ok::<(), StoreError>(())
+    })?;
+    Ok(size > LOOSE * live.max(1))
+}
