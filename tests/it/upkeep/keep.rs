@@ -20,7 +20,7 @@ async fn lib_and_app() -> World {
     world
 }
 
-fn kind<'v>(round: &'v Value, name: &str) -> &'v Value {
+pub fn kind<'v>(round: &'v Value, name: &str) -> &'v Value {
     let kinds = round["kinds"].as_array().unwrap();
     kinds.iter().find(|kind| kind["kind"] == name).unwrap_or_else(|| panic!("no {name}: {round:#}"))
 }
