@@ -73,6 +73,16 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
     if let Some(notify) = &status.notify {
         out.push_str(&notify_lines(paint, now, notify));
     }
+    for refusal in status.refusals.iter().flatten() {
+        out.push_str(&format!(
+            "{} {} of {}, the last {}: {}\n",
+            paint.red("webhooks refused:"),
+            refusal.count,
+            refusal.forge.as_str(),
+            ago(now, refusal.last_at),
+            plain(&refusal.last_reason)
+        ));
+    }
     if let Some(jobs) = status.jobs.filter(|jobs| !jobs.is_empty()) {
         out.push_str(&format!("\n{}", job_table(paint, &jobs, now)));
     }

@@ -197,7 +197,7 @@ pub fn examine(patient: Arc<Patient>, only: Option<AppName>) -> impl Stream<Item
         task(&patient, ("machine", "clock"), CHECK, clock::check),
         task(&patient, ("web", "public url"), CHECK, web::public_url),
     ];
-    tasks.push(Box::pin(std::future::ready(web::refusals(&patient))));
+    tasks.push(task(&patient, ("web", "webhooks"), CHECK, web::refusals));
     for app in &apps {
         tasks.push(repositories::of_app(&patient, app));
         tasks.push(web::last_seen(&patient, app));

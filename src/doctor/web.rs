@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{CHECK, DoctorError, Patient};
+use crate::model::check::RefusalView;
 use crate::model::url::Transport;
 use crate::model::{App, Check, Forge, RepoId, RepoUrl, Trigger};
 use crate::store::{Store, StoreError};
@@ -109,9 +110,15 @@ fn host(url: &str) -> String {
 }
 
 /// The webhook calls that were refused after the last good one of their forge.
-pub(super) fn refusals(patient: &Patient) -> Vec<Check> {
-    let refusals = patient.alive.iter().flat_map(|alive| &alive.refusals);
-    let check = |refusal: &crate::model::check::RefusalView| {
+pub(super) async fn refusals(patient: Arc<Patient>) -> Vec<Check> {
+    let Some(alive) = patient.alive.as_ref().filter(|alive| !alive.refusals.is_empty()) else { return Vec::new() };
+    let store = alive.store.clone();
+    let last = tokio::task::spawn_blocking(move || store.deliveries(None, DELIVERIES)).await;
+    let last = last.ok().and_then(Result::ok).unwrap_or_default();
+    let good_since = |refusal: &RefusalView| {
+        last.iter().find(|delivery| delivery.forge == refusal.forge).is_some_and(|good| good.at > refusal.last_at)
+    };
+    let check = |refusal: &RefusalView| {
         let said = format!(
             "{} refused since the start, the last at {}: {}",
             refusal.count,
@@ -119,10 +126,10 @@ pub(super) fn refusals(patient: &Patient) -> Vec<Check> {
             refusal.last_reason
         );
         let name = format!("{} signature", refusal.forge.as_str());
-        let mend = "give the forge the secret of config.edn, or config.edn the forge's; then redeliver the call there";
+        let mend = "set the same secret at the forge and in config.edn, then redeliver the call there";
         Check::warning(GROUP, name, said, mend)
     };
-    refusals.map(check).collect()
+    alive.refusals.iter().filter(|refusal| !good_since(refusal)).map(check).collect()
 }
 
 /// When each repository was last heard of, newest first; our own tests don't count.

@@ -38,7 +38,7 @@ fn token(call: Call<'_, '_>, secrets: &ForgeSecrets) -> Result<(), Refused> {
     }
     let usable = call.usable(":secret", &secrets.secrets)?;
     let Some(given) = call.headers.get(TOKEN).map(|value| value.as_bytes()) else {
-        return Err(call.refuse(format!("the header {TOKEN} is missing; {}", call.why_missing())));
+        return Err(call.missing(TOKEN));
     };
     if given.is_empty() {
         return Err(call.refuse(format!(
@@ -49,8 +49,14 @@ fn token(call: Call<'_, '_>, secrets: &ForgeSecrets) -> Result<(), Refused> {
         return Ok(());
     }
     let trimmed = |s: &&&crate::model::Secret| subtle::ConstantTimeEq::ct_eq(s.expose().trim_ascii(), given).into();
+    let is_signing = secrets.signing_tokens.iter().find(|token| token.matches(given));
     let cause = match usable.iter().find(trimmed) {
         Some(secret) => white_space(secret),
+        None if let Some(token) = is_signing => format!(
+            "it is {}, a signing token: on the gitlab side it belongs into the field \"Signing token\", and :secret into \
+             \"Secret token\"",
+            token.name()
+        ),
         None => format!("the secret token on the gitlab side is another, and has {} bytes", given.len()),
     };
     Err(call.mismatch(TOKEN, 0, &usable, &cause))

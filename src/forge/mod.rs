@@ -110,13 +110,27 @@ pub fn verify<'b>(
     }
 }
 
+/// The forge's own id for a call, as its headers have it: nothing vouches for it before it is verified.
+pub fn delivery_id(forge: Forge, headers: &HeaderMap) -> Option<String> {
+    first_of(headers, id_headers(forge))
+}
+
+fn id_headers(forge: Forge) -> &'static [&'static str] {
+    match forge {
+        Forge::Github => &github::DELIVERY,
+        Forge::Gitlab => &gitlab::DELIVERY,
+        Forge::Gitea => &gitea::DELIVERY,
+        Forge::Bitbucket => &bitbucket::DELIVERY,
+    }
+}
+
 /// What an authentic payload means. The caller has verified it.
 pub fn parse(forge: Forge, headers: &HeaderMap, payload: &[u8]) -> Result<Received, Refused> {
-    let (event_headers, id_headers): (&[&str], &[&str]) = match forge {
-        Forge::Github => (&github::EVENT, &github::DELIVERY),
-        Forge::Gitlab => (&gitlab::EVENT, &gitlab::DELIVERY),
-        Forge::Gitea => (&gitea::EVENT, &gitea::DELIVERY),
-        Forge::Bitbucket => (&bitbucket::EVENT, &bitbucket::DELIVERY),
+    let event_headers: &[&str] = match forge {
+        Forge::Github => &github::EVENT,
+        Forge::Gitlab => &gitlab::EVENT,
+        Forge::Gitea => &gitea::EVENT,
+        Forge::Bitbucket => &bitbucket::EVENT,
     };
     let Some(event) = first_of(headers, event_headers) else {
         return Err(Refused::malformed(format!(
@@ -132,7 +146,7 @@ pub fn parse(forge: Forge, headers: &HeaderMap, payload: &[u8]) -> Result<Receiv
         Forge::Gitea => gitea::parse(&event, text),
         Forge::Bitbucket => bitbucket::parse(&event, text),
     }?;
-    let forge_id = first_of(headers, id_headers);
+    let forge_id = delivery_id(forge, headers);
     Ok(Received { forge, forge_id, event, repo: meaning.repo, parsed: meaning.parsed })
 }
 

@@ -7,6 +7,19 @@ use sha2::Sha256;
 use super::{NOT_AUTHENTIC, Refused, form};
 use crate::model::{Forge, Secret};
 
+/// The headers by which any forge signs.
+const SIGNING: [&str; 7] = [
+    "X-Hub-Signature-256",
+    "X-Hub-Signature",
+    "X-Gitlab-Token",
+    "webhook-signature",
+    "X-Gitea-Signature",
+    "X-Forgejo-Signature",
+    "X-Gogs-Signature",
+];
+/// Up to which size of a body a slip is looked for.
+const NEAR_MISS_LIMIT: usize = 1 << 20;
+
 /// A request as it came.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a, 'b> {
@@ -36,7 +49,7 @@ impl Call<'_, '_> {
     ) -> Result<(), Refused> {
         let secrets = self.usable(":secret", secrets)?;
         let Some(value) = self.headers.get(header) else {
-            return Err(self.refuse(format!("the header {header} is missing; {}", self.why_missing())));
+            return Err(self.missing(header));
         };
         let value = value.as_bytes();
         let Some(digits) = value.strip_prefix(prefix.as_bytes()) else {
@@ -62,10 +75,7 @@ impl Call<'_, '_> {
         if secrets.iter().any(|secret| fits(secret.expose())) {
             return Ok(());
         }
-        let cause = match secrets.iter().find(|s| fits(s.expose().trim_ascii())) {
-            Some(secret) => white_space(secret),
-            None => self.why_mismatch(),
-        };
+        let cause = self.near_miss(signed, &given, &secrets).unwrap_or_else(|| self.why_mismatch());
         Err(self.mismatch(header, signed.len(), &secrets, &cause))
     }
 
@@ -93,11 +103,81 @@ impl Call<'_, '_> {
 
     /// The refusal for a signature that is well-formed and wrong.
     pub fn mismatch(&self, header: &str, signed: usize, secrets: &[&Secret], cause: &str) -> Refused {
-        let tried: Vec<String> = secrets.iter().map(|s| format!("{} ({} bytes)", s.name(), s.len())).collect();
+        let of = secrets.len();
+        let tried = secrets.iter().enumerate().map(|(n, secret)| {
+            // Several that stand in the file itself have the name of their key.
+            let alike = secrets.iter().filter(|other| other.name() == secret.name()).count();
+            let place = if alike > 1 { format!("number {} of {of}, ", n + 1) } else { String::new() };
+            format!("{place}{} ({} bytes)", secret.name(), secret.len())
+        });
+        let tried: Vec<String> = tried.collect();
         self.refuse(format!(
             "the header {header} over {signed} bytes fits none of the secrets tried: {}; {cause}",
             tried.join(", ")
         ))
+    }
+
+    /// The refusal for a signature that is not there, with what is there instead.
+    pub fn missing(&self, header: &str) -> Refused {
+        let came: Vec<&str> = SIGNING.into_iter().filter(|name| self.headers.contains_key(*name)).collect();
+        let came = match came.as_slice() {
+            [] => "no header that signs came".to_owned(),
+            names => format!("of headers that sign only {} came", names.join(", ")),
+        };
+        self.refuse(format!("{came}: {header} is missing; {}", self.why_missing()))
+    }
+
+    /// The slip by which a signature would fit, among those that are usual. Large bodies are not tried on: whoever
+    /// calls with a wrong signature is not worth that work.
+    fn near_miss(&self, signed: &[u8], given: &[u8; 32], secrets: &[&Secret]) -> Option<String> {
+        if signed.len() > NEAR_MISS_LIMIT {
+            return None;
+        }
+        let fits = |key: &[u8], body: &[u8]| hmac(key, &[body]).verify_slice(given).is_ok();
+        let forge = self.forge.as_str();
+        for secret in secrets {
+            let (key, name) = (secret.expose(), secret.name());
+            let trimmed = key.trim_ascii();
+            if trimmed != key && fits(trimmed, signed) {
+                return Some(white_space(secret));
+            }
+            if ["\n", "\r\n", " "].iter().any(|end| fits(&[trimmed, end.as_bytes()].concat(), signed)) {
+                return Some(format!(
+                    "it fits {name} with a line end or space after it: on the {forge} side the secret was pasted with \
+                     one, so enter it there again"
+                ));
+            }
+            let bare = trimmed.strip_prefix(b"\"").and_then(|key| key.strip_suffix(b"\""));
+            let bare = bare.or_else(|| trimmed.strip_prefix(b"'").and_then(|key| key.strip_suffix(b"'")));
+            if bare.is_some_and(|key| fits(key, signed)) {
+                return Some(format!(
+                    "it would fit {name} without the quotes around it: they have become a part of the value"
+                ));
+            }
+            let payload = form::payload(self.body).filter(|_| self.forge != Forge::Gitea);
+            if payload.as_deref().is_some_and(|payload| payload != signed && fits(key, payload)) {
+                return Some(format!(
+                    "it signs the form's field `payload`, where {forge} signs the whole body: set the webhook's content \
+                     type to application/json"
+                ));
+            }
+            if self.body != signed && fits(key, self.body) {
+                return Some(format!(
+                    "it signs the whole body, where {forge} signs the form's field `payload`: set the webhook's content \
+                     type to application/json"
+                ));
+            }
+            let end = signed.trim_ascii_end();
+            let changed = end != signed && fits(key, end) || fits(key, &[signed, b"\n"].concat());
+            if changed {
+                return Some(
+                    "the secret is right, and the body came with another end than was signed: a proxy changed \
+                             it"
+                    .to_owned(),
+                );
+            }
+        }
+        None
     }
 
     /// The likely cause of a missing signature.
@@ -128,6 +208,9 @@ impl Call<'_, '_> {
     }
 
     fn why_mismatch(&self) -> String {
+        if let Some(other) = looks_like(self.headers).filter(|other| *other != self.forge) {
+            return format!("its headers are those of {0}, whose url ends in /hooks/{0}", other.as_str());
+        }
         if self.body.starts_with(b"payload=") && !form::is_form(self.headers) {
             return "the body is a form but its Content-Type does not say so: does a proxy change it?".into();
         }

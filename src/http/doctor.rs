@@ -50,7 +50,7 @@ fn patient(context: &Context) -> Result<Patient, ApiError> {
         address: Some(context.address),
         started_at: door.started_at,
         config_fault: door.config_fault.load().as_deref().cloned(),
-        refusals: Vec::new(),
+        refusals: context.refusals.views(),
     };
     let rooms = door.pipeline.rooms();
     Ok(Patient::of_daemon(&door.config, door.in_force.load_full(), &rooms, alive)?)

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use super::Context;
 use super::answer::{ApiError, Reply};
 use super::body::HOOK_LIMIT;
 use super::query::Named;
+use super::server::Peer;
 use crate::forge::{self, Parsed, Refused};
 use crate::model::Forge;
 use crate::model::event::Answer;
@@ -23,6 +24,7 @@ use crate::store::NewDelivery;
 pub(super) async fn receive(
     State(context): State<Context>,
     Named(forge): Named<String>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -32,12 +34,18 @@ pub(super) async fn receive(
             .into_response();
     };
     let began = Instant::now();
-    let result = deliver(&context, forge, &headers, body).await;
+    let result = deliver(&context, forge, peer.map(|Extension(peer)| peer), &headers, body).await;
     context.metrics.hook_took(forge, began.elapsed());
     result.into_response()
 }
 
-async fn deliver(context: &Context, forge: Forge, headers: &HeaderMap, body: Body) -> Result<Reply, ApiError> {
+async fn deliver(
+    context: &Context,
+    forge: Forge,
+    peer: Option<Peer>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Reply, ApiError> {
     let body = context.bodies.read(headers, body, HOOK_LIMIT).await?;
     let received = {
         let forges = context.door.forges.load();
@@ -48,7 +56,8 @@ async fn deliver(context: &Context, forge: Forge, headers: &HeaderMap, body: Bod
     drop(body);
     let received = received.map_err(|refused| match refused {
         Refused::Signature { caller, operator } => {
-            tracing::warn!(forge = forge.as_str(), "{operator}");
+            let delivery = forge::delivery_id(forge, headers);
+            context.refusals.note(forge, &operator, delivery.as_deref(), &from(peer, headers));
             context.metrics.refused(forge);
             ApiError::new(StatusCode::UNAUTHORIZED, "signature", caller)
         }
@@ -96,4 +105,14 @@ async fn deliver(context: &Context, forge: Forge, headers: &HeaderMap, body: Bod
     };
     tracing::info!(delivery = %id, forge = forge.as_str(), status = answer.status, "webhook");
     Ok(Reply::new(status, answer))
+}
+
+/// Where a call came from: the connection's other end, and whom a proxy there says that it speaks for.
+fn from(peer: Option<Peer>, headers: &HeaderMap) -> String {
+    let peer = peer.map_or_else(|| "an unknown address".to_owned(), |Peer(address)| address.ip().to_string());
+    let last = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+    match last.map(|value| value.rsplit(',').next().unwrap_or_default().trim()) {
+        Some(said) if !said.is_empty() => format!("{peer}, for {}", said.chars().take(64).collect::<String>()),
+        _ => peer,
+    }
 }

@@ -22,6 +22,7 @@ mod logs;
 mod metrics;
 mod notify;
 mod query;
+mod refusals;
 mod router;
 mod server;
 mod status;
@@ -105,6 +106,7 @@ struct Context {
     door: Door,
     metrics: Arc<metrics::Metrics>,
     bodies: body::Bodies,
+    refusals: refusals::Refusals,
     /// Where it is served.
     address: SocketAddr,
     shutdown: CancellationToken,

@@ -1,9 +1,13 @@
 //! The listening socket: connections in, and their orderly end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -13,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Bodies;
 use super::metrics::Metrics;
+use super::refusals::Refusals;
 use super::router::router;
 use super::{Context, Door, HttpError};
 
@@ -21,6 +26,10 @@ const CONNECTIONS: usize = 1024;
 /// How many headers a request may have.
 const MAX_HEADERS: usize = 100;
 
+/// Who is at the other end of a connection; a proxy, where there is one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub SocketAddr);
+
 /// Serves until `shutdown`, then lets requests under way end within their time.
 pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToken) -> Result<(), HttpError> {
     let address = listener.local_addr().map_err(HttpError::Listener)?;
@@ -28,7 +37,8 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
     let metrics = Arc::new(Metrics::new());
     let store = door.store.clone();
     let bodies = Bodies::new(limits.body);
-    let context = Context { door, metrics: metrics.clone(), bodies, address, shutdown: shutdown.clone() };
+    let refusals = Refusals::default();
+    let context = Context { door, metrics: metrics.clone(), bodies, refusals, address, shutdown: shutdown.clone() };
     let service = TowerToHyperService::new(router(context));
     let counting = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -44,7 +54,7 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
             () = shutdown.cancelled() => break,
             accepted = accept(&listener, &free) => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: connections that end free some.
@@ -53,7 +63,12 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
                 continue;
             }
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+        let service = service.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            service.call(request)
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -75,10 +90,10 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
 async fn accept(
     listener: &TcpListener,
     free: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = free.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     // Small answers go out at once; where that can't be set they are merely slower.
     let _ = stream.set_nodelay(true);
-    Ok((stream, place))
+    Ok((stream, peer, place))
 }

@@ -57,6 +57,7 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         config_fault: None,
         disk: None,
         notify: None,
+        refusals: None,
         counts: counts(&door.store, door.pipeline.count_apps()),
         apps: None,
         jobs: None,
@@ -66,6 +67,7 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         view.disk = door.pipeline.disk().ok();
         view.notify = Some(door.notify.view());
         view.config_fault = door.config_fault.load().as_deref().cloned();
+        view.refusals = Some(context.refusals.views()).filter(|refusals| !refusals.is_empty());
         // Costs a look into the store for each app: not for those who need not be known.
         view.apps = Some(apps::all(&context).await?);
         view.jobs = Some(door.store.open_jobs().iter().map(|job| door.pipeline.view(job)).collect());

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::api::{AppView, JobView};
+use super::check::RefusalView;
 use super::event::Forge;
 use super::id::{DeliveryId, EventId, JobId};
 use super::job::Entry;
@@ -140,6 +141,9 @@ pub struct StatusView {
     /// How people are told; for those with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<NotifyView>,
+    /// The webhook calls that were refused since the start, by forge; for those with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals: Option<Vec<RefusalView>>,
     /// How many of each.
     pub counts: Counts,
     /// The apps.

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use airplanes::forge;
+use airplanes::model::{Forge, Secret};
 use serde_json::Value;
 
 use crate::support::acts::Said;
@@ -261,4 +263,47 @@ async fn without_a_daemon_it_says_so_and_looks_at_what_it_can_as_the_present_use
     world.edit("deploy.edn", ":update? true", ":updat? true");
     let said = alone(&world, &["doctor"]).await;
     assert!(said.out.contains("✘ configuration: ") && said.code == Some(1), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_refused_signature_tells_the_log_the_status_and_the_doctor_why() {
+    let mut world = world(0);
+    world.start().await;
+    let call = |id: String| {
+        let mut request = world.http.post(format!("{}/hooks/github", world.base()));
+        let body = b"{\"ref\": \"refs/heads/main\"}".to_vec();
+        let secret = Secret::new("the forge's", format!("{}\n", crate::support::world::SECRET));
+        let signed = forge::push_headers(Forge::Github, &id).into_iter();
+        for (name, value) in signed.chain(forge::sign(Forge::Github, &secret, &body)) {
+            request = request.header(name, value);
+        }
+        request.body(body).send()
+    };
+    for n in 0..20 {
+        assert_eq!(call(format!("delivery-{n}")).await.unwrap().status(), 401);
+    }
+    let log = world.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("refused")).collect();
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+    for text in [
+        "delivery=\"delivery-0\"",
+        "from=\"127.0.0.1\"",
+        "webhook of 26 bytes",
+        "the header X-Hub-Signature-256",
+        ":webhooks :github :secret (30 bytes)",
+        "with a line end or space after it",
+    ] {
+        assert!(lines[0].contains(text), "no {text:?} in {}", lines[0]);
+    }
+    let up = examined(&world).await;
+    let refused = check(&up, "web", "github signature");
+    assert!(refused["detail"].as_str().unwrap().starts_with("20 refused since the start"), "{refused:#}");
+    assert_eq!(up["well"], true);
+    let status = world.call(&["status"]).await;
+    assert!(status.out.contains("webhooks refused: 20 of github, the last "), "{status:?}");
+    // Once the forge has it right, that is past.
+    let after = world.head("shop");
+    assert_eq!(world.hook(Forge::Github, "shop", None, after, "good").await.0, 202);
+    let up = examined(&world).await;
+    assert!(!up.to_string().contains("refused since the start"), "{up:#}");
 }

@@ -1,6 +1,8 @@
 //! Webhooks: every signature vector and payload of the corpus, refusals and their two messages, hostile input.
 #![allow(clippy::unwrap_used, reason = "the functions that tests share")]
 
+mod refused;
+
 use airplanes::forge::{self, ForgeSecrets, NOT_AUTHENTIC, Parsed, Received, Refused};
 use airplanes::model::{Branch, Forge, Push, RepoUrl, Secret, Sha};
 use hyper::HeaderMap;
@@ -275,43 +277,6 @@ fn an_empty_secret_or_none_lets_nobody_in() {
         blank.values_mut().for_each(|value| *value = HeaderValue::from_static(""));
         operator(forge::receive(forge, &blank, body, &secrets(&[SECRET], &[]), now()));
     }
-}
-
-#[test]
-fn the_operator_is_told_the_cause_and_the_caller_nothing() {
-    let good = secrets(&[SECRET], &[]);
-    let with_line_end = secrets(&["It's a Secret to Everybody\n"], &[]);
-    let signer = Secret::new("x", SECRET);
-    for forge in Forge::ALL {
-        let signed = headers(forge::sign(forge, &signer, b"{}"));
-        let pasted = operator(forge::receive(forge, &signed, b"{}", &with_line_end, now()));
-        assert!(pasted.contains("#env SECRET_0 (27 bytes)") && pasted.contains("line end"), "{pasted}");
-        let missing = operator(forge::receive(forge, &HeaderMap::new(), b"{}", &good, now()));
-        assert!(missing.contains("is missing; either the webhook has no secret on the"), "{missing}");
-    }
-    let changed = operator(forge::receive(
-        Forge::Github,
-        &headers(forge::sign(Forge::Github, &signer, b"{}")),
-        b"{ }",
-        &good,
-        now(),
-    ));
-    assert_eq!(
-        changed,
-        "github webhook of 3 bytes refused: the header X-Hub-Signature-256 over 3 bytes fits none of the secrets tried: \
-         #env SECRET_0 (26 bytes); either the secret on the github side is another, or a proxy changed the body"
-    );
-    let old = operator(forge::receive(Forge::Github, &headers([("x-hub-signature", "sha1=00")]), b"", &good, now()));
-    assert!(old.contains("only the old SHA-1 header"), "{old}");
-    let elsewhere = headers([("x-gitea-event", "push"), ("x-github-event", "push")]);
-    let elsewhere = operator(forge::receive(Forge::Github, &elsewhere, b"", &good, now()));
-    assert!(elsewhere.contains("/hooks/gitea"), "{elsewhere}");
-    let empty = headers([("x-gitea-signature", "")]);
-    let empty = operator(forge::receive(Forge::Gitea, &empty, b"{}", &good, now()));
-    assert!(empty.contains("no secret on the gitea side"), "{empty}");
-    let form = headers(forge::sign(Forge::Gitea, &signer, b"{}"));
-    let form = operator(forge::receive(Forge::Gitea, &form, b"payload=%7B%7D", &good, now()));
-    assert!(form.contains("Content-Type"), "{form}");
 }
 
 #[test]

@@ -92,6 +92,26 @@ async fn a_call_that_is_not_authentic_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn refusals_are_counted_for_the_operator_alone() {
+    let server = Server::start().await;
+    let refused = async |id: &str| {
+        let call = server.client.post(format!("{}/hooks/github", server.base)).header("x-github-delivery", id);
+        assert_eq!(call.body("{}").send().await.unwrap().status(), 401);
+    };
+    for id in 0..8 {
+        refused(&id.to_string()).await;
+    }
+    let open: serde_json::Value = server.open("/status").send().await.unwrap().json().await.unwrap();
+    assert!(open.get("refusals").is_none(), "{open}");
+    let known = server.json("/status").await;
+    let refusal = &known["refusals"][0];
+    assert_eq!((refusal["forge"].as_str(), refusal["count"].as_u64()), (Some("github"), Some(8)), "{known}");
+    let reason = refusal["last_reason"].as_str().unwrap();
+    assert!(reason.contains("2 bytes") && reason.contains("X-Hub-Signature-256 is missing"), "{reason}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_authentic_call_that_is_no_json_is_malformed() {
     let server = Server::start().await;
     let response = server.hook(Forge::Github, None, "1", b"{\"ref\":".to_vec()).await;
