@@ -11,7 +11,7 @@ use super::{CHECK, DEPENDENCIES, FETCH, Patient, too_slow, web};
 use crate::deps;
 use crate::git::{GitConfig, GitError, Right};
 use crate::model::{App, BuildStep, Check, EventId, JobId, RepoUrl, Sha};
-use crate::pipeline::{Closure, Wanted};
+use crate::pipeline::{Closure, TRIALS, Wanted};
 use crate::process::{LogFile, Masker};
 use crate::runner::{Build, BuildOutcome};
 
@@ -44,7 +44,7 @@ pub(super) fn of_app(patient: &Arc<Patient>, app: &App, index: usize) -> BoxFutu
 }
 
 async fn look(patient: &Arc<Patient>, group: &str, app: &App, index: usize) -> Vec<Check> {
-    let folder = tempfile::Builder::new().prefix("doctor-").tempdir_in(&patient.work);
+    let folder = tempfile::Builder::new().prefix(TRIALS).tempdir_in(&patient.work);
     let folder = match folder {
         Ok(folder) => folder,
         Err(error) => {

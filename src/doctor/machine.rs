@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{Patient, ports};
 use crate::model::Check;
+use crate::model::upkeep::Bytes;
 
 const GROUP: &str = "machine";
 
@@ -84,11 +85,13 @@ fn disk(patient: &Patient) -> Check {
             return Check::failed(GROUP, "disk", said, format!("ls -ld {}", place.display()));
         }
     };
-    let free = stat.blocks_available() * stat.fragment_size();
-    let said = format!("{} free in {}, :min-free is {}", bytes(free), place.display(), bytes(config.min_free));
+    // The block counts are of other widths on other machines.
+    #[allow(clippy::useless_conversion, reason = "they are u64 on this one")]
+    let free = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
+    let said = format!("{} free in {}, :min-free is {}", Bytes(free), place.display(), Bytes(config.min_free));
     if free < config.min_free {
-        let mend = format!("make room: `du -xh --max-depth=2 {} | sort -h | tail`", place.display());
-        return Check::failed(GROUP, "disk", format!("{said}: no build starts"), mend);
+        let said = format!("{said}: no build begins until there is room");
+        return Check::failed(GROUP, "disk", said, "airplanes gc   (and where the rest is: du -xh / | sort -h | tail)");
     }
     match stat.files_available() {
         // A file system without a fixed number of inodes says 0 of 0.
@@ -97,13 +100,5 @@ fn disk(patient: &Patient) -> Check {
             Check::failed(GROUP, "disk", format!("{} has no inodes left", place.display()), mend)
         }
         _ => Check::ok(GROUP, "disk", said),
-    }
-}
-
-/// `12.3 GB`.
-fn bytes(n: u64) -> String {
-    match n {
-        n if n >= 1_000_000_000 => format!("{:.1} GB", n as f64 / 1e9),
-        n => format!("{:.0} MB", n as f64 / 1e6),
     }
 }

@@ -38,6 +38,9 @@ pub use closure::{Closure, Wanted};
 use lease::Leases;
 pub use log::Logs;
 
+/// What the names begin with of folders beside the jobs' that somebody tries something out in, for some minutes.
+pub const TRIALS: &str = "doctor-";
+
 /// What a caller of the pipeline can meet.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {

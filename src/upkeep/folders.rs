@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::UpkeepError;
 use super::round::{Round, Sum};
+use crate::pipeline::TRIALS;
 
 /// How old a file must be that was to be renamed: no write takes so long.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -17,7 +18,11 @@ impl Round {
         let folders = children(&self.inner.state.join("work"));
         let open: Vec<String> = self.inner.store.open_jobs().iter().map(|job| job.id.to_string()).collect();
         let is_open = |path: &PathBuf| path.file_name().is_some_and(|name| open.iter().any(|id| name == id.as_str()));
-        let ended = folders.into_iter().filter(|path| !is_open(path)).collect();
+        let is_trial = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            name.starts_with(TRIALS) && !is_forgotten(path)
+        };
+        let ended = folders.into_iter().filter(|path| !is_open(path) && !is_trial(path)).collect();
         // A store that can't be read knows of no job.
         if self.inner.store.fault().is_none() {
             self.remove_all("work", ended).await;

@@ -190,10 +190,10 @@ async fn a_missing_tool_and_dependencies_that_a_build_cannot_fetch_are_named() {
 #[tokio::test]
 async fn too_little_disk_and_a_bad_edit_are_said_and_no_secret_is() {
     let mut world = world(0);
-    world.edit("config.edn", ":hosts {", ":disk {:min-free \"900000000GB\"} :hosts {");
+    world.edit("config.edn", ":min-free \"1MB\"", ":min-free \"900000000GB\"");
     world.start().await;
     let up = examined(&world).await;
-    failed(check(&up, "machine", "disk"), "no build starts", "du -xh");
+    failed(check(&up, "machine", "disk"), "no build begins", "airplanes gc");
     world.edit("deploy.edn", ":update? true", ":updat? true");
     let fault = async || Some(examined(&world).await).filter(|up| up.to_string().contains("is not in force"));
     let up = world.until("the bad edit is seen", fault).await;
