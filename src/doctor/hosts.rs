@@ -209,15 +209,7 @@ fn mend(patient: &Patient, host: &Host, error: &host::Error) -> String {
         ssh::Error::Unreachable { cause, .. } => match cause {
             Cause::HostKeyUnknown => format!("airplanes host trust {}", host.name),
             Cause::HostKeyChanged => {
-                let entry = if host.port == 22 {
-                    host.address.to_string()
-                } else {
-                    format!("[{}]:{}", host.address, host.port)
-                };
-                format!(
-                    "only if the host was installed anew: ssh-keygen -R '{entry}' && airplanes host trust {}",
-                    host.name
-                )
+                format!("only if the host was installed anew: airplanes host trust {} --replace", host.name)
             }
             Cause::Auth => {
                 let key = patient

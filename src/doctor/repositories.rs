@@ -70,9 +70,8 @@ fn refused(patient: &Patient, group: &str, name: &str, app: &App, error: &GitErr
 pub(super) fn mend(patient: &Patient, error: &GitError, from: &str) -> String {
     match error {
         GitError::HostUnknown { host, .. } => format!("airplanes host trust {host}"),
-        GitError::HostChanged { host, at, .. } => {
-            let file = at.rsplit_once(':').map_or(at.as_str(), |(file, _)| file);
-            format!("only if its owner confirms it: ssh-keygen -f {file} -R '{host}' && airplanes host trust {host}")
+        GitError::HostChanged { host, .. } => {
+            format!("only if its owner confirms it: airplanes host trust {host} --replace")
         }
         GitError::Auth { .. } => "airplanes keys   (prints the key to paste, and where)".to_owned(),
         GitError::NotFound { .. } => format!("correct {from} in deploy.edn, or let its key in: airplanes keys"),

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use crate::model::{Branch, Sha};
 
-/// What prints a host's line for known_hosts. `host` is as known_hosts writes it.
-fn keyscan(host: &str) -> String {
+/// The command that shows a host's key and records it. `host` is as known_hosts writes it.
+fn trust(host: &str) -> String {
     match host.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
-        Some((name, port)) => format!("ssh-keyscan -p {port} {name}"),
-        None => format!("ssh-keyscan {host}"),
+        Some((name, port)) if !name.contains(':') => format!("airplanes host trust {name}:{port}"),
+        Some(_) => format!("airplanes host trust '{host}'"),
+        None => format!("airplanes host trust {host}"),
     }
 }
 
@@ -26,8 +27,8 @@ pub enum GitError {
     /// No known_hosts file names the host: nobody has said yet that it may be trusted.
     #[error(
         "the ssh host {host} of {remote} is not known: it showed {shown}, and {files} does not name it; \
-         compare that with what the host's owner publishes, then add the line that `{}` prints",
-        keyscan(host)
+         compare that with what the host's owner publishes, then trust it with `{}`",
+        trust(host)
     )]
     HostUnknown {
         /// As known_hosts writes it: `host` or `[host]:port`.
@@ -42,8 +43,8 @@ pub enum GitError {
     /// known_hosts names the host with another key: it was reinstalled, or someone is in between.
     #[error(
         "the ssh host {host} of {remote} showed a CHANGED key, {shown}, but {at} has another; nothing was sent; \
-         if its owner confirms the new key, replace that line by the one that `{}` prints",
-        keyscan(host)
+         if its owner confirms the new key: `{} --replace`",
+        trust(host)
     )]
     HostChanged {
         /// As known_hosts writes it.

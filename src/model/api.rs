@@ -229,6 +229,9 @@ pub struct AppView {
     pub hosts: Vec<HostName>,
     /// The repositories that it depends on, as far as known.
     pub depends_on: Vec<RepoId>,
+    /// The urls of those that its deps.edn names by one of ssh, as far as known.
+    #[serde(default)]
+    pub depends_on_ssh: Vec<RepoUrl>,
     /// Its newest job.
     pub last_job: Option<JobId>,
     /// That job's state.
@@ -293,6 +296,7 @@ impl AppView {
             trigger: app.trigger,
             hosts: app.hosts.iter().map(|h| h.name.clone()).collect(),
             depends_on: Vec::new(),
+            depends_on_ssh: Vec::new(),
             last_job: None,
             last_state: None,
         }

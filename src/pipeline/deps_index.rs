@@ -11,6 +11,7 @@ use super::{Inner, unpoison};
 use crate::deps;
 use crate::edn;
 use crate::git::GitError;
+use crate::model::url::Transport;
 use crate::model::{App, AppName, Branch, RepoId, RepoUrl, Sha};
 use crate::store::{AppIndex, DepRow, StoreError};
 
@@ -176,7 +177,9 @@ impl Inner {
             let scanned = deps::scan(&source).map_err(|e| IndexError::File(at(file, &source, &e)))?;
             deps.extend(scanned.live().filter_map(|(_, coord)| {
                 let (lib, url) = (coord.lib.clone()?, coord.repo_url()?);
-                Some(DepRow { lib, repo: url.id() })
+                let repo = url.id();
+                let ssh_url = (url.parts().transport == Transport::Ssh).then_some(url);
+                Some(DepRow { lib, repo, ssh_url })
             }));
         }
         let index = AppIndex { repo: app.repo(), branch: branch.clone(), sha, deps: deps.into_iter().collect() };

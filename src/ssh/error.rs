@@ -178,8 +178,7 @@ pub(super) fn label(host: &Host) -> String {
 pub(super) fn unreachable(host: &Host, log: &str, known_hosts: &str, identity: &str) -> Error {
     let cause = Cause::of_log(log);
     let (address, port, user) = (&host.address, host.port, &host.user);
-    // As known_hosts writes it.
-    let entry = if port == 22 { address.to_string() } else { format!("[{address}]:{port}") };
+    let name = &host.name;
     let words = log.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@'));
     let last = words.clone().next_back().unwrap_or("ssh said nothing").to_owned();
     let said = match cause {
@@ -198,8 +197,8 @@ pub(super) fn unreachable(host: &Host, log: &str, known_hosts: &str, identity: &
             "sshd does not let {user} in with {identity} ({last}); add its public half to ~{user}/.ssh/authorized_keys there"
         ),
         Cause::HostKeyUnknown => format!(
-            "its host key is not in {known_hosts}; get it with `ssh-keyscan -p {port} {address}`, compare its fingerprint \
-             with the server's (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and add the line"
+            "its host key is not in {known_hosts}; `airplanes host trust {name}` shows it, to be compared with what the \
+             server itself says (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and records it"
         ),
         Cause::HostKeyChanged => {
             let sent =
@@ -209,8 +208,7 @@ pub(super) fn unreachable(host: &Host, log: &str, known_hosts: &str, identity: &
             let offending = offending.map_or(known_hosts, |(_, at)| at);
             format!(
                 "ITS HOST KEY HAS CHANGED: it sent {sent}, and {offending} has another. Either the server was installed \
-                 anew, or someone is in between. Only when you know: `ssh-keygen -f {known_hosts} -R '{entry}'`, then add \
-                 the new key"
+                 anew, or someone is in between. Only when you know: `airplanes host trust {name} --replace`"
             )
         }
         Cause::Other => last,

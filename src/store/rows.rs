@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AppName, Branch, Event, EventId, JobId, Lib, RepoId, Sha};
+use crate::model::{AppName, Branch, Event, EventId, JobId, Lib, RepoId, RepoUrl, Sha};
 
 /// Where an event is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,9 @@ pub struct DepRow {
     pub lib: Lib,
     /// Its repository.
     pub repo: RepoId,
+    /// The url that it is named by, where that is ssh's: then a key is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_url: Option<RepoUrl>,
 }
 
 /// What is known of an app's dependencies, from the deps.edn of the commit `sha`.

@@ -292,7 +292,10 @@ async fn an_unknown_host_key_is_refused_and_the_error_says_how_to_add_it() {
     let error = hosts.warm(&site.host, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { cause: Cause::HostKeyUnknown, .. }), "{error}");
     assert!(!error.is_retryable());
-    assert!(error.to_string().contains("ssh-keyscan -p ") && error.to_string().contains("my known hosts"), "{error}");
+    assert!(
+        error.to_string().contains("`airplanes host trust ") && error.to_string().contains("my known hosts"),
+        "{error}"
+    );
     assert_eq!(std::fs::read_to_string(&empty).unwrap(), "");
     // The same file with the key in it, its name with spaces, is good.
     std::fs::copy(site.sshd.known_hosts(), &empty).unwrap();
@@ -311,7 +314,13 @@ async fn a_changed_host_key_is_told_apart_from_an_unknown_one() {
     let error = hosts.warm(&site.host, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { cause: Cause::HostKeyChanged, .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("SHA256:") && text.contains("known_hosts:2") && text.contains("ssh-keygen -f"), "{text}");
+    assert!(
+        text.contains("SHA256:")
+            && text.contains("known_hosts:2")
+            && text.contains("host trust")
+            && text.contains("--replace"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -164,10 +164,17 @@ fn write(files: &[Planned], secret: &Path, paint: Paint) -> Result<Option<String
     folders.into_iter().try_for_each(kept::make_folder)?;
     let wrote = |path: &Path| say(&format!("{} {}", paint.green("wrote"), path.display()));
     let text = new_secret()?;
-    let made = kept::create(secret, format!("{text}\n").as_bytes())?;
+    // A configuration of before may have its secret elsewhere; one more would be pasted in vain.
+    let config = files.iter().find(|file| file.path.file_name() != Some("deploy.edn".as_ref()));
+    let there = config.and_then(|file| file.there.as_deref()).map(String::from_utf8_lossy);
+    let wanted = there.is_none_or(|text| text.contains(SECRET_FILE) || text.contains(SECRET_CREDENTIAL));
+    let made = wanted && kept::create(secret, format!("{text}\n").as_bytes())?;
     match made {
         true => wrote(secret),
-        false => say(&format!("{} is there already: the secret stays, and is not shown again", secret.display())),
+        false if wanted => {
+            say(&format!("{} is there already: the secret stays, and is not shown again", secret.display()));
+        }
+        false => {}
     }
     for file in files {
         let there = file.path.display();
@@ -210,13 +217,20 @@ fn hooks(config: &ConfigFile, projects: &[Project], secret: &str, file: &Path, p
     text.push_str("It goes into a webhook of each repository:\n");
     for forge in Forge::ALL.into_iter().filter(|forge| config.forges.contains(&forge.as_str())) {
         text.push_str(&format!("\n  {base}/hooks/{}: {}\n", forge.as_str(), pages::hook_choices(forge)));
-        let known = |repo: &RepoId| pages::forge_of(pages::host_of(repo)).is_none_or(|of| of == forge);
-        let mine = projects.iter().map(|project| &project.repo).filter(|repo| known(repo));
-        let pages: Vec<String> = mine.map(|repo| format!("    {}\n", pages::hook_page(repo, forge))).collect();
-        text.push_str(&pages.concat());
-        if pages.is_empty() {
-            text.push_str("    in the settings of each app's and library's repository\n");
+        let only = config.forges.len() == 1;
+        let is_its = |repo: &RepoId| pages::forge_of(pages::host_of(repo)).map_or(only, |of| of == forge);
+        let mine = projects.iter().map(|project| &project.repo).filter(|repo| is_its(repo));
+        for repo in mine {
+            text.push_str(&format!("    {}\n", pages::hook_page(repo, forge)));
         }
+    }
+    let is_untold = |repo: &&RepoId| config.forges.len() > 1 && pages::forge_of(pages::host_of(repo)).is_none();
+    let untold: Vec<&str> = projects.iter().map(|p| &p.repo).filter(is_untold).map(RepoId::as_str).collect();
+    if !untold.is_empty() {
+        text.push_str(&format!(
+            "\n  Whichever of these urls fits the git host of {}; what is not used may be taken out of :webhooks.\n",
+            untold.join(", ")
+        ));
     }
     text
 }

@@ -88,7 +88,15 @@ fn config(projects: &[Project], setting: &Setting<'_>) -> ConfigFile {
     };
     let told: BTreeSet<Forge> = setting.forges.iter().copied().collect();
     let seen = projects.iter().filter_map(|project| forge_of(host_of(&project.repo)));
-    let mut forges: BTreeSet<Forge> = told.into_iter().chain(seen).collect();
+    let is_untold = projects
+        .iter()
+        .any(|project| project.url.parts().transport != Transport::File && forge_of(host_of(&project.repo)).is_none());
+    // A host of one's own may be any of these; all of them want the same secret.
+    let possible: &[Forge] = match told.is_empty() && is_untold {
+        true => &[Forge::Github, Forge::Gitlab, Forge::Gitea],
+        false => &[],
+    };
+    let mut forges: BTreeSet<Forge> = told.into_iter().chain(seen).chain(possible.iter().copied()).collect();
     if forges.is_empty() {
         forges.insert(Forge::Github);
     }

@@ -71,7 +71,7 @@ struct KeysView {
     known_hosts: PathBuf,
     /// The git hosts whose published keys were added to it.
     pinned: Vec<String>,
-    /// The git hosts that are still to be trusted: `airplanes host trust`.
+    /// The git hosts and hosts that are still to be trusted: `airplanes host trust`.
     untrusted: Vec<String>,
     /// What was added to config.edn.
     added: Vec<String>,
@@ -141,6 +141,15 @@ pub(super) async fn keys(globals: &Globals, args: KeysArgs) -> Result<Exit, CliE
         remarks: sorted.remarks,
     };
     pin(&mut view, &sorted.by_ssh, &args, globals).await?;
+    // Without a file of its own, ssh's own files are asked, and those are not looked into here.
+    if let Some(file) = &loaded.config.ssh.known_hosts {
+        for host in loaded.config.hosts.values() {
+            let place = Place { host: host.address.to_string(), port: host.port, files: vec![file.clone()] };
+            if !place.is_known()? {
+                view.untrusted.push(host.name.to_string());
+            }
+        }
+    }
     configure(&mut view, &path, &added, &args, globals)?;
     if args.json {
         let text = serde_json::to_string_pretty(&view).map_err(|e| CliError::other(e.to_string()))?;

@@ -1,7 +1,7 @@
 //! Which repositories want a key: the apps', those that `:git :keys` names, and what they depend on as far as that is
 //! to be found out here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cli::address::Address;
 use crate::cli::client::Client;
@@ -54,13 +54,9 @@ pub(super) async fn wanted(loaded: &Loaded, sources: &[String], globals: &Global
     for app in loaded.apps.values() {
         add(&mut all, app.repo(), Some(&app.git_url), true);
     }
-    // A whole identity is a repository; `github.com` and `github.com/acme` are keys for many.
-    for (prefix, _) in &loaded.config.git.keys {
-        if let Ok(url) = RepoUrl::new(format!("ssh://git@{prefix}"))
-            && prefix.matches('/').count() >= 2
-        {
-            add(&mut all, url.id(), None, false);
-        }
+    let daemons = asked(globals).await;
+    for url in daemons.iter().flat_map(|app| &app.depends_on_ssh) {
+        add(&mut all, url.id(), Some(url), false);
     }
     if !sources.is_empty() {
         let found = find(sources).await;
@@ -74,8 +70,18 @@ pub(super) async fn wanted(loaded: &Loaded, sources: &[String], globals: &Global
             }
         }
     }
-    let unsure = asked(globals).await.into_iter().flat_map(|app| app.depends_on).filter(|repo| !all.contains_key(repo));
-    let unsure: std::collections::BTreeSet<RepoId> = unsure.collect();
+    // A whole identity is a repository; `github.com`, `github.com/acme` and what others are below are keys for many.
+    for (prefix, _) in &loaded.config.git.keys {
+        let below = format!("{}/", prefix.trim_end_matches('/'));
+        if let Ok(url) = RepoUrl::new(format!("ssh://git@{prefix}"))
+            && prefix.matches('/').count() >= 2
+            && !all.keys().any(|repo| repo.as_str().starts_with(&below))
+        {
+            add(&mut all, url.id(), None, false);
+        }
+    }
+    let unsure: BTreeSet<RepoId> =
+        daemons.into_iter().flat_map(|app| app.depends_on).filter(|repo| !all.contains_key(repo)).collect();
     for wanted in all.into_values() {
         match &wanted.url {
             // A key makes git speak ssh, also where the url says https.

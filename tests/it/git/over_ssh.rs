@@ -100,7 +100,7 @@ async fn a_host_that_is_not_in_known_hosts_is_refused_with_its_fingerprint() {
     let shown = Command::new("ssh-keygen").arg("-lf").arg(public).output().unwrap();
     let fingerprint = String::from_utf8(shown.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned();
     assert!(error.to_string().contains(&fingerprint), "{error}");
-    let scan = format!("`ssh-keyscan -p {} 127.0.0.1`", served.sshd.address().port());
+    let scan = format!("`airplanes host trust 127.0.0.1:{}`", served.sshd.address().port());
     assert!(error.to_string().contains(&scan), "{error}");
     assert!(!error.is_retryable());
 }

@@ -141,7 +141,7 @@ async fn a_host_whose_key_is_not_known_is_refused() {
     let job = world.deploy_to_the_end("app").await;
     let (state, reason, hosts) = ends(&job);
     assert_eq!((state, hosts), ("partial", vec!["unreachable", "done"]), "{job:#}");
-    assert!(reason.contains("known_hosts") && reason.contains("ssh-keyscan"), "{reason}");
+    assert!(reason.contains("known_hosts") && reason.contains("airplanes host trust web-1"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,81 +1,116 @@
-//! Written by root for a daemon that is somebody else: its group reads it, nobody else does, and ssh takes it.
+//! Written by root for a daemon that is somebody else: its group reads it, nobody else does, and ssh and git take it.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
 use airplanes::demo::sshd::{Sshd, SshdOptions};
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Uid, User};
 
-use super::{Desk, mode};
+use super::{Desk, Said, mode};
+use crate::support::world::git;
 
-/// Some user and group that are neither root's nor each other's own, for want of a daemon's.
+/// The group of a daemon that this machine does not have.
 const GROUP: u32 = 65_533;
 
-/// A program as `nobody` with the daemon's group.
-fn as_daemon(program: &str) -> Command {
-    let nobody = User::from_name("nobody").unwrap().expect("every Linux has nobody");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &nobody.uid.to_string(), "--regid", &GROUP.to_string(), "--clear-groups", "--"]);
-    command.arg(program);
-    command
-}
-
-fn reads(path: &Path, group: u32) -> bool {
-    let nobody = User::from_name("nobody").unwrap().expect("every Linux has nobody");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &nobody.uid.to_string(), "--regid", &group.to_string(), "--clear-groups", "--", "cat"]);
-    command.arg(path).output().unwrap().status.success()
-}
-
-#[test]
-fn what_root_writes_is_the_daemons_group_to_read_and_nobody_elses() {
+/// A program as `nobody` in a group; none if this is not root, which alone can.
+fn as_other(group: u32, program: &str) -> Option<Command> {
     if !Uid::effective().is_root() {
-        return eprintln!("skipped: only root can write for somebody else");
+        eprintln!("skipped: only root can be somebody else");
+        return None;
     }
+    let nobody = User::from_name("nobody").unwrap().expect("every Linux has nobody");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &nobody.uid.to_string(), "--regid", &group.to_string(), "--clear-groups", "--", program]);
+    command.env("HOME", "/nonexistent");
+    Some(command)
+}
+
+/// The binary as the daemon's user. None if that may not even run it, where the checkout is in somebody's home.
+fn binary() -> Option<Command> {
+    let path = env!("CARGO_BIN_EXE_airplanes");
+    if !as_other(GROUP, "test")?.args(["-x", path]).status().unwrap().success() {
+        eprintln!("skipped: another user may not run {path}");
+        return None;
+    }
+    as_other(GROUP, path)
+}
+
+/// A desk whose folder is as the install script makes /etc/airplanes.
+fn desk() -> Desk {
     let desk = Desk::new();
     std::fs::set_permissions(desk.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let etc = desk.path("etc");
     std::fs::create_dir(&etc).unwrap();
     chown(&etc, Some(0), Some(GROUP)).unwrap();
     std::fs::set_permissions(&etc, PermissionsExt::from_mode(0o2750)).unwrap();
+    desk
+}
 
-    let git = SshdOptions::new(desk.path("sshd"), "127.0.0.8".parse().unwrap());
-    let mut git = git;
-    let sshd = Sshd::start(&git).unwrap();
-    let at = sshd.address();
-    let origin = format!("ssh://{}@{at}/srv/git/shop.git", sshd.user());
-    let shop = desk.checkout("shop", &origin, &[("deps.edn", "{}")]);
-    desk.run(&["init", &shop]).done();
+#[test]
+fn what_root_writes_is_the_daemons_group_to_read_and_nobody_elses_and_ssh_and_git_take_it() {
+    let reads = |path: &Path, group| as_other(group, "cat").map(|mut c| c.arg(path).output().unwrap().status.success());
+    if reads(Path::new("/dev/null"), GROUP).is_none() {
+        return;
+    }
+    let desk = desk();
+    let mut options = SshdOptions::new(desk.path("sshd"), "127.0.0.8".parse().unwrap());
+    let sshd = Sshd::start(&options).unwrap();
+    let (at, user) = (sshd.address(), sshd.user().to_owned());
+    let bare = desk.path("snow.git");
+    let url = format!("ssh://{user}@{at}{}", bare.display());
+    let snow = desk.checkout("snow", &url, &[("deps.edn", "{}")]);
+    let snow = Path::new(&snow);
+    let commit = |words| {
+        git(snow, &["add", "-A"]);
+        git(snow, &["commit", "-q", "--allow-empty", "-m", words]);
+        git(snow, &["rev-parse", "HEAD"])
+    };
+    let (old, new) = (commit("old"), commit("new"));
+    git(snow, &["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    let deps = format!("{{:deps {{acme/snow {{:git/url \"{url}\" :git/sha \"{old}\"}}}}}}");
+    let shop = desk.checkout("shop", "git@git.example.com:acme/shop.git", &[("deps.edn", &deps)]);
+
+    desk.run(&["init", snow.to_str().unwrap(), &shop]).done();
     desk.run(&["keys"]).done();
     desk.run(&["host", "trust", &at.to_string(), "--yes"]).done();
     let files = desk.files();
-    assert!(files.len() >= 8, "{files:?}");
+    assert!(files.len() >= 10, "{files:?}");
     for (path, _) in &files {
         assert_eq!(mode(path), 0o640, "{}", path.display());
-        assert!(reads(path, GROUP) && !reads(path, 65_532), "{}", path.display());
+        assert_eq!((reads(path, GROUP), reads(path, 65_532)), (Some(true), Some(false)), "{}", path.display());
     }
     for folder in ["etc/keys", "etc/secrets"] {
         assert_eq!(mode(&desk.path(folder)), 0o2750, "{folder}");
     }
 
-    // The key lets ssh in as the daemon's user, though it is root's file and its group's to read.
-    let key = files.iter().map(|(path, _)| path).find(|path| path.ends_with("hosts")).unwrap();
-    git.client_key = Some(key.clone());
-    git.port = at.port();
+    // The repository's key is pasted.
+    let key = files.iter().map(|(path, _)| path).find(|path| path.to_string_lossy().ends_with("-snow")).unwrap();
     drop(sshd);
-    let sshd = Sshd::start(&git).unwrap();
-    let output = as_daemon("ssh")
-        .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"])
+    (options.client_key, options.port) = (Some(key.clone()), at.port());
+    let sshd = Sshd::start(&options).unwrap();
+    let mut ssh = as_other(GROUP, "ssh").unwrap();
+    ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"])
         .arg("-o")
-        .arg(format!("UserKnownHostsFile={}", etc.join("known_hosts").display()))
-        .args(["-p", &at.port().to_string(), "-l", sshd.user(), "-i"])
+        .arg(format!("UserKnownHostsFile={}", desk.path("etc/known_hosts").display()))
+        .args(["-p", &at.port().to_string(), "-l", &user, "-i"])
         .arg(key)
-        .args([&at.ip().to_string(), "echo", "in"])
-        .env("HOME", "/nonexistent")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "in\n", "{said}\n{}", sshd.log());
-    assert_eq!(Gid::effective().as_raw(), 0);
+        .args([&at.ip().to_string(), "echo", "in"]);
+    let said = Said::of(ssh.output().unwrap());
+    assert_eq!(said.out, "in\n", "{}\n{}", said.err, sshd.log());
+
+    let Some(mut update) = binary() else { return };
+    update.args(["update", "--dry-run", "--config", &desk.config(), &shop]);
+    let said = Said::of(update.output().unwrap()).done();
+    assert!(said.out.contains(&new), "{}\n{}", said.out, said.err);
+}
+
+#[test]
+fn who_may_not_write_there_is_told_what_to_do_and_nothing_is_half_written() {
+    let Some(mut init) = binary() else { return };
+    let desk = desk();
+    let said = Said::of(init.args(["init", "--config", &desk.config()]).output().unwrap());
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("Permission denied") && said.err.contains("sudo"), "{}", said.err);
+    assert_eq!(desk.files().len(), 0);
 }

@@ -90,6 +90,35 @@ fn with_nothing_to_take_in_there_is_still_a_good_pair() {
 }
 
 #[test]
+fn a_git_host_that_does_not_tell_its_forge_may_call_as_any_of_them() {
+    let desk = Desk::new();
+    let shop = desk.checkout("shop", "git@git.example.com:acme/shop.git", &[("deps.edn", "{}")]);
+    let said = desk.run(&["init", &shop]).done();
+    desk.run(&["check"]).done();
+    let config = desk.read("config.edn");
+    for forge in [":github {:secret", ":gitlab {:secret", ":gitea {:secret"] {
+        assert!(config.contains(forge), "{config}");
+    }
+    assert!(
+        said.out.contains("Whichever of these urls fits the git host of git.example.com/acme/shop"),
+        "{}",
+        said.out
+    );
+    assert!(!desk.run(&["init", &shop, "--forge", "gitea", "--dry-run"]).done().out.contains(":gitlab"));
+}
+
+#[test]
+fn a_configuration_of_before_gets_what_it_lacks_and_no_secret_that_it_does_not_use() {
+    let desk = Desk::new();
+    desk.write("config.edn", "{:webhooks {:github {:secret \"of before\"}}}");
+    let said = desk.run(&["init"]).done();
+    assert_eq!((said.out.as_str(), desk.path("etc/secrets/webhook").exists()), ("", false));
+    assert_eq!(desk.read("config.edn"), "{:webhooks {:github {:secret \"of before\"}}}");
+    assert!(desk.path("etc/deploy.edn").exists());
+    desk.run(&["check"]).done();
+}
+
+#[test]
 fn hostile_names_and_urls_stay_what_they_are_and_no_password_is_kept() {
     let desk = Desk::new();
     let quote = desk.checkout("a\"b;c", "git@h.example.com:x/a\"};;\\b.git", &[("deps.edn", "{}")]);

@@ -1,6 +1,9 @@
 //! `keys`: one for each repository, made once, told where to paste, and named in config.edn.
 
-use super::{Desk, mode};
+use std::time::{Duration, Instant};
+
+use super::{Desk, Said, mode};
+use crate::support::world::World;
 
 const DEPLOY: &str = "{:shop {:git-url \"git@github.com:acme/shop.git\" :update? true}
  :tool {:git-url \"ssh://git@gitlab.com/acme/tool.git\"}
@@ -116,4 +119,41 @@ fn a_configuration_with_faults_makes_no_key() {
     std::fs::remove_file(desk.path("etc/config.edn")).unwrap();
     let none = desk.run(&["keys"]);
     assert!(none.code == 2 && none.err.contains("airplanes init"), "{none:?}");
+}
+
+#[test]
+fn hosts_and_git_hosts_that_nobody_has_trusted_yet_are_named() {
+    let desk = desk("{:ssh {:known-hosts \"known_hosts\"} :hosts {:web-1 {:address \"10.0.0.1\"}}}");
+    desk.write("deploy.edn", "{:shop {:git-url \"ssh://git@git.example.com:2222/shop.git\"}}");
+    let said = desk.run(&["keys"]).done();
+    for host in ["git.example.com:2222", "web-1"] {
+        assert!(said.out.contains(&format!("still to do: airplanes host trust {host}\n")), "{}", said.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_running_daemon_knows_of_libraries_counts() {
+    let mut world = World::new(0);
+    let sha = world.commit("snow", &[("deps.edn", "{}")]);
+    let deps = world.deps(&[("snow", sha)]);
+    world.commit("shop", &[("deps.edn", &deps)]);
+    world.deploy_edn(":shop {:git-url \"{repo:shop}\" :update? true}");
+    let keys = |world: &World| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_airplanes"));
+        command.args(["keys", "--json", "--dry-run", "--config"]).arg(world.path("config.edn"));
+        let said = Said::of(command.output().unwrap()).done();
+        let view: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        view["repositories"].as_array().unwrap().clone()
+    };
+    assert_eq!(keys(&world).len(), 1, "without a daemon, the app alone is known");
+    world.start().await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while world.get("/apps/shop").await["depends_on_ssh"].as_array().is_none_or(Vec::is_empty) {
+        assert!(Instant::now() < deadline, "{}", world.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let found = keys(&world);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let snow = found.iter().find(|key| key["repository"].as_str().unwrap().ends_with("/snow")).unwrap();
+    assert_eq!(snow["write"], false);
 }

@@ -1,8 +1,9 @@
 //! `host trust`: a real sshd's keys, shown, compared and recorded.
 
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use airplanes::demo::sshd::{Sshd, SshdOptions};
 
@@ -126,4 +127,43 @@ fn what_is_no_host_or_does_not_answer_is_said_so() {
         assert!(said.err.contains("hint:") || said.err.contains("see that"), "{}", said.err);
     }
     assert_eq!(desk.files().len(), 2);
+}
+
+/// A command with a terminal, on which `typed` is typed, by util-linux's `script`.
+fn at_a_terminal(desk: &Desk, args: &str, typed: &str) -> (bool, String) {
+    let command = format!("'{}' {args} --config '{}'", env!("CARGO_BIN_EXE_airplanes"), desk.config());
+    let mut script = Command::new("script")
+        .args(["-q", "-e", "-c", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The end of the input is the end of the terminal, so it stays open until the answer is in.
+    let mut stdin = script.stdin.take().unwrap();
+    stdin.write_all(typed.as_bytes()).unwrap();
+    let mut said = String::new();
+    script.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    drop(stdin);
+    (script.wait().unwrap().success(), said)
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked_and_only_yes_is_yes() {
+    let dir = crate::support::world::folder();
+    let sshd = sshd(&dir.path().join("host"), 0);
+    let desk = desk(&sshd, "known_hosts");
+    let (done, said) = at_a_terminal(&desk, "host trust web-1", "maybe\n");
+    assert!(!done && said.contains("type yes:") && said.contains("nothing was recorded"), "{said}");
+    assert_eq!(desk.read("known_hosts"), "");
+    let (done, said) = at_a_terminal(&desk, "host trust web-1", "yes\n");
+    assert!(done && said.contains(&fingerprint(&sshd)), "{said}");
+    assert!(logs_in(&desk, &sshd));
+
+    // `keys` asks about git hosts alike.
+    let (at, user) = (sshd.address(), sshd.user());
+    desk.write("deploy.edn", &format!("{{:a {{:git-url \"ssh://{user}@{at}/a\"}}}}"));
+    std::fs::remove_file(desk.path("etc/known_hosts")).unwrap();
+    let (done, said) = at_a_terminal(&desk, "keys", "yes\n");
+    assert!(done && said.contains(&fingerprint(&sshd)), "{said}");
+    assert!(logs_in(&desk, &sshd));
 }
