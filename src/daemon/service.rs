@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use sd_notify::NotifyState;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Daemon;
@@ -79,9 +80,13 @@ impl Alive {
     async fn run(self) {
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = self.store.changes();
         let mut told = String::new();
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = changes.recv() => if let Err(RecvError::Closed) = changed { return },
+            }
             // No limit of its own: while there is no answer the word is not given, and systemd counts.
             if self.store.answers().await.is_err() {
                 return;

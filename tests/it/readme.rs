@@ -50,7 +50,7 @@ fn every_command_is_in_its_reference() {
 #[test]
 fn the_scripts_that_it_names_are_there() {
     let readme = readme();
-    for name in ["scripts/deb", "scripts/demo", "scripts/install", "scripts/test", ".ci/run"] {
+    for name in ["scripts/deb", "scripts/demo", "scripts/first-day", "scripts/install", "scripts/test", ".ci/run"] {
         assert!(readme.contains(name), "{name}");
         assert!(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name).is_file(), "{name}");
     }
