@@ -78,6 +78,16 @@ fn help_names_every_command_and_teaches_each_by_an_example() {
 }
 
 #[test]
+fn completions_are_made_of_the_commands_that_there_are() {
+    for (shell, sign) in [("bash", "complete -F"), ("zsh", "#compdef airplanes"), ("fish", "complete -c airplanes")] {
+        let made = run(&["completions", shell]);
+        assert_eq!(code(&made), 0, "{shell}");
+        assert!(out(&made).contains(sign) && out(&made).contains("trust"), "{shell}");
+    }
+    assert_eq!(code(&run(&["completions", "ed"])), 2);
+}
+
+#[test]
 fn bad_usage_ends_with_2_and_says_what_was_meant() {
     let typo = run(&["deplyo"]);
     assert_eq!(code(&typo), 2);

@@ -17,7 +17,7 @@ use super::output::{Paint, print, say};
 use super::{Globals, kept, pages};
 use crate::config::{self, Addition, Key, Loaded};
 use crate::git::GitConfig;
-use crate::model::RepoId;
+use crate::model::{Forge, RepoId};
 use crate::ssh;
 use crate::watch::FsSource;
 
@@ -106,9 +106,10 @@ pub(super) async fn keys(globals: &Globals, args: KeysArgs) -> Result<Exit, CliE
         };
         let (public, made) = key(&file, wanted.repo.as_str(), args.dry_run).await?;
         let many = *named != *wanted.repo.as_str();
+        let forge = pages::forge_of(pages::host_of(&wanted.repo)).or_else(|| only_forge(&loaded));
         let paste = match many {
             true => format!("an account on {} that may use all of {named}", pages::host_of(&wanted.repo)),
-            false => pages::key_page(&wanted.repo, pages::forge_of(pages::host_of(&wanted.repo)), wanted.write),
+            false => pages::key_page(&wanted.repo, forge, wanted.write),
         };
         let repository = Some(wanted.repo.clone());
         repositories.push(KeyView { repository, file, public, paste, write: wanted.write, made });
@@ -170,6 +171,12 @@ pub(super) fn load(globals: &Globals, path: &Path) -> Result<Loaded, CliError> {
         };
         CliError::usage(format!("{} can't be used", path.display()), hint)
     })
+}
+
+/// The forge of a git host whose name does not tell, if there is only one that calls.
+fn only_forge(loaded: &Loaded) -> Option<Forge> {
+    let mut forges = loaded.config.webhooks.keys().copied();
+    forges.next().filter(|_| forges.next().is_none())
 }
 
 /// Something to add to config.edn.
@@ -250,9 +257,12 @@ async fn key(file: &Path, of: &str, dry_run: bool) -> Result<(Option<String>, bo
     ssh::make_key(&copy, &comment(of)).await.map_err(failed)?;
     let read = |path: &Path| std::fs::read(path).map_err(|e| CliError::io("the new key can't be read", &e));
     let (private, public) = (read(&copy)?, read(&public_of(&copy))?);
-    // The private one first: a public one without it would be pasted in vain.
-    kept::create(file, &private)?;
-    kept::create(&public_of(file), &public)?;
+    // The private one first: a public one without it would be pasted in vain, as one that lies there alone would be.
+    if !kept::create(file, &private)? {
+        let message = format!("{} was made by somebody else just now", file.display());
+        return Err(CliError::Other { message, hint: Some("run this again: it is shown then".to_owned()) });
+    }
+    kept::replace(&public_of(file), &public)?;
     Ok((Some(String::from_utf8_lossy(&public).trim().to_owned()), true))
 }
 

@@ -90,6 +90,29 @@ fn with_nothing_to_take_in_there_is_still_a_good_pair() {
 }
 
 #[test]
+fn worktrees_and_folders_inside_a_checkout_have_its_origin() {
+    let desk = Desk::new();
+    let main = desk.checkout("shop", "git@github.com:acme/shop.git", &[("deps.edn", "{}")]);
+    let inside = desk.path("src/shop/sub");
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(inside.join("deps.edn"), "{}").unwrap();
+    let main = std::path::Path::new(&main);
+    crate::support::world::git(main, &["add", "-A"]);
+    crate::support::world::git(main, &["commit", "-q", "-m", "x"]);
+    let tree = desk.path("tree").display().to_string();
+    crate::support::world::git(main, &["worktree", "add", "-q", &tree]);
+    for folder in [tree, inside.display().to_string()] {
+        let said = desk.run(&["init", &folder, "--dry-run"]).done();
+        assert!(said.out.contains(":git-url \"git@github.com:acme/shop.git\""), "{}", said.out);
+    }
+    let lonely = desk.path("lonely");
+    std::fs::create_dir(&lonely).unwrap();
+    std::fs::write(lonely.join("deps.edn"), "{}").unwrap();
+    let said = desk.run(&["init", lonely.to_str().unwrap()]);
+    assert!(said.code == 2 && said.err.contains("is in no git checkout"), "{said:?}");
+}
+
+#[test]
 fn a_git_host_that_does_not_tell_its_forge_may_call_as_any_of_them() {
     let desk = Desk::new();
     let shop = desk.checkout("shop", "git@git.example.com:acme/shop.git", &[("deps.edn", "{}")]);

@@ -102,6 +102,15 @@ fn a_key_without_its_public_half_is_read_and_one_that_is_none_is_left_alone() {
     let said = desk.run(&["keys"]).done();
     let key = public.split(' ').nth(1).unwrap();
     assert!(said.out.contains(key), "{}", said.out);
+    // A public half alone is of no use: both are made anew.
+    std::fs::remove_file(desk.path("etc/keys/hosts")).unwrap();
+    let old = desk.read("keys/hosts.pub");
+    let said = desk.run(&["keys"]).done();
+    assert!(
+        desk.read("keys/hosts.pub") != old && said.out.contains(desk.read("keys/hosts.pub").trim()),
+        "{}",
+        said.out
+    );
     std::fs::write(desk.path("etc/keys/shop"), "no key").unwrap();
     let broken = desk.run(&["keys"]);
     assert_eq!(broken.code, 1);
@@ -126,6 +135,14 @@ fn hosts_and_git_hosts_that_nobody_has_trusted_yet_are_named() {
     let desk = desk("{:ssh {:known-hosts \"known_hosts\"} :hosts {:web-1 {:address \"10.0.0.1\"}}}");
     desk.write("deploy.edn", "{:shop {:git-url \"ssh://git@git.example.com:2222/shop.git\"}}");
     let said = desk.run(&["keys"]).done();
+    assert!(
+        said.out.contains("the deploy keys of git.example.com/shop on its git host, to read and write"),
+        "{}",
+        said.out
+    );
+    desk.write("config.edn", "{:webhooks {:gitea {:secret \"s\"}} :git {:known-hosts \"known_hosts\"}}");
+    let gitea = desk.run(&["keys", "--dry-run"]).done();
+    assert!(gitea.out.contains("https://git.example.com/shop/settings/keys"), "{}", gitea.out);
     for host in ["git.example.com:2222", "web-1"] {
         assert!(said.out.contains(&format!("still to do: airplanes host trust {host}\n")), "{}", said.out);
     }

@@ -167,3 +167,53 @@ fn a_person_at_a_terminal_is_asked_and_only_yes_is_yes() {
     assert!(done && said.contains(&fingerprint(&sshd)), "{said}");
     assert!(logs_in(&desk, &sshd));
 }
+
+#[test]
+fn all_types_of_keys_that_a_host_shows_are_recorded_and_each_serves() {
+    let desk = Desk::new();
+    desk.write("config.edn", "{:git {:known-hosts \"known_hosts\"} :ssh {:known-hosts \"known_hosts\"}}");
+    desk.write("deploy.edn", "{}");
+    // Makes what any sshd needs here, and says where the program is not.
+    drop(sshd(&desk.path("other"), 0));
+    let port = std::net::TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap().port();
+    let mut text = format!("Port {port}\nListenAddress 127.0.0.9\nPidFile none\nUsePAM no\nStrictModes no\n");
+    for kind in ["rsa", "ecdsa", "ed25519"] {
+        let key = desk.path(kind).display().to_string();
+        assert!(Command::new("ssh-keygen").args(["-q", "-N", "", "-t", kind, "-f", &key]).status().unwrap().success());
+        text.push_str(&format!("HostKey {key}\n"));
+    }
+    let file = desk.path("sshd_config").display().to_string();
+    std::fs::write(&file, text).unwrap();
+    let program =
+        ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
+    let mut server = Command::new(program.unwrap()).args(["-D", "-f", &file]).stdin(Stdio::null()).spawn().unwrap();
+    let place = format!("127.0.0.9:{port}");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::net::TcpStream::connect(&place).is_err() && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    let said = desk.run(&["host", "trust", &place, "--yes"]);
+    let known = desk.read("known_hosts");
+    let kinds: Vec<&str> = known.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    let refused = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512"].map(|kind| {
+        let options = [
+            "BatchMode=yes".to_owned(),
+            "StrictHostKeyChecking=yes".to_owned(),
+            format!("UserKnownHostsFile={}", desk.path("etc/known_hosts").display()),
+            "GlobalKnownHostsFile=/dev/null".to_owned(),
+            format!("HostKeyAlgorithms={kind}"),
+        ];
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        let port = port.to_string();
+        let output =
+            Command::new("ssh").args(["-F", "none", "-p", &port]).args(options).args(["127.0.0.9", "true"]).output();
+        String::from_utf8(output.unwrap().stderr).unwrap()
+    });
+    let (_, _) = (server.kill(), server.wait());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(kinds, ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"], "{known}");
+    for words in refused {
+        // Nobody may log in, so the host's key was accepted if that is what fails.
+        assert!(words.contains("Permission denied"), "{words}");
+    }
+}
