@@ -60,6 +60,7 @@
 //!     in the plan that made them.
 //! 11. **Duplicates**: a known delivery id with the same (repository, ref, after), or an `after` that is the ref's last
 //!     accepted head; only while that event is open or ended well. Otherwise the apps that did not end well run again.
+//!     What was answered stays answered when `:keep` has let go of its jobs: events, heads and own commits remember.
 //! 12. **Secrets have their own type** ([`model::Secret`]): no Display, no serialisation; masked in build logs. A build
 //!     does not get the daemon's environment; that it can't read the daemon's files either is still to be built.
 //! 13. **argv, never shell strings**, except the user's own commands. Names from outside are validated newtypes; what

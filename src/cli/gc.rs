@@ -84,7 +84,6 @@ fn what(kind: &str) -> &'static str {
         "leftovers" => "what killed daemons left half done",
         "mirrors" => "mirrors that no app needs any more",
         "maintenance" => "mirrors whose packs and refs git joins",
-        "backups" => "backups of the store that are old",
         _ => "",
     }
 }

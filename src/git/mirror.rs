@@ -1,7 +1,8 @@
 //! One bare mirror per repository: made at first use, fetched into, checked, made anew when it is damaged.
 //!
 //! No object is ever removed from a mirror: a branch that was rewritten leaves its old commits there, since job
-//! clones and builds read them. No gc, no prune of objects. Refs follow the remote, in both directions.
+//! clones and builds read them. Upkeep has git join packs (`maintain`), and nothing is pruned. Refs follow the remote, in
+//! both directions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;

@@ -211,7 +211,9 @@ impl World {
         assert!(self.daemon.is_none());
         let _ = std::fs::remove_file(self.state("address"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_airplanes"))
+        // Another build of it may be tried: the optimised one, say.
+        let binary = std::env::var("AIRPLANES_DAEMON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_airplanes").to_owned());
+        let child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(self.path("config.edn"))
             // A killed daemon's sockets go with the world; their paths have to be short.

@@ -3,6 +3,8 @@
 use airplanes::model::Forge;
 use serde_json::Value;
 
+#[cfg(feature = "crash-points")]
+use super::super::support::acts::is_alive;
 use super::super::support::acts::text;
 use super::super::support::world::World;
 
@@ -120,4 +122,53 @@ async fn what_ended_jobs_and_killed_daemons_left_is_swept_and_nothing_else() {
     assert!(kept.iter().all(|path| path.exists()), "{round:#}");
     assert_eq!(world.names("state/logs").len(), logs - 1);
     assert_eq!(world.deploy_to_the_end("app").await["state"], "unchanged");
+}
+
+/// What a crash in the middle of upkeep leaves is taken up by the next round: nothing is half gone, nothing leaks.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_of_forgetting_the_next_round_finishes_it() {
+    let mut world = lib_and_app().await;
+    let mut pushes = Vec::new();
+    for n in 0..5 {
+        let before = world.head("lib");
+        pushes.push((before, world.push("lib", &[("n", &n.to_string())]).await));
+        world.settled().await;
+    }
+    world.kill();
+    // What a commit says that belongs to a forgotten job is written with the job's deletion, and with nothing else.
+    for side in ["before", "after"] {
+        world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), format!("\"past\":{{:{side}"))];
+        world.start().await;
+        let (status, answer) = world.post("/gc").await;
+        assert_eq!(status, 202, "{answer}");
+        let died = async || (!is_alive(&world.daemon.as_ref()?.id().to_string())).then_some(());
+        world.until("it is killed", died).await;
+        world.kill();
+    }
+    world.env.clear();
+    world.start().await;
+    let jobs = world.settled().await;
+    let logs = world.names("state/logs").len();
+    assert!((4..10).contains(&jobs.len()) && logs >= jobs.len(), "{} jobs, {logs} logs", jobs.len());
+    world.gc(&[]).await;
+    let jobs = world.settled().await;
+    assert_eq!(jobs.len(), 4);
+    for job in &jobs {
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+    }
+    for (before, after) in pushes {
+        let (status, answer) = world.hook(Forge::Github, "lib", Some(before), after, &after.to_string()).await;
+        assert_eq!((status, answer["status"].as_str()), (200, Some("duplicate")), "{answer}");
+    }
+    // Logs of jobs that went in the moment before the kill: once they are older than :days.
+    let orphans = world.names("state/logs").len() - jobs.len();
+    world.edit("config.edn", ":days 90", ":days 0");
+    let swept = async || {
+        world.gc(&[]).await;
+        let (logs, jobs) = (world.names("state/logs").len(), world.settled().await.len());
+        (logs == jobs && jobs == 2).then_some(())
+    };
+    world.until("only the last job of each app and its logs are left", swept).await;
+    assert!(orphans > 0, "the kill came before a log was left without its job");
 }

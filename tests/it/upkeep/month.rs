@@ -88,6 +88,8 @@ impl Month {
                 ("FAKETIME_TIMESTAMP_FILE", path("clock")),
                 ("FAKETIME_CACHE_DURATION", "1".to_owned()),
                 ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+                // As its unit has it.
+                ("MALLOC_ARENA_MAX", "2".to_owned()),
                 ("TMPDIR", path("tmp")),
             ];
             self.world.env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
@@ -254,13 +256,16 @@ async fn after_a_month_it_holds_no_more_than_after_three_days() {
         return;
     };
     let full = std::env::var("AIRPLANES_MONTH").is_ok_and(|v| v == "full");
+    let optimised = std::env::var("AIRPLANES_DAEMON").is_ok_and(|path| path.contains("/release/"));
     let (days, jobs, compared) = if full { (30, 34, 3) } else { (3, 20, 1) };
     let mut month = Month::new(clock);
     let mut all: Vec<Held> = Vec::new();
     for day in 1..=days {
         let held = month.day(day, jobs).await;
         row(day, &held);
-        assert!(held.own < 64 * 1024, "day {day}: {} KB of memory", held.memory);
+        // A build for tests has a lot of code; what it holds of its own is no different.
+        let memory = if optimised { held.memory } else { held.own };
+        assert!(memory < 64 * 1024, "day {day}: {memory} KB of memory");
         assert!(held.state < 1 << 20, "day {day}: {} KB of state", held.state);
         all.push(held);
         month.end(day).await;
