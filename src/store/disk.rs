@@ -85,6 +85,12 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Writes what is there already, so as to see whether the disk takes it.
+    pub fn probe(&self, db: &sled::Db) -> Result<(), StoreError> {
+        db.insert(keys::VERSION, FORMAT.to_string().as_bytes()).map_err(|e| unavailable(&self.path, &e))?;
+        self.sync(db)
+    }
+
     /// All that was written is on disk when this returns, and found there by the next start.
     pub fn sync(&self, db: &sled::Db) -> Result<(), StoreError> {
         let io = |why: String| StoreError::Unavailable { path: self.path.clone(), why };
@@ -99,26 +105,35 @@ impl Disk {
     }
 }
 
-/// sled's own opening, which panics on some zeroed tails.
+/// sled panics over some damaged files, where it opens them and where it first reads them: on a thread of its own that
+/// is an answer like another.
+pub(super) fn opening<T: Send>(
+    folder: &Folder,
+    open: impl FnOnce() -> Result<T, StoreError> + Send,
+) -> Result<T, StoreError> {
+    let path = folder.store().display().to_string();
+    let answer = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(OPENING.to_owned()).spawn_scoped(scope, open)?;
+        Ok::<_, std::io::Error>(thread.join())
+    });
+    let why = match answer {
+        Ok(Ok(Err(StoreError::Unavailable { why, .. }))) if why.contains("orrupt") => why,
+        Ok(Ok(answer)) => return answer,
+        Ok(Err(panic)) => words(panic.as_ref()),
+        Err(error) => return Err(StoreError::Denied { path, why: error.to_string() }),
+    };
+    Err(StoreError::Damaged { path, why, way_back: folder.way_back() })
+}
+
 fn open_sled(store: &Path, damaged: impl Fn(String) -> StoreError) -> Result<sled::Db, StoreError> {
     let path = store.display().to_string();
     let config = sled::Config::new().path(store).cache_capacity(CACHE).segment_size(SEGMENT).flush_every_ms(None);
-    let opening = std::thread::Builder::new().name(OPENING.to_owned()).spawn(move || config.open());
-    let opened = match opening {
-        Ok(opening) => opening.join(),
-        Err(error) => return Err(StoreError::Denied { path, why: error.to_string() }),
-    };
-    match opened {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
-            Err(StoreError::Locked { path })
-        }
+    match config.open() {
+        Ok(db) => Ok(db),
+        Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => Err(StoreError::Locked { path }),
         // The system's own refusal says nothing against what is in the files.
-        Ok(Err(sled::Error::Io(e))) if e.raw_os_error().is_some() => {
-            Err(StoreError::Denied { path, why: e.to_string() })
-        }
-        Ok(Err(error)) => Err(damaged(error.to_string())),
-        Err(panic) => Err(damaged(words(panic.as_ref()))),
+        Err(sled::Error::Io(e)) if e.raw_os_error().is_some() => Err(StoreError::Denied { path, why: e.to_string() }),
+        Err(error) => Err(damaged(error.to_string())),
     }
 }
 

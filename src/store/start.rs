@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::backup::{Each, into_file, write};
-use super::disk::Disk;
+use super::disk::{Disk, opening};
 use super::folder::{Folder, Instead, Lock, remove, stamp};
 use super::migrate::FORMAT;
 use super::rewrite::Builder;
@@ -29,6 +29,10 @@ pub(super) struct Opened {
 
 /// Opens the store of a state folder; makes it at first.
 pub(super) fn open(folder: &Folder) -> Result<Opened, StoreError> {
+    opening(folder, || open_whole(folder))
+}
+
+fn open_whole(folder: &Folder) -> Result<Opened, StoreError> {
     let path = folder.store().display().to_string();
     let denied = |e: std::io::Error| StoreError::Denied { path: path.clone(), why: e.to_string() };
     let lock = folder.lock().map_err(denied)?.ok_or_else(|| StoreError::Locked { path: path.clone() })?;

@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::disk::{Disk, words};
+use super::disk::{Disk, opening, words};
 use super::folder::{Folder, Lock};
 use super::forget::Forget;
 use super::read::Fault;
@@ -163,8 +163,13 @@ impl Writer {
         if self.disk.is_some() {
             return;
         }
-        let opened = Disk::open(&self.shared.folder);
-        let opened = opened.and_then(|(disk, db, _)| Ok((State::load(&db, &disk.path)?, disk, db)));
+        let folder = &self.shared.folder;
+        let opened = opening(folder, || {
+            let (disk, db, _) = Disk::open(folder)?;
+            let state = State::load(&db, &disk.path)?;
+            disk.probe(&db)?;
+            Ok((state, disk, db))
+        });
         match opened {
             Ok((state, disk, db)) => {
                 *unpoison(self.shared.jobs.write()) = state.jobs.clone();

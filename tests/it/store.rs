@@ -4,8 +4,10 @@
 mod backup;
 mod disk;
 mod forget;
+mod formats;
 mod plan;
 mod reads;
+mod torn;
 
 use std::path::Path;
 use std::time::Duration;
