@@ -2,8 +2,9 @@
 //! Each is looked at now and again; what is told is a matter of what was told before.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::hearing::{Hearing, WINDOW};
@@ -98,7 +99,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Whether it has stood for `long`.
-    pub fn has_stood(&mut self, is_there: bool, long: std::time::Duration, now: Instant) -> bool {
+    pub fn has_stood(&mut self, is_there: bool, long: Duration, now: Instant) -> bool {
         if !is_there {
             self.since = None;
             return false;
@@ -145,9 +146,10 @@ pub(super) fn listen(store: &Store, hearing: &mut Hearing, now: Timestamp) -> Re
 }
 
 /// How the forges are that are configured.
-pub(super) fn silences(config: &Config, hearing: &Hearing, now: Timestamp) -> Vec<(Forge, Now)> {
+pub(super) fn silences(config: &Config, hearing: &Hearing, now: Timestamp, floor: Duration) -> Vec<(Forge, Now)> {
+    let floor = SignedDuration::try_from(floor).unwrap_or(SignedDuration::MAX);
     let heard = |forge: &Forge| {
-        let now = match hearing.silence(*forge, now)? {
+        let now = match hearing.silence(*forge, now, floor)? {
             Ok(()) => Now::Well,
             Err((last, silent)) => {
                 let (name, days) = (forge.as_str(), silent.as_hours() / 24);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +16,6 @@ use crate::store::Telling;
 
 /// How long the store may take to keep a sign of life.
 const STORE: Duration = Duration::from_secs(30);
-/// How long an event may be without a plan: reading an app's dependencies from a slow remote takes its time.
-const PLAN: SignedDuration = SignedDuration::from_mins(15);
 
 /// Until `stop`.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
@@ -62,7 +60,9 @@ async fn well(shared: &Shared) -> Result<(), String> {
     }
     let oldest = store.unplanned().into_iter().map(|event| event.at).min();
     match oldest.map(|at| Timestamp::now().duration_since(at)) {
-        Some(waits) if waits > PLAN => Err(format!("an event has waited {} minutes for its plan", waits.as_mins())),
+        Some(waits) if waits.unsigned_abs() > shared.setup.pace.plan => {
+            Err(format!("an event has waited {} minutes for its plan", waits.as_mins()))
+        }
         _ => Ok(()),
     }
 }

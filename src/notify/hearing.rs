@@ -10,8 +10,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{Delivery, DeliveryId, Forge};
 
-/// The shortest silence that is told.
-const FLOOR: SignedDuration = SignedDuration::from_hours(72);
 /// How far back pauses count.
 pub(super) const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 30);
 /// Pauses shorter than this don't matter: three of them are below the floor.
@@ -61,10 +59,16 @@ impl Hearing {
     }
 
     /// How long a forge has been silent, if that is too long. None if nothing is known of it.
-    pub fn silence(&self, forge: Forge, now: Timestamp) -> Option<Result<(), (Timestamp, SignedDuration)>> {
+    /// `floor` is the shortest silence that counts.
+    pub fn silence(
+        &self,
+        forge: Forge,
+        now: Timestamp,
+        floor: SignedDuration,
+    ) -> Option<Result<(), (Timestamp, SignedDuration)>> {
         let heard = self.forges.get(&forge)?;
         let longest = heard.pauses.iter().map(|(_, pause)| *pause).max().unwrap_or(SignedDuration::ZERO);
-        let allowed = FLOOR.max(longest.saturating_mul(3));
+        let allowed = floor.max(longest.saturating_mul(3));
         let silent = now.duration_since(heard.last);
         Some(if heard.calls >= HABIT && silent > allowed { Err((heard.last, silent)) } else { Ok(()) })
     }
@@ -87,11 +91,13 @@ mod tests {
         };
         hours.iter().map(call).collect()
     }
+    const FLOOR: SignedDuration = SignedDuration::from_hours(72);
+
     fn silent(hours: &[i64], now: i64) -> bool {
         let mut hearing = Hearing::default();
         hearing.hear(&calls(hours));
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(now);
-        hearing.silence(Forge::Github, now).is_some_and(|heard| heard.is_err())
+        hearing.silence(Forge::Github, now, FLOOR).is_some_and(|heard| heard.is_err())
     }
 
     #[test]
@@ -105,7 +111,7 @@ mod tests {
         assert!(silent(&weekly, 100 + 12 * 24 + 1));
         // Four calls are no habit, and a forge that was never heard is not missed.
         assert!(!silent(&[0, 1, 2, 3], 10_000));
-        assert!(Hearing::default().silence(Forge::Gitea, Timestamp::UNIX_EPOCH).is_none());
+        assert!(Hearing::default().silence(Forge::Gitea, Timestamp::UNIX_EPOCH, FLOOR).is_none());
         // A pause of long ago no longer counts.
         let mut long_ago = vec![0, 1, 2, 3, 200];
         long_ago.extend((0..40).map(|day| 200 + day * 24));

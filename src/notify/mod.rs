@@ -63,6 +63,10 @@ pub struct Pace {
     pub standing: Duration,
     /// How long the daemon has to be up before a forge is called silent.
     pub hearing: Duration,
+    /// The shortest silence of a forge that is told.
+    pub silence: Duration,
+    /// How long an event may be without a plan: reading an app's dependencies from a slow remote takes its time.
+    pub plan: Duration,
     /// The first pause after a failed attempt, and the longest.
     pub pauses: [Duration; 2],
     /// How long a notice is tried, and how often one that the other side refuses.
@@ -77,6 +81,8 @@ impl Default for Pace {
             holds: [minutes(1), minutes(30), minutes(10)],
             standing: minutes(1),
             hearing: minutes(60),
+            silence: minutes(3 * 24 * 60),
+            plan: minutes(15),
             pauses: [Duration::from_secs(5), minutes(60)],
             keep: (minutes(12 * 60), 5),
         }

@@ -189,6 +189,8 @@ impl Teller {
                     continue;
                 }
             };
+            // The mark is read before it is synced, and the job's end is not known yet: it comes in a moment.
+            let Some(outcome) = job.outcome() else { continue };
             let age = now.duration_since(*self.seen.entry(mark).or_insert(now));
             let newest = job.live_causes().chain(&job.causes).map(|cause| cause.plan).max();
             ended.push(Ended {
@@ -196,7 +198,7 @@ impl Teller {
                 age,
                 job: id,
                 topic: Topic::App(job.app.name.clone()),
-                outcome: job.outcome().unwrap_or(Outcome::Parked),
+                outcome,
                 cause: words::cause(&job),
                 event: newest.unwrap_or(id.event),
             });
@@ -234,7 +236,8 @@ impl Teller {
             cause: words::cause(job),
             log: if group.failed { self.log_end(job) } else { None },
         };
-        let cases: Vec<Case> = group.jobs.iter().filter_map(|(_, id, _)| jobs.get(id)).map(case).collect();
+        let mut cases: Vec<Case> = group.jobs.iter().filter_map(|(_, id, _)| jobs.get(id)).map(case).collect();
+        cases.sort_by(|one, other| one.job.app.name.cmp(&other.job.app.name));
         let event = store.event(group.event).ok().flatten().map(|row| row.event);
         let held_back = if group.failed { self.held_back(group.event) } else { Vec::new() };
         let what = event.as_ref().map(|event| &event.what);
@@ -288,7 +291,7 @@ impl Teller {
         }
         conditions::listen(&setup.store, &mut self.hearing, clock)?;
         if now.duration_since(self.up_since) >= setup.pace.hearing {
-            let silences = conditions::silences(&loaded.config, &self.hearing, clock);
+            let silences = conditions::silences(&loaded.config, &self.hearing, clock, setup.pace.silence);
             found.extend(silences.into_iter().map(|(forge, now)| (Topic::Webhooks(forge), now)));
         }
         let parked = conditions::parked(&setup.store);

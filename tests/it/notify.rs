@@ -1,5 +1,9 @@
 //! What people are told, and what not: with a real daemon, real receivers, and daemons that die at the wrong moment.
 
+mod conditions;
+mod stage;
+mod ways;
+
 use serde_json::Value;
 
 use super::support::receiver::{Next, Receiver};
@@ -7,6 +11,11 @@ use super::support::world::World;
 
 /// A world without hosts, whose apps are named by `file://`, and whose notices go there.
 async fn world(deploy: &str, notify: &str, repos: &[&str]) -> World {
+    world_with(deploy, notify, repos, Vec::new()).await
+}
+
+/// The same, with more in the daemon's environment.
+async fn world_with(deploy: &str, notify: &str, repos: &[&str], env: Vec<(String, String)>) -> World {
     let mut world = World::new(0);
     world.by_file = true;
     for repo in repos {
@@ -14,6 +23,7 @@ async fn world(deploy: &str, notify: &str, repos: &[&str]) -> World {
     }
     world.deploy_edn(deploy);
     notify_by(&world, notify);
+    world.env = env;
     world.start().await;
     world
 }
@@ -109,4 +119,72 @@ async fn killed_between_a_failure_and_its_telling_it_is_told_by_the_next_daemon(
     push(&world, "app", "yes").await;
     let recovered = receiver.has(3).await.remove(2);
     assert_eq!(recovered["earlier"][0], notices[0]["id"]);
+}
+
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_as_the_job_ends_its_failure_is_told_by_the_next_daemon() {
+    let receiver = Receiver::start().await;
+    let dies = vec![("AIRPLANES_CRASH_AT".to_owned(), "\"entry\":\"ended\":after".to_owned())];
+    let mut world = world_with(APP, &format!(":notify [{}]", receiver.entry()), &["app"], dies).await;
+    world.push("app", &[("ok", "no")]).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !world.has_died() {
+        assert!(std::time::Instant::now() < deadline, "it does not die");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(receiver.calls().is_empty(), "told before it was dead");
+    world.kill();
+    world.env.clear();
+    world.start().await;
+    assert_eq!(receiver.has(1).await[0]["title"], "app failed in build/test");
+}
+
+/// Three apps that depend on a library, which is one too.
+fn dependents(build_of_lib: &str) -> String {
+    let app = |name: &str| {
+        format!(
+            ":{name} {{:git-url \"{{repo:{name}}}\" :update? true :build [{{:name \"test\" :run \"test ! -e {{dir}}/broken\"}}]}}\n"
+        )
+    };
+    let lib = format!(":lib {{:git-url \"{{repo:lib}}\" :build \"{build_of_lib}\"}}\n");
+    format!("{lib}{}{}{}", app("one"), app("two"), app("three"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_breaks_three_apps_is_told_once_and_so_is_its_mending() {
+    let receiver = Receiver::start().await;
+    let notify = format!(":notify [{}]", receiver.entry());
+    let mut world = World::new(0);
+    world.by_file = true;
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    for app in ["one", "two", "three"] {
+        world.commit(app, &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    }
+    world.deploy_edn(&dependents("test ! -e {dir}/lib-broken"));
+    notify_by(&world, &notify);
+    world.start().await;
+    world.save("broken", "");
+    let sha = world.push("lib", &[("lib.clj", "broken")]).await;
+    world.settled().await;
+    let failed = receiver.has(1).await.remove(0);
+    assert_eq!(failed["title"], "one, three, two failed in build/test", "{failed:#}");
+    assert_eq!(failed["push"]["sha"], sha.to_string());
+    assert_eq!(failed["apps"].as_array().unwrap().len(), 3);
+    std::fs::remove_file(world.path("broken")).unwrap();
+    world.push("lib", &[("lib.clj", "mended")]).await;
+    world.settled().await;
+    let recovered = receiver.has(2).await.remove(1);
+    assert_eq!(recovered["title"], "one, three, two recovered");
+    assert_eq!(recovered["earlier"], Value::from(vec![failed["id"].clone()]));
+
+    // Now it fails itself: its dependents are not begun, and are named.
+    world.save("lib-broken", "");
+    world.push("lib", &[("lib.clj", "does not build")]).await;
+    world.settled().await;
+    let failed = receiver.has(3).await.remove(2);
+    assert_eq!(failed["title"], "lib failed in build");
+    let held_back: Vec<&str> = failed["held_back"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(held_back, ["one", "three", "two"]);
+    assert_eq!(receiver.calls().len(), 3);
 }

@@ -6,6 +6,7 @@ pub mod git_http;
 pub mod git_remote;
 pub mod lab_world;
 pub mod receiver;
+pub mod smtp;
 pub mod world;
 
 use std::path::PathBuf;
