@@ -46,7 +46,7 @@ impl Stage {
         // Another stage's tasks let go of it as they end.
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         let store = loop {
-            match Store::open(&folder.path().join("store")) {
+            match Store::open(folder.path()) {
                 Ok(store) => break store,
                 Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
             }
