@@ -1,6 +1,6 @@
 //! The loop that looks, decides, keeps and sends. It is the only writer of what was told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::words::{self, Case};
 use super::{NotifyError, Shared, way};
 use crate::config::Loaded;
 use crate::model::{AppName, Entry, EventId, JobState, Notice, Outcome, Outgoing, Step, Topic, Trouble};
-use crate::store::{Change, EventState, StoreError, Telling};
+use crate::store::{Change, StoreError, Telling};
 
 /// How many ended jobs are looked at at once.
 const AT_ONCE: usize = 1000;
@@ -175,6 +175,10 @@ impl Teller {
 
     fn look_at_jobs(&mut self, loaded: &Loaded, plan: &mut Plan) -> Result<Option<Duration>, StoreError> {
         let store = self.shared.setup.store.clone();
+        // Before the marks: of an event that has no open job now, every end is among them.
+        let under_way = store.open_jobs().into_iter().filter(|job| job.ended.is_none());
+        let open: HashSet<EventId> =
+            under_way.flat_map(|job| job.causes.iter().map(|cause| cause.plan).collect::<Vec<_>>()).collect();
         let marks = store.unjudged(AT_ONCE)?;
         let now = Instant::now();
         self.seen.retain(|mark, _| marks.iter().any(|(known, _)| known == mark));
@@ -204,8 +208,7 @@ impl Teller {
             });
             jobs.insert(id, job);
         }
-        let is_open = |event: EventId| matches!(store.event(event), Ok(Some(row)) if row.state != EventState::Closed);
-        let judgement = judge(&ended, &self.troubles, self.shared.holds(), is_open);
+        let judgement = judge(&ended, &self.troubles, self.shared.holds(), |event| open.contains(&event));
         plan.telling.judged.extend(judgement.judged);
         for group in judgement.groups {
             self.tell_group(loaded, &group, &jobs, plan);
