@@ -154,6 +154,11 @@ impl Client {
         self.read_lines(self.call(Method::GET, path, query)?).await
     }
 
+    /// What the daemon finds when it does something, as it finds it.
+    pub async fn post_lines(&self, path: &[&str], body: &(impl Serialize + Sync)) -> Result<Lines<'_>, CliError> {
+        self.read_lines(self.call(Method::POST, path, &[])?.json(body)).await
+    }
+
     async fn read_lines(&self, call: RequestBuilder) -> Result<Lines<'_>, CliError> {
         let response = self.send(call.header(ACCEPT, "application/x-ndjson")).await?;
         Ok(Lines { client: self, response, buffer: Vec::new() })

@@ -16,6 +16,7 @@ mod error;
 mod exit;
 mod follow;
 mod gc;
+mod hook;
 mod host;
 mod init;
 mod jobs;
@@ -24,7 +25,6 @@ mod keys;
 mod logs;
 mod notify;
 mod output;
-mod pages;
 mod restore;
 mod show;
 mod status;
@@ -271,6 +271,12 @@ pub enum Command {
         airplanes restore backup.airplanes --state /srv/airplanes"
     )]
     Restore(restore::RestoreArgs),
+    /// Test the way of webhooks.
+    #[command(
+        long_about = "Test the way of webhooks. `test` lets the daemon call itself as an app's forge would, and \
+        shows each check that the call passes.\n\n  airplanes hook test shop\n  airplanes hook test --help"
+    )]
+    Hook(hook::HookArgs),
     /// Show how the daemon is.
     #[command(
         long_about = "Show how the daemon is: version, store, jobs under way, last deliveries.\n\n  airplanes status"
@@ -334,6 +340,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Plan(args) => apps::plan(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
+        Command::Hook(args) => hook::hook(&client()?, globals, args).await,
         Command::Doctor(args) => doctor::doctor(globals, args).await,
         Command::Notify(args) => notify::notify(&client()?, globals, args).await,
         Command::Backup(args) => backup::backup(&client()?, args).await,

@@ -5,11 +5,12 @@
 //! answers, the command line runs what can be told without one ([`Patient::without_daemon`]). One file a group of checks; each
 //! gives [`Check`]s, in an order that does not depend on what was quicker.
 //!
-//! Must never change anything at a remote, on a host or in the store (mirrors are brought up to date, as a job would),
-//! print a secret, or wait for ever: every check has its time.
+//! Must never change anything at a remote, on a host or in the store (mirrors are brought up to date, as a job would;
+//! `hook test` makes deliveries, which is what it is for), print a secret, or wait for ever: every check has its time.
 
 mod builds;
 mod clock;
+mod hook;
 mod hosts;
 mod machine;
 mod ports;
@@ -32,11 +33,13 @@ use crate::config::{Diagnostics, Loaded};
 use crate::git::{GitConfig, GitError, Mirrors};
 use crate::model::check::RefusalView;
 use crate::model::{App, AppName, Check, RepoId, RepoUrl, Secret};
-use crate::pipeline::Rooms;
+use crate::pipeline::{Pipeline, Rooms};
 use crate::process::{Leftovers, Masker};
 use crate::runner::{Local, Runner};
 use crate::ssh;
 use crate::store::Store;
+
+pub use hook::test as test_hook;
 
 /// How long one check may take.
 const CHECK: Duration = Duration::from_secs(10);
@@ -71,8 +74,10 @@ pub struct Alive {
     pub started_at: Timestamp,
     /// What is wrong with the last edit of the configuration.
     pub config_fault: Option<String>,
-    /// The webhook calls that were refused.
-    pub refusals: Vec<RefusalView>,
+    /// What sets things in motion.
+    pub pipeline: Pipeline,
+    /// The webhook calls that were refused, as of the moment it is called.
+    pub refusals: Box<dyn Fn() -> Vec<RefusalView> + Send + Sync>,
 }
 
 /// Who is examined: the configuration, and the means of a job.
@@ -145,7 +150,7 @@ impl Patient {
             runner,
             secrets,
             work,
-            http: web::client()?,
+            http: web::client(false)?,
             alive,
             heard: OnceCell::new(),
             asked: Mutex::default(),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{CHECK, DoctorError, Patient};
+use crate::forge::pages;
 use crate::model::check::RefusalView;
 use crate::model::url::Transport;
 use crate::model::{App, Check, Forge, RepoId, RepoUrl, Trigger};
@@ -20,8 +21,8 @@ const DELIVERIES: usize = 5000;
 /// What the ids of deliveries begin with that are our own tests: no forge sent them.
 pub(super) const TEST_ID: &str = "airplanes-hook-test-";
 
-/// One that follows no redirect: forges don't either.
-pub(super) fn client() -> Result<reqwest::Client, DoctorError> {
+/// One that follows no redirect: forges don't either. One for this machine alone goes through no proxy.
+pub(super) fn client(here: bool) -> Result<reqwest::Client, DoctorError> {
     // Another part of the process may have installed it already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
@@ -29,7 +30,7 @@ pub(super) fn client() -> Result<reqwest::Client, DoctorError> {
         .timeout(CHECK)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("airplanes-doctor/", env!("CARGO_PKG_VERSION")));
-    Ok(client.build()?)
+    Ok(if here { client.no_proxy() } else { client }.build()?)
 }
 
 /// What `/status` says to anyone: the time of the start is no other daemon's.
@@ -111,7 +112,11 @@ fn host(url: &str) -> String {
 
 /// The webhook calls that were refused after the last good one of their forge.
 pub(super) async fn refusals(patient: Arc<Patient>) -> Vec<Check> {
-    let Some(alive) = patient.alive.as_ref().filter(|alive| !alive.refusals.is_empty()) else { return Vec::new() };
+    let Some(alive) = &patient.alive else { return Vec::new() };
+    let refusals = (alive.refusals)();
+    if refusals.is_empty() {
+        return Vec::new();
+    }
     let store = alive.store.clone();
     let last = tokio::task::spawn_blocking(move || store.deliveries(None, DELIVERIES)).await;
     let last = last.ok().and_then(Result::ok).unwrap_or_default();
@@ -129,7 +134,7 @@ pub(super) async fn refusals(patient: Arc<Patient>) -> Vec<Check> {
         let mend = "set the same secret at the forge and in config.edn, then redeliver the call there";
         Check::warning(GROUP, name, said, mend)
     };
-    alive.refusals.iter().filter(|refusal| !good_since(refusal)).map(check).collect()
+    refusals.iter().filter(|refusal| !good_since(refusal)).map(check).collect()
 }
 
 /// When each repository was last heard of, newest first; our own tests don't count.
@@ -179,10 +184,8 @@ pub(super) async fn seen(patient: &Patient, url: &RepoUrl) -> Option<Check> {
         return Some(Check::warning(group, name, format!("never came: config.edn has no secret for {word}"), mend));
     }
     let public = config.url.as_deref().unwrap_or("https://YOURS");
-    let page = page(forge, url).unwrap_or_else(|| "its settings, webhooks".to_owned());
-    let mend = format!(
-        "add it: {page}   (url {public}/hooks/{word}, content type JSON, push events, the secret of config.edn)"
-    );
+    let (page, choices) = (pages::hook_page(&url.id(), forge), pages::hook_choices(forge));
+    let mend = format!("add it: {page}   (url {public}/hooks/{word}, {choices}, the secret of config.edn)");
     Some(Check::warning(group, name, "never came, so pushes are not noticed", mend))
 }
 
@@ -192,47 +195,9 @@ pub(super) fn forge_of(patient: &Patient, url: &RepoUrl) -> Option<Forge> {
     if parts.transport == Transport::File {
         return None;
     }
-    let host = parts.host.to_ascii_lowercase();
-    let named = [
-        ("github", Forge::Github),
-        ("gitlab", Forge::Gitlab),
-        ("bitbucket", Forge::Bitbucket),
-        ("gitea", Forge::Gitea),
-        ("forgejo", Forge::Gitea),
-        ("codeberg", Forge::Gitea),
-        ("gogs", Forge::Gitea),
-    ];
-    let by_name = named.into_iter().find(|(name, _)| host.contains(name)).map(|(_, forge)| forge);
+    let by_name = pages::forge_of(&parts.host.to_ascii_lowercase());
     by_name.or_else(|| {
         let mut configured = patient.loaded.config.webhooks.keys();
         configured.next().filter(|_| configured.next().is_none()).copied()
     })
-}
-
-/// The forge's page where a webhook is added.
-fn page(forge: Forge, url: &RepoUrl) -> Option<String> {
-    let parts = url.parts();
-    let path = parts.path.trim_matches('/').trim_end_matches(".git");
-    let place = match forge {
-        Forge::Github => "settings/hooks/new",
-        Forge::Gitlab => "-/hooks",
-        Forge::Gitea => "settings/hooks",
-        Forge::Bitbucket => "admin/webhooks",
-    };
-    (!parts.host.is_empty()).then(|| format!("https://{}/{path}/{place}", parts.host))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_forge_has_its_page_for_webhooks() {
-        let of = |forge, url: &str| page(forge, &RepoUrl::new(url).unwrap());
-        let github = of(Forge::Github, "git@github.com:acme/snow.git");
-        assert_eq!(github.as_deref(), Some("https://github.com/acme/snow/settings/hooks/new"));
-        let gitlab = of(Forge::Gitlab, "https://gitlab.com/a/b/c");
-        assert_eq!(gitlab.as_deref(), Some("https://gitlab.com/a/b/c/-/hooks"));
-        assert_eq!(of(Forge::Github, "/srv/git/x.git"), None);
-    }
 }

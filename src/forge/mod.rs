@@ -12,6 +12,7 @@ mod form;
 mod gitea;
 mod github;
 mod gitlab;
+pub mod pages;
 mod payload;
 mod sample;
 mod signature;
@@ -24,7 +25,7 @@ use jiff::Timestamp;
 
 pub use crate::model::ForgeSecrets;
 use crate::model::{Forge, Push, RepoId};
-pub use sample::{push_headers, push_payload, sign, sign_standard};
+pub use sample::{ping_headers, ping_payload, push_headers, push_payload, sign, sign_standard};
 
 /// What every caller with a bad signature is told.
 pub const NOT_AUTHENTIC: &str = "the webhook's signature was not accepted; the daemon's log says why";

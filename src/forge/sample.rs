@@ -36,11 +36,30 @@ pub fn sign_standard(token: &Secret, id: &str, at: Timestamp, body: &[u8]) -> Op
 
 /// The headers beside the signature of a push posted as JSON: what it is, and the delivery's id.
 pub fn push_headers(forge: Forge, delivery: &str) -> Vec<(&'static str, String)> {
-    let (event_header, event, id_header) = match forge {
-        Forge::Github => (github::EVENT[0], "push", github::DELIVERY[0]),
-        Forge::Gitlab => (gitlab::EVENT[0], "Push Hook", gitlab::DELIVERY[0]),
-        Forge::Gitea => (gitea::EVENT[0], "push", gitea::DELIVERY[0]),
-        Forge::Bitbucket => (bitbucket::EVENT[0], "repo:push", bitbucket::DELIVERY[0]),
+    let event = match forge {
+        Forge::Github | Forge::Gitea => "push",
+        Forge::Gitlab => "Push Hook",
+        Forge::Bitbucket => "repo:push",
+    };
+    event_headers(forge, event, delivery)
+}
+
+/// The headers beside the signature of a ping: of a call that means nothing. GitHub has one; the others' is made up.
+pub fn ping_headers(forge: Forge, delivery: &str) -> Vec<(&'static str, String)> {
+    let event = match forge {
+        Forge::Github | Forge::Gitea => "ping",
+        Forge::Gitlab => "Ping Hook",
+        Forge::Bitbucket => "diagnostics:ping",
+    };
+    event_headers(forge, event, delivery)
+}
+
+fn event_headers(forge: Forge, event: &str, delivery: &str) -> Vec<(&'static str, String)> {
+    let (event_header, id_header) = match forge {
+        Forge::Github => (github::EVENT[0], github::DELIVERY[0]),
+        Forge::Gitlab => (gitlab::EVENT[0], gitlab::DELIVERY[0]),
+        Forge::Gitea => (gitea::EVENT[0], gitea::DELIVERY[0]),
+        Forge::Bitbucket => (bitbucket::EVENT[0], bitbucket::DELIVERY[0]),
     };
     vec![
         ("Content-Type", "application/json".to_owned()),
@@ -49,30 +68,33 @@ pub fn push_headers(forge: Forge, delivery: &str) -> Vec<(&'static str, String)>
     ]
 }
 
+/// The forge's payload of a ping about a repository.
+pub fn ping_payload(forge: Forge, url: &RepoUrl) -> Vec<u8> {
+    let payload = match forge {
+        Forge::Gitlab => json!({ "object_kind": "ping", "project": repository(forge, url) }),
+        _ => json!({ "zen": "Nothing is built by this.", "repository": repository(forge, url) }),
+    };
+    payload.to_string().into_bytes()
+}
+
 /// The forge's payload for a branch that moved from `before` to `after`: only what it means, nothing made up.
 pub fn push_payload(forge: Forge, url: &RepoUrl, branch: &Branch, before: Option<Sha>, after: Sha) -> Vec<u8> {
     let payload = match forge {
-        Forge::Github | Forge::Gitea => {
-            let key = if url.parts().transport == Transport::Ssh { "ssh_url" } else { "clone_url" };
-            json!({
-                "ref": format!("refs/heads/{branch}"),
-                "before": or_zero(before),
-                "after": after,
-                "repository": { "full_name": full_name(url), "name": url.id().short(), key: url },
-            })
-        }
-        Forge::Gitlab => {
-            let key = if url.parts().transport == Transport::Ssh { "git_ssh_url" } else { "git_http_url" };
-            json!({
-                "object_kind": "push",
-                "event_name": "push",
-                "ref": format!("refs/heads/{branch}"),
-                "before": or_zero(before),
-                "after": after,
-                "checkout_sha": after,
-                "project": { "path_with_namespace": full_name(url), "name": url.id().short(), key: url },
-            })
-        }
+        Forge::Github | Forge::Gitea => json!({
+            "ref": format!("refs/heads/{branch}"),
+            "before": or_zero(before),
+            "after": after,
+            "repository": repository(forge, url),
+        }),
+        Forge::Gitlab => json!({
+            "object_kind": "push",
+            "event_name": "push",
+            "ref": format!("refs/heads/{branch}"),
+            "before": or_zero(before),
+            "after": after,
+            "checkout_sha": after,
+            "project": repository(forge, url),
+        }),
         Forge::Bitbucket => {
             let state = |sha: Sha| json!({ "type": "branch", "name": branch, "target": { "hash": sha } });
             json!({
@@ -82,15 +104,28 @@ pub fn push_payload(forge: Forge, url: &RepoUrl, branch: &Branch, before: Option
                     "created": before.is_none(),
                     "closed": false,
                 }] },
-                "repository": {
-                    "full_name": full_name(url),
-                    "name": url.id().short(),
-                    "links": { "html": { "href": url } },
-                },
+                "repository": repository(forge, url),
             })
         }
     };
     payload.to_string().into_bytes()
+}
+
+/// The repository as the forge describes it.
+fn repository(forge: Forge, url: &RepoUrl) -> Value {
+    let by_ssh = url.parts().transport == Transport::Ssh;
+    let (name, full_name) = (url.id().short().to_owned(), full_name(url));
+    match forge {
+        Forge::Github | Forge::Gitea => {
+            let key = if by_ssh { "ssh_url" } else { "clone_url" };
+            json!({ "full_name": full_name, "name": name, key: url })
+        }
+        Forge::Gitlab => {
+            let key = if by_ssh { "git_ssh_url" } else { "git_http_url" };
+            json!({ "path_with_namespace": full_name, "name": name, key: url })
+        }
+        Forge::Bitbucket => json!({ "full_name": full_name, "name": name, "links": { "html": { "href": url } } }),
+    }
 }
 
 fn or_zero(sha: Option<Sha>) -> Value {

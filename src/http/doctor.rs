@@ -13,12 +13,14 @@ use serde::Deserialize;
 use super::Context;
 use super::answer::{ApiError, Reply};
 use super::query::Asked;
-use crate::doctor::{Alive, DoctorError, Patient, examine as run};
-use crate::model::check::{CheckUp, DoctorLine};
+use crate::doctor::{Alive, DoctorError, Patient, examine as run, test_hook};
+use crate::model::check::{CheckUp, DoctorLine, HookTest};
 use crate::model::{AppName, Check, Finding};
 
 /// One check a line as it is done, and at the end whether all is well: `{"well": true}`.
 const LINES: &str = "application/x-ndjson";
+/// How large the body of `POST /doctor/hook` may be.
+const HOOK_LIMIT: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,15 +44,30 @@ pub(super) async fn examine(
     Ok(answer(&context, &headers, run(Arc::new(patient), only)).await)
 }
 
+/// `POST /doctor/hook`: the daemon calls itself as an app's forge would, and says which checks the call passes.
+pub(super) async fn hook(State(context): State<Context>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let body = context.bodies.read(&headers, body, HOOK_LIMIT).await?;
+    let test: HookTest = serde_json::from_slice(&body.bytes).map_err(|e| {
+        ApiError::bad_request(format!("the body is not the JSON of a hook's test: {e}"))
+            .hint(r#"send {"app": "shop"}; with "push": true, and "forge" where the url does not tell"#)
+    })?;
+    let Some(app) = context.door.in_force.load().apps.get(&test.app).cloned() else {
+        return Err(ApiError::not_found(format!("there is no app {} in deploy.edn", test.app)).hint("/apps lists them"));
+    };
+    let patient = patient(&context)?;
+    Ok(answer(&context, &headers, test_hook(Arc::new(patient), app, test)).await)
+}
+
 /// The daemon as it is now.
 fn patient(context: &Context) -> Result<Patient, ApiError> {
-    let door = &context.door;
+    let (door, refusals) = (&context.door, context.refusals.clone());
     let alive = Alive {
         store: door.store.clone(),
         address: Some(context.address),
         started_at: door.started_at,
         config_fault: door.config_fault.load().as_deref().cloned(),
-        refusals: context.refusals.views(),
+        pipeline: door.pipeline.clone(),
+        refusals: Box::new(move || refusals.views()),
     };
     let rooms = door.pipeline.rooms();
     Ok(Patient::of_daemon(&door.config, door.in_force.load_full(), &rooms, alive)?)

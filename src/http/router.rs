@@ -36,6 +36,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/notify/test", post(notify::test))
         .route("/deliveries", get(deliveries::list))
         .route("/doctor", get(doctor::examine))
+        .route("/doctor/hook", post(doctor::hook))
         .route("/gc", get(gc::latest).post(gc::begin))
         .route("/backup", get(backup::stream))
         .route_layer(from_fn_with_state(context.door.clone(), auth::operator));

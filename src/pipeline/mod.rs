@@ -26,8 +26,8 @@ use tokio_util::task::TaskTracker;
 use crate::git::Mirrors;
 use crate::model::api::{AppView, JobView, PlanQuery, PlanView, PlannedView, Submitted};
 use crate::model::{
-    App, AppName, Entry, Event, EventId, EventKind, InvalidName, JobId, Outcome, Push, RepoId, RepoUrl, Secret, Step,
-    Why,
+    App, AppName, Entry, Event, EventId, EventKind, InvalidName, JobId, Outcome, PlanRow, Push, RepoId, RepoUrl,
+    Secret, Step, Why,
 };
 use crate::planner::{self, Graph};
 use crate::runner::Runner;
@@ -194,14 +194,19 @@ impl Pipeline {
             let near = unpoison(self.inner.graph.read()).apps().map(|a| a.name.clone()).take(20).collect();
             return Err(PipelineError::NoSuchApp { app: app.to_string(), near });
         }
-        let mut ticks = self.inner.ticks.subscribe();
         let what = EventKind::Deploy { app: app.clone(), by: by.chars().take(100).collect() };
         let event = self.inner.store.submit(what).await?;
+        let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
+        let row = row.ok_or_else(|| PipelineError::NoSuchApp { app: app.to_string(), near: Vec::new() })?;
+        Ok(Submitted { event, job: row.job, joined: row.job.event != event })
+    }
+
+    /// The plan of an accepted event, once it has one.
+    pub async fn planned(&self, event: EventId) -> Result<Vec<PlanRow>, PipelineError> {
+        let mut ticks = self.inner.ticks.subscribe();
         loop {
             if let Some((_, rows)) = self.inner.store.plan_of(event)? {
-                let row = rows.into_iter().find(|r| r.app == *app);
-                let row = row.ok_or_else(|| PipelineError::NoSuchApp { app: app.to_string(), near: Vec::new() })?;
-                return Ok(Submitted { event, job: row.job, joined: row.job.event != event });
+                return Ok(rows);
             }
             tokio::select! {
                 _ = ticks.changed() => {}

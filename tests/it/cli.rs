@@ -38,7 +38,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "init",
     "keys",
     "host",
@@ -59,6 +59,7 @@ const COMMANDS: [&str; 20] = [
     "status",
     "update",
     "doctor",
+    "hook",
 ];
 
 #[test]

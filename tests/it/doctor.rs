@@ -1,6 +1,8 @@
 //! `airplanes doctor`: all green on a sound world, and for each fault the line that says so and what mends it.
 #![allow(clippy::unwrap_used, reason = "the functions that tests share")]
 
+mod hooks;
+
 use std::time::{Duration, Instant};
 
 use airplanes::forge;

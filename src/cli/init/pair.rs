@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::project::Project;
 use crate::cli::keys::file_name;
-use crate::cli::pages::{forge_of, host_of};
 use crate::deps::guess_build;
+use crate::forge::pages::{forge_of, host_of};
 use crate::model::url::Transport;
 use crate::model::{AppName, Forge, RepoId};
 use crate::render::{AppEntry, BuildGuess, ConfigFile, DeployFile, EdnKey, LibraryNote, RepoKey};

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cli::Globals;
 use crate::cli::address::Address;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::init::find;
-use crate::cli::{Globals, pages};
 use crate::config::Loaded;
+use crate::forge::pages;
 use crate::git::GitConfig;
 use crate::model::api::AppView;
 use crate::model::inbox::AppList;

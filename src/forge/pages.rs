@@ -3,7 +3,7 @@
 use crate::model::{Forge, RepoId};
 
 /// What runs a git host, by its name; none if that does not tell.
-pub(super) fn forge_of(host: &str) -> Option<Forge> {
+pub fn forge_of(host: &str) -> Option<Forge> {
     let host = host.split(':').next().unwrap_or(host);
     match host {
         "bitbucket.org" => Some(Forge::Bitbucket),
@@ -16,12 +16,12 @@ pub(super) fn forge_of(host: &str) -> Option<Forge> {
 }
 
 /// A repository's host.
-pub(super) fn host_of(repo: &RepoId) -> &str {
+pub fn host_of(repo: &RepoId) -> &str {
     repo.as_str().split('/').next().unwrap_or_default()
 }
 
 /// Where a public key goes so that it may read, or also write, one repository. `forge` is what runs its host.
-pub(super) fn key_page(repo: &RepoId, forge: Option<Forge>, write: bool) -> String {
+pub fn key_page(repo: &RepoId, forge: Option<Forge>, write: bool) -> String {
     let web = format!("https://{repo}");
     let tick = |name: &str| match write {
         true => format!("tick \"{name}\""),
@@ -47,7 +47,7 @@ pub(super) fn key_page(repo: &RepoId, forge: Option<Forge>, write: bool) -> Stri
 }
 
 /// Where a webhook of one repository is made.
-pub(super) fn hook_page(repo: &RepoId, forge: Forge) -> String {
+pub fn hook_page(repo: &RepoId, forge: Forge) -> String {
     let web = format!("https://{repo}");
     match forge {
         Forge::Github => format!("{web}/settings/hooks/new"),
@@ -58,7 +58,7 @@ pub(super) fn hook_page(repo: &RepoId, forge: Forge) -> String {
 }
 
 /// What to choose on a forge's page for a new webhook.
-pub(super) fn hook_choices(forge: Forge) -> &'static str {
+pub fn hook_choices(forge: Forge) -> &'static str {
     match forge {
         Forge::Github => "content type application/json, just the push event",
         Forge::Gitlab => "the secret as the secret token, push events",
