@@ -83,6 +83,17 @@ pub(super) async fn trust(globals: &Globals, args: TrustArgs) -> Result<Exit, Cl
     }
     say(&lines(&keys, "  ", paint));
     configured(&path, &entries, globals)?;
+    if entries.iter().any(|entry| entry.path == ["ssh"]) {
+        // Up to now ssh's own files were asked, which may have known the others.
+        let hosts = loaded.config.hosts.values();
+        let others =
+            hosts.map(|host| Place { host: host.address.to_string(), port: host.port, files: place.files.clone() });
+        for other in others.filter(|other| other.name() != place.name()) {
+            if !other.is_known()? {
+                say(&format!("still to do: airplanes host trust {}", other.argument()));
+            }
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -248,4 +259,52 @@ fn words(key: &HostKey) -> String {
 fn lines(keys: &[HostKey], lead: &str, paint: Paint) -> String {
     let line = |key: &HostKey| format!("{lead}{} {}", key.kind(), paint.bold(&key.fingerprint()));
     keys.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::known_hosts::published;
+
+    fn place(file: &Path) -> Place {
+        Place { host: "github.com".into(), port: 22, files: vec![file.to_owned()] }
+    }
+
+    #[test]
+    fn a_forge_that_shows_what_it_did_not_publish_is_refused() {
+        let place = place(Path::new("/nonexistent"));
+        let (own, strange) = (published("github.com"), published("gitlab.com"));
+        assert_eq!(as_published(&place, &own, &own[..1]).unwrap(), own, "all that it publishes is recorded");
+        let mixed = [own[0].clone(), strange[1].clone()];
+        let error = as_published(&place, &own, &mixed).unwrap_err();
+        assert_eq!(error.exit(), Exit::Refused);
+        assert!(
+            error.to_string().contains(&strange[1].fingerprint()) && error.hint().unwrap().contains("--fingerprint")
+        );
+    }
+
+    #[test]
+    fn what_is_shown_is_compared_with_each_file_and_the_worst_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("known_hosts");
+        let (own, strange) = (published("github.com"), published("gitlab.com"));
+        let standing_of = |text: &[&HostKey], shown: &[HostKey]| {
+            std::fs::write(&file, "").unwrap();
+            place(&file).record(&text.iter().map(|key| (*key).clone()).collect::<Vec<_>>()).unwrap();
+            standing(&place(&file), shown).map(|(standing, _)| standing)
+        };
+        assert_eq!(standing_of(&[], &own).unwrap(), Standing::New);
+        assert_eq!(standing_of(&[&own[0]], &own).unwrap(), Standing::Trusted, "a type more is no change");
+        assert_eq!(standing_of(&[&own[0], &own[1], &own[2]], &own[..1]).unwrap(), Standing::Trusted);
+        assert_eq!(standing_of(&[&strange[0]], &own).unwrap(), Standing::Changed);
+        assert_eq!(standing_of(&[&own[0], &strange[1]], &own).unwrap(), Standing::Changed, "one type is another key");
+        assert_eq!(standing_of(&[&own[2]], &own[..1]).unwrap(), Standing::Changed, "the type on record is not shown");
+        let both = Place { files: vec![file.clone(), folder.path().join("other")], ..place(&file) };
+        std::fs::write(&file, "").unwrap();
+        place(&file).record(&own).unwrap();
+        assert_eq!(standing(&both, &own).unwrap().0, Standing::New, "the other file does not have it yet");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}@revoked {}", text.lines().next().unwrap())).unwrap();
+        assert_eq!(standing(&place(&file), &own).unwrap_err().exit(), Exit::Refused);
+    }
 }

@@ -108,9 +108,17 @@ fn a_configuration_that_names_no_known_hosts_is_made_to() {
     let sshd = sshd(&dir.path().join("host"), 0);
     let desk = Desk::new();
     let at = sshd.address();
-    desk.write("config.edn", &format!("{{:hosts {{:web-1 {{:address \"{}\" :port {}}}}}}}", at.ip(), at.port()));
+    desk.write(
+        "config.edn",
+        &format!(
+            "{{:hosts {{:web-1 {{:address \"{}\" :port {}}} :web-2 {{:address \"10.0.0.2\"}}}}}}",
+            at.ip(),
+            at.port()
+        ),
+    );
     desk.write("deploy.edn", "{}");
-    desk.run(&["host", "trust", "web-1", "--yes"]).done();
+    let said = desk.run(&["host", "trust", "web-1", "--yes"]).done();
+    assert!(said.err.contains("still to do: airplanes host trust 10.0.0.2\n"), "{}", said.err);
     assert!(desk.read("config.edn").contains(":ssh {:known-hosts \"known_hosts\"}"), "{}", desk.read("config.edn"));
     desk.run(&["check"]).done();
     assert!(logs_in(&desk, &sshd));
