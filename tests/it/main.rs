@@ -14,6 +14,7 @@ mod git;
 mod http;
 mod journey;
 mod lab;
+mod lab_doctor;
 mod lab_install;
 mod lab_journey;
 mod notify;

@@ -21,16 +21,38 @@ else
   printf 'parent %s\n' "$P"
   [ ! -w "$P" ] || [ ! -x "$P" ] || echo 'writable yes'
 fi
-# What `sudo -l COMMAND` allows may still ask for a password when it is run: the rule itself says whether it will.
+# COMMAND, as sudo shows it: whether the last rule for it, of the long list, wants a password. Rules are patterns as
+# `case` has them; one without arguments allows all.
+asks() {
+  sudo -n -l -l 2>/dev/null | {
+    auth=yes on=no last=no
+    while read -r line; do
+      case $line in
+        'Sudoers entry'*) auth=yes on=no ;;
+        Options:*'!authenticate'*) auth=no ;;
+        Commands:*) on=yes ;;
+        *)
+          [ "$on" = yes ] || continue
+          case $line in
+            ALL) last=$auth ;;
+            *' '*) case $1 in $line) last=$auth ;; esac ;;
+            *) case $1 in $line | $line' '*) last=$auth ;; esac ;;
+          esac
+          ;;
+      esac
+    done
+    [ "$last" = yes ]
+  }
+}
+# What `sudo -l COMMAND` allows may still ask for a password when it is run, if some other rule asks for none.
 sudo_for() {
   [ "$(id -u)" != 0 ] || { echo 'sudo yes'; return; }
   command -v sudo >/dev/null 2>&1 || { tell sudo-said "there is no sudo, and $(id -un) is not root"; return; }
   SAID=$(sudo -n -l "$@" 2>&1) || { tell sudo-said "${SAID:-sudo does not let $(id -un) run $*}"; return; }
-  RULE=$(sudo -n -l -l "$@" 2>/dev/null) || RULE=
-  case $RULE in
-    *'!authenticate'*) ;;
-    *Commands:*) SAID=$(sudo -n -v 2>&1) || { tell sudo-said "allowed, but not without a password: $SAID"; return; } ;;
-  esac
+  if ! sudo -n -v 2>/dev/null && asks "$SAID"; then
+    echo 'sudo-said it is allowed, but its rule has no NOPASSWD'
+    return
+  fi
   echo 'sudo yes'
 }
 if [ -n "$2" ]; then
