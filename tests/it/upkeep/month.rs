@@ -274,8 +274,10 @@ async fn after_a_month_it_holds_no_more_than_after_three_days() {
     for (what, count) in &late.counts {
         let before = early.counts[what];
         let slack = match *what {
-            // Idle connections of the test's own come and go, and so do threads that wait for work.
-            "open files" | "threads" => 12,
+            // Idle connections of the test's own come and go.
+            "open files" => 12,
+            // So do threads that wait ten seconds for more work: a busy evening has twenty of them.
+            "threads" => 40,
             // Fifteen of each of the eight.
             "jobs kept" | "jobs' logs" => 8 * 15 + 8,
             _ => 0,
