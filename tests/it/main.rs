@@ -18,6 +18,7 @@ mod lab_doctor;
 mod lab_install;
 mod lab_journey;
 mod notify;
+mod powerloss;
 mod process;
 mod readme;
 mod setup;

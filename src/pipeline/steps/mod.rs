@@ -172,7 +172,15 @@ impl Work {
         }
         self.bring_base(base).await?;
         let rooms = self.rooms();
-        let clone = rooms.git.clone_for_job(url, &branch, base, &folder).await.map_err(|e| self.git(e))?;
+        let made = match rooms.git.clone_for_job(url, &branch, base, &folder).await {
+            // It is known for damaged now, and a fetch makes it anew.
+            Err(GitError::Mirror { .. }) => {
+                rooms.git.fetch(url, &self.stop).await.map_err(|e| self.git(e))?;
+                rooms.git.clone_for_job(url, &branch, base, &folder).await
+            }
+            made => made,
+        };
+        let clone = made.map_err(|e| self.git(e))?;
         if updated.commit != base {
             let files = update::apply(self, &clone, &updated.bumps).await?;
             let made = update::commit(self, &clone, &files, &updated.bumps, updated.time).await?;

@@ -42,6 +42,8 @@ pub struct World {
     pub by_file: bool,
     /// Added to the daemon's environment at its next start.
     pub env: Vec<(String, String)>,
+    /// What the daemon is run under, with its arguments: a tracer.
+    pub under: Vec<String>,
     /// The name of the state folder in the world's.
     state: String,
 }
@@ -97,8 +99,8 @@ impl World {
         std::fs::create_dir_all(dir.path().join("run")).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let (deploy, env, state) = (String::new(), Vec::new(), "state".to_owned());
-        let (hosts, by_file) = (Vec::new(), false);
-        let world = Self { dir, ground, _git: None, hosts, daemon: None, http, deploy, by_file, env, state };
+        let (hosts, by_file, under) = (Vec::new(), false, Vec::new());
+        let world = Self { dir, ground, _git: None, hosts, daemon: None, http, deploy, by_file, env, under, state };
         world.write_config();
         world
     }
@@ -213,7 +215,9 @@ impl World {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
         // Another build of it may be tried: the optimised one, say.
         let binary = std::env::var("AIRPLANES_DAEMON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_airplanes").to_owned());
-        let child = Command::new(binary)
+        let line = [&self.under[..], &[binary]].concat();
+        let child = Command::new(&line[0])
+            .args(&line[1..])
             .args(["serve", "--config"])
             .arg(self.path("config.edn"))
             // A killed daemon's sockets go with the world; their paths have to be short.
