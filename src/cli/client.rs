@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::address::Address;
 use super::error::CliError;
+use super::output::say;
 use crate::model::JobId;
 use crate::model::api::{ErrorBody, ErrorView, JobList, JobView};
 use crate::model::check::DoctorLine;
@@ -18,6 +19,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long the daemon may say nothing. Streams of events are kept alive more often than that, and no check of its
 /// doctor takes longer.
 const SILENCE: Duration = Duration::from_secs(90);
+
+/// How long it may take to begin an answer that is a matter of looking.
+const PROMPT: Duration = Duration::from_secs(15);
+/// After how long a person is told what is waited for.
+const WORD: Duration = Duration::from_secs(3);
 
 /// A way to the daemon.
 pub(super) struct Client {
@@ -76,11 +82,11 @@ impl Client {
     /// A page as the daemon wrote it, in the form that `accept` names.
     pub async fn page(&self, path: &[&str], query: &[(&str, String)], accept: &str) -> Result<String, CliError> {
         let call = self.call(Method::GET, path, query)?.header(ACCEPT, accept);
-        self.send(call).await?.text().await.map_err(|e| self.broken(&e))
+        self.prompt(call).await?.text().await.map_err(|e| self.broken(&e))
     }
     /// A page's value.
     pub async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, CliError> {
-        let response = self.send(self.call(Method::GET, path, query)?).await?;
+        let response = self.prompt(self.call(Method::GET, path, query)?).await?;
         self.value(response).await
     }
     /// What an action answers.
@@ -133,7 +139,7 @@ impl Client {
         let path: Vec<&str> = ["jobs", &id, "logs"].into_iter().chain(step.split('/')).collect();
         let mut query = vec![("offset", offset.to_string())];
         query.extend(attempt.map(|attempt| ("attempt", attempt.to_string())));
-        let response = self.send(self.call(Method::GET, &path, &query)?).await?;
+        let response = self.prompt(self.call(Method::GET, &path, &query)?).await?;
         let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
         let next = header("next-offset").and_then(|v| v.parse().ok());
         let complete = header("complete") == Some("true");
@@ -146,7 +152,7 @@ impl Client {
         let call = self.call(Method::GET, &["jobs", &id.to_string(), "events"], &[])?;
         let mut headers = HeaderMap::new();
         headers.insert("last-event-id", seen.into());
-        self.send(call.headers(headers)).await
+        self.prompt(call.headers(headers)).await
     }
 
     /// What the daemon finds, as it finds it.
@@ -188,8 +194,28 @@ impl Client {
         Ok(call)
     }
 
+    /// As `send`, for what is answered at once by a daemon that is well.
+    async fn prompt(&self, call: RequestBuilder) -> Result<Response, CliError> {
+        let silent = |_| {
+            let why = format!(
+                "nothing came for {} s; it may be stopped (SIGSTOP), or its machine overloaded",
+                PROMPT.as_secs()
+            );
+            CliError::Unreachable { url: self.address.url.clone(), why }
+        };
+        tokio::time::timeout(PROMPT, self.send(call)).await.map_err(silent)?
+    }
+
     async fn send(&self, call: RequestBuilder) -> Result<Response, CliError> {
-        let response = call.send().await.map_err(|e| self.broken(&e))?;
+        let mut sending = std::pin::pin!(call.send());
+        let response = match tokio::time::timeout(WORD, &mut sending).await {
+            Ok(response) => response,
+            Err(_) => {
+                say(&format!("waiting for the daemon at {} …", self.address.url));
+                sending.await
+            }
+        };
+        let response = response.map_err(|e| self.broken(&e))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

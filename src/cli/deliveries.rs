@@ -14,8 +14,8 @@ use crate::model::inbox::{DeliveryList, DeliveryView, EventView};
 #[derive(Debug, Clone, Args)]
 pub struct DeliveriesArgs {
     /// How many.
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
-    limit: usize,
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     /// Only those older than this delivery.
     #[arg(long, value_name = "DELIVERY")]
     before: Option<String>,

@@ -1,39 +1,72 @@
 //! Following a job by its server-sent events, across restarts of the daemon.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio::time::sleep;
 
 use super::client::Client;
 use super::error::CliError;
+use super::output::say;
 use crate::model::JobId;
 use crate::model::api::JobView;
 use crate::model::inbox::JobEvent;
 
-/// How often in a row the daemon may not answer before we give up; a second apart. A restart takes less.
-const PATIENCE: u32 = 30;
+/// How long the daemon may be gone before we give up. A restart takes less.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// An event larger than this is not one of ours.
 const MAX_EVENT: usize = 8 << 20;
 
 /// Tells every entry of the job's journal, those of before too, and gives the job as it ended.
 pub(super) async fn follow(client: &Client, id: JobId, mut tell: impl FnMut(&JobEvent)) -> Result<JobView, CliError> {
-    let (mut seen, mut missed) = (0, 0);
+    let mut seen = 0;
+    let mut absence = Absence::default();
     loop {
         let before = seen;
-        match read(client, id, &mut seen, &mut tell).await {
+        let mut heard = |event: &JobEvent| {
+            absence.over();
+            tell(event);
+        };
+        match read(client, id, &mut seen, &mut heard).await {
             Ok(Some(job)) => return Ok(job),
+            Err(error @ CliError::Unreachable { .. }) if before == 0 && seen == 0 => return Err(error),
+            // It was there until now.
+            _ if seen > before => {}
             // The stream ended before the job: the daemon is on its way out, or its store is at fault.
-            Ok(None) => {}
-            Err(error @ CliError::Unreachable { .. }) if missed >= PATIENCE || before == 0 && seen == 0 => {
-                return Err(error);
+            Ok(None) => absence.goes_on(CliError::other("the daemon's stream of events ends again and again"))?,
+            Err(error @ (CliError::Unreachable { .. } | CliError::Answer { status: 503, .. })) => {
+                absence.goes_on(error)?;
             }
-            Err(CliError::Unreachable { .. }) => {}
-            Err(CliError::Answer { status: 503, .. }) if missed < PATIENCE => {}
             Err(error) => return Err(error),
         }
-        missed = if seen > before { 0 } else { missed + 1 };
         sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The daemon is gone: said once, borne for a while, and said when it is over.
+#[derive(Default)]
+pub(super) struct Absence {
+    since: Option<Instant>,
+}
+
+impl Absence {
+    /// It does not answer still; an error if that has gone on for too long.
+    pub fn goes_on(&mut self, error: CliError) -> Result<(), CliError> {
+        match self.since {
+            Some(since) if since.elapsed() >= PATIENCE => return Err(error),
+            Some(_) => {}
+            None => {
+                self.since = Some(Instant::now());
+                say(&format!("{error}; trying again for {} s", PATIENCE.as_secs()));
+            }
+        }
+        Ok(())
+    }
+    /// It answers.
+    pub fn over(&mut self) {
+        if self.since.take().is_some() {
+            say("the daemon answers again");
+        }
     }
 }
 

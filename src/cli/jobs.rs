@@ -21,8 +21,8 @@ pub struct JobsArgs {
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
     /// How many.
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
-    limit: usize,
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     /// Only those older than this job.
     #[arg(long, value_name = "JOB")]
     before: Option<String>,

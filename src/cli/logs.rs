@@ -10,14 +10,13 @@ use super::Globals;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
+use super::follow::Absence;
 use super::output::{Paint, print_bytes, say};
 use crate::model::api::JobView;
 use crate::model::{JobId, Progress, Step};
 
 /// How often a log that goes on is asked for more.
 const EVERY: Duration = Duration::from_millis(300);
-/// How often in a row the daemon may not answer.
-const PATIENCE: u32 = 100;
 
 /// `logs`.
 #[derive(Debug, Clone, Args)]
@@ -44,15 +43,15 @@ pub(super) async fn logs(client: &Client, globals: &Globals, args: LogsArgs) -> 
         tail.one().await?;
         return Ok(Exit::Done);
     }
-    let mut missed = 0;
+    let mut absence = Absence::default();
     loop {
         match tail.round().await {
             Ok(Round { read_on: false, .. }) => return Ok(Exit::Done),
             Ok(Round { job, .. }) if job.has_ended() && args.follow => return Ok(Exit::of_job(&job)),
             Ok(_) if !args.follow => return Ok(Exit::Done),
-            Ok(_) => missed = 0,
-            Err(CliError::Unreachable { .. }) if args.follow && !tail.logs.is_empty() && missed < PATIENCE => {
-                missed += 1
+            Ok(_) => absence.over(),
+            Err(error @ CliError::Unreachable { .. }) if args.follow && !tail.logs.is_empty() => {
+                absence.goes_on(error)?;
             }
             Err(error) => return Err(error),
         }

@@ -7,6 +7,9 @@ use crate::model::api::{HostView, JobView, StepView};
 use crate::model::inbox::JobEvent;
 use crate::model::{Bump, Entry, HostResult, Outcome, Progress, Sha, StepResult};
 
+/// How much of a long text is said again.
+const BRIEF: usize = 100;
+
 /// Jobs as a table.
 pub(super) fn job_table(paint: Paint, jobs: &[JobView], now: Timestamp) -> String {
     let row = |job: &JobView| {
@@ -39,8 +42,10 @@ pub(super) fn job_page(paint: Paint, job: &JobView, now: Timestamp) -> String {
     out.push('\n');
     let mut facts: Vec<Vec<String>> = Vec::new();
     let mut fact = |name: &str, text: String| facts.push(vec![paint.dim(name), text]);
+    let (of_hosts, of_steps) = errors(job);
+    let of_both: Vec<&str> = of_hosts.iter().chain(&of_steps).copied().collect();
     if let Some(reason) = &job.reason {
-        fact("reason", plain(reason));
+        fact("reason", brief(reason, &of_both));
     }
     for cause in &job.causes {
         let targets: Vec<String> =
@@ -62,7 +67,7 @@ pub(super) fn job_page(paint: Paint, job: &JobView, now: Timestamp) -> String {
     }
     out.push_str(&columns(&facts, "  "));
     out.push_str(&format!("\n{}\n", paint.dim("steps")));
-    out.push_str(&columns(&job.steps.iter().map(|step| step_row(paint, step)).collect::<Vec<_>>(), "  "));
+    out.push_str(&columns(&job.steps.iter().map(|step| step_row(paint, step, &of_hosts)).collect::<Vec<_>>(), "  "));
     if !job.hosts.is_empty() {
         out.push_str(&format!("\n{}\n", paint.dim("hosts")));
         out.push_str(&columns(&job.hosts.iter().map(|host| host_row(paint, host)).collect::<Vec<_>>(), "  "));
@@ -70,13 +75,13 @@ pub(super) fn job_page(paint: Paint, job: &JobView, now: Timestamp) -> String {
     out
 }
 
-fn step_row(paint: Paint, step: &StepView) -> Vec<String> {
+fn step_row(paint: Paint, step: &StepView, of_hosts: &[&str]) -> Vec<String> {
     let time = match (step.started_at, step.finished_at) {
         (Some(start), Some(end)) if step.state != Progress::Skipped => took(start, end),
         _ => String::new(),
     };
     let attempt = if step.attempt > 1 { format!("attempt {}", step.attempt) } else { String::new() };
-    let error = step.error.as_deref().map(plain).unwrap_or_default();
+    let error = step.error.as_deref().map(|error| brief(error, of_hosts)).unwrap_or_default();
     vec![step.name.to_string(), paint.state(word(step.state)), time, format!("{attempt} {error}").trim().to_owned()]
 }
 
@@ -97,6 +102,23 @@ fn host_row(paint: Paint, host: &HostView) -> Vec<String> {
 pub(super) fn bump_line(bump: &Bump) -> String {
     let short = |text: &str| text.parse::<Sha>().map_or_else(|_| plain(text), |sha| sha.short());
     format!("{} {} -> {} in {}", bump.lib, short(&bump.from), short(&bump.to), plain(&bump.file))
+}
+
+/// A text that says again what was said in full elsewhere: its beginning.
+fn brief(text: &str, elsewhere: &[&str]) -> String {
+    let line = plain(text.lines().next().unwrap_or_default());
+    let said = elsewhere.iter().any(|full| !full.is_empty() && text.contains(full));
+    if !said || text.chars().count() <= BRIEF {
+        return plain(text);
+    }
+    format!("{} …", line.chars().take(BRIEF).collect::<String>().trim_end())
+}
+
+/// The errors of a job's hosts, and of its steps.
+fn errors(job: &JobView) -> (Vec<&str>, Vec<&str>) {
+    let hosts = job.hosts.iter().filter_map(|host| host.error.as_deref());
+    let steps = job.steps.iter().filter_map(|step| step.error.as_deref());
+    (hosts.collect(), steps.collect())
 }
 
 /// The API's word.
@@ -133,7 +155,8 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
                 StepResult::Skipped { reason } => vec![format!("{passed} {step}  {}", plain(reason))],
                 StepResult::Failed { error, retry, .. } => {
                     let again = if *retry { " (will be tried again)" } else { "" };
-                    vec![format!("{failed} {step}  {} {}{again}", paint.dim(&time), plain(error))]
+                    let error = brief(error, &errors(job).0);
+                    vec![format!("{failed} {step}  {} {error}{again}", paint.dim(&time))]
                 }
             }
         }
@@ -162,7 +185,7 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
             vec![format!(
                 "{mark} {}: {} {}",
                 paint.state(outcome.as_str()),
-                plain(reason),
+                brief(reason, &[errors(job).0, errors(job).1].concat()),
                 paint.dim(&format!("({time})"))
             )]
         }

@@ -123,6 +123,7 @@ fn said_short(world: &World, rev: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_build_is_3_and_a_canceled_one_is_told_while_it_is_followed() {
     let mut world = world("echo broken; exit 9").await;
+    assert_eq!(code(&ask(&world, &["jobs", "-n", "0"])), 2, "none is not one");
     let failed = ask(&world, &["deploy", "app", "-w"]);
     assert_eq!(code(&failed), 3, "{}", err(&failed));
     assert!(err(&failed).contains("✘ build/two") && err(&failed).contains("exit code 9"), "{}", err(&failed));
@@ -158,14 +159,51 @@ async fn a_deploy_is_watched_on_while_the_daemon_is_killed_and_started_again() {
     std::fs::write(world.path("config.edn"), config.replace("127.0.0.1:0", &free.to_string())).unwrap();
     world.start().await;
     let mut watch = airplanes(&["deploy", "app", "--watch"]);
-    watch.env("AIRPLANES_CONFIG", world.path("config.edn")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let told = std::fs::File::create(world.path("watch.err")).unwrap();
+    watch.env("AIRPLANES_CONFIG", world.path("config.edn")).stdout(Stdio::piped()).stderr(told);
     let watch = watch.spawn().unwrap();
     until(&world, || world.path("again").exists()).await;
     world.kill();
+    until(&world, || world.read("watch.err").contains("; trying again for 30 s")).await;
     world.start().await;
     let watch = watch.wait_with_output().unwrap();
-    assert_eq!(code(&watch), 0, "{}\n{}", err(&watch), world.log());
-    let said = err(&watch);
+    let said = world.read("watch.err");
+    assert_eq!(code(&watch), 0, "{said}\n{}", world.log());
+    assert!(said.contains("the daemon answers again"), "{said}");
     assert!(said.contains("taken up again") && said.contains("succeeded"), "{said}");
     assert_eq!(said.matches("✔ prepare").count(), 1, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_stopped_is_waited_for_aloud_and_not_for_long() {
+    let mut world = World::new(0);
+    world.deploy_edn("");
+    world.start().await;
+    let pid = nix::unistd::Pid::from_raw(world.daemon.as_ref().unwrap().id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let began = Instant::now();
+    let jobs = ask(&world, &["jobs"]);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(code(&jobs), 7, "{}", err(&jobs));
+    assert!(err(&jobs).starts_with("waiting for the daemon at http://"), "{}", err(&jobs));
+    assert!(err(&jobs).contains("it may be stopped"), "{}", err(&jobs));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_error_is_told_once_where_it_belongs() {
+    let mut world = World::new(1);
+    prepare(&mut world, "true");
+    let long = "x".repeat(300);
+    let text = deploy_edn("true").replace(":restart \"true\"", &format!(":restart \"echo {long}; exit 4\""));
+    world.deploy_edn(&text);
+    world.start().await;
+    let deploy = ask(&world, &["deploy", "app", "--watch"]);
+    assert_ne!(code(&deploy), 0);
+    // The unit's own words, and not the command that is quoted beside them.
+    let times = |text: &str| text.lines().filter(|line| line.contains(&long)).count();
+    assert_eq!(times(&err(&deploy)), 1, "{}", err(&deploy));
+    let page = out(&ask(&world, &["job", "last"]));
+    assert_eq!(times(&page), 1, "{page}");
+    assert!(page.contains(" …"), "{page}");
 }
