@@ -151,8 +151,11 @@ fn cut_back(world: &World, trace: &Trace, answers: &BTreeMap<&str, usize>) {
     eprintln!("{cuts} power cuts, nothing acknowledged lost in any");
 }
 
+/// Whether a file, by its path, is one of those.
+type Which = fn(&str) -> bool;
+
 /// Sets every byte of each file under `folder` that `which` names to zero, as blocks that were never written are.
-fn zero(folder: &Path, which: &dyn Fn(&str) -> bool) -> usize {
+fn zero(folder: &Path, which: Which) -> usize {
     let mut zeroed = 0;
     for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
         let path = entry.path();
@@ -179,12 +182,12 @@ async fn mirrors_and_clones_whose_files_were_never_written_come_right_by_themsel
         r#":lib {:git-url "{repo:lib}"}
  :app {:git-url "{repo:app}" :update? true :build "echo begun >> {dir}/begun; cat src/b.clj; while [ ! -e {dir}/go ]; do sleep 0.05; done"}"#,
     );
-    let kinds: [(&str, &dyn Fn(&str) -> bool); 5] = [
-        ("objects", &|path| path.contains("/objects/")),
-        ("refs", &|path| path.contains("/refs/") || path.ends_with("packed-refs")),
-        ("packs", &|path| path.ends_with(".pack")),
-        ("HEAD and config", &|path| path.ends_with("/HEAD") || path.ends_with("/config")),
-        ("all", &|_| true),
+    let kinds: [(&str, Which); 5] = [
+        ("objects", |path| path.contains("/objects/")),
+        ("refs", |path| path.contains("/refs/") || path.ends_with("packed-refs")),
+        ("packs", |path| path.ends_with(".pack")),
+        ("HEAD and config", |path| path.ends_with("/HEAD") || path.ends_with("/config")),
+        ("all", |_| true),
     ];
     for (n, (what, which)) in kinds.iter().enumerate() {
         // The second push reads both mirrors, so both are whole after it.
@@ -199,7 +202,7 @@ async fn mirrors_and_clones_whose_files_were_never_written_come_right_by_themsel
                 world.until("the build runs", async || Some(()).filter(|()| world.read("begun").len() > begun)).await;
             }
             world.kill();
-            let zeroed = zero(&world.state("mirrors"), which) + zero(&world.state("work"), which);
+            let zeroed = zero(&world.state("mirrors"), *which) + zero(&world.state("work"), *which);
             std::fs::write(world.path("go"), "").unwrap();
             world.start().await;
             if !during {
