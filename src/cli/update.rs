@@ -135,7 +135,7 @@ impl Remotes {
     }
 
     /// Where a coordinate should move: its repository, from and to. None if it is there; an error says why not.
-    async fn target(&mut self, coord: &Coord) -> Result<Option<(RepoId, Sha, Sha)>, String> {
+    async fn target(&mut self, coord: &Coord<'_>) -> Result<Option<(RepoId, Sha, Sha)>, String> {
         if let Some(problem) = coord.problem() {
             return Err(problem.to_string());
         }

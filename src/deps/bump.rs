@@ -64,6 +64,12 @@ pub fn bump(source: &str, changes: &[Change]) -> Result<String, Error> {
     let mut edit = TextEdit::default();
     for change in changes {
         let coord = file.coords.get(change.coord).ok_or(Error::NoCoord(change.coord))?;
+        if let Some(problem) = coord.problem() {
+            return Err(problem.into());
+        }
+        if !coord.is_movable() {
+            return Err(Error::LeftAlone(name(coord)));
+        }
         add(&mut edit, coord, &change.to)?;
     }
     Ok(edit.apply(source)?)
@@ -71,11 +77,11 @@ pub fn bump(source: &str, changes: &[Change]) -> Result<String, Error> {
 
 /// What to change in `source`, the file `file` of its repository, so that every coordinate that may be moved points
 /// where `lookup` says. One that points there already, or that `lookup` knows nothing of, stays.
-pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord) -> Option<Target>) -> Result<Update, Error> {
+pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord<'_>) -> Option<Target>) -> Result<Update, Error> {
     let mut update = Update::default();
     for coord in scan(source)?.coords.iter().filter(|coord| coord.is_movable()) {
-        let (Some(lib), Some(url)) = (&coord.lib, coord.repo_url()) else { continue };
         let Some(target) = lookup(coord).filter(|target| !is_excluded(coord, target)) else { continue };
+        let (Some(lib), Some(url)) = (&coord.lib, coord.repo_url()) else { continue };
         let moved = add(&mut update.edit, coord, &target)?;
         // What people know a version by: the tag, unless only the sha beside it moved.
         let told = moved.tag.or(moved.sha);
@@ -87,12 +93,16 @@ pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord) -> Option<T
 }
 
 /// Whether a pin names this version.
-fn is_excluded(coord: &Coord, target: &Target) -> bool {
+fn is_excluded(coord: &Coord<'_>, target: &Target) -> bool {
     let sha = target.sha.to_string();
     let names = |version: &String| {
         target.tag.as_ref() == Some(version) || (version.len() >= 7 && sha.starts_with(version.as_str()))
     };
     coord.pin.as_ref().is_some_and(|pin| pin.only.iter().any(names))
+}
+
+fn name(coord: &Coord<'_>) -> String {
+    coord.lib_text.as_deref().unwrap_or("the coordinate").to_owned()
 }
 
 /// What moved: from and to.
@@ -102,22 +112,15 @@ struct Moved {
     tag: Option<(String, String)>,
 }
 
-/// Adds the edits that point `coord` at `target`.
-fn add(edit: &mut TextEdit, coord: &Coord, target: &Target) -> Result<Moved, Error> {
-    let name = || coord.lib_text.clone().unwrap_or_else(|| "the coordinate".to_owned());
-    if let Some(problem) = coord.problem() {
-        return Err(problem.into());
-    }
-    if !coord.is_movable() {
-        return Err(Error::LeftAlone(name()));
-    }
+/// Adds the edits that point `coord`, which may be moved, at `target`.
+fn add(edit: &mut TextEdit, coord: &Coord<'_>, target: &Target) -> Result<Moved, Error> {
     let mut moved = Moved::default();
     let Some(sha) = coord.sha_field() else { return Ok(moved) };
     let length = match coord.tag_field() {
         Some(tag) => {
-            let to = target.tag.as_deref().ok_or_else(|| Error::TagMissing(name()))?;
+            let to = target.tag.as_deref().ok_or_else(|| Error::TagMissing(name(coord)))?;
             moved.tag = set(edit, tag, to)?;
-            sha.string.as_ref().map_or(40, String::len).max(target.unique).min(40)
+            sha.string.as_ref().map_or(40, |sha| sha.len()).max(target.unique).min(40)
         }
         None => 40,
     };
@@ -134,11 +137,11 @@ fn add(edit: &mut TextEdit, coord: &Coord, target: &Target) -> Result<Moved, Err
 }
 
 /// Adds the edit of a string's content; none if it is the same.
-fn set(edit: &mut TextEdit, field: &Field, to: &str) -> Result<Option<(String, String)>, EditError> {
+fn set(edit: &mut TextEdit, field: &Field<'_>, to: &str) -> Result<Option<(String, String)>, EditError> {
     let (Some(old), Some(span)) = (&field.string, field.content_span()) else { return Ok(None) };
     if old == to {
         return Ok(None);
     }
     edit.replace(span.range(), to.replace('\\', "\\\\").replace('"', "\\\""))?;
-    Ok(Some((old.clone(), to.to_owned())))
+    Ok(Some((old.to_string(), to.to_owned())))
 }

@@ -1,42 +1,44 @@
 //! One git coordinate: what stands in it, and whether it can be used and moved.
 
+use std::borrow::Cow;
+
 use super::url::inferred_url;
 use crate::edn::Span;
 use crate::model::{InvalidName, Lib, RepoId, RepoUrl, Sha};
 
 /// A git coordinate of a deps.edn or bb.edn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Coord {
+pub struct Coord<'s> {
     /// The library as it is written, with the namespace of its map and without metadata. None for a discarded coordinate that stands alone.
-    pub lib_text: Option<String>,
+    pub lib_text: Option<Cow<'s, str>>,
     /// The library; an unqualified `snow` is `snow/snow`. None if there is none or its name is not valid.
     pub lib: Option<Lib>,
     /// The keys that lead to it: `[":aliases", ":dev", ":extra-deps"]`.
-    pub path: Vec<String>,
+    pub path: Vec<Cow<'s, str>>,
     /// Whether a `#_` takes it out.
     pub discarded: bool,
     /// What says that it should be left alone.
     pub pin: Option<Pin>,
     /// Its keywords with their values, in the order they are written.
-    pub fields: Vec<Field>,
+    pub fields: Vec<Field<'s>>,
     /// Where its map stands.
     pub span: Span,
 }
 
 /// A key of a coordinate and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct Field<'s> {
     /// The key with its colon and its namespace, which `#:git{…}` may have given it: `:git/sha`.
-    pub key: String,
+    pub key: Cow<'s, str>,
     /// Where the value stands, its quotes and its metadata included.
     pub span: Span,
     /// The value as it is written.
-    pub text: String,
+    pub text: &'s str,
     /// Its content, if it is a string.
-    pub string: Option<String>,
+    pub string: Option<Cow<'s, str>>,
 }
 
-impl Field {
+impl Field<'_> {
     /// Where a string's content stands, between its quotes. None for other values.
     pub fn content_span(&self) -> Option<Span> {
         self.string.as_ref()?;
@@ -120,17 +122,17 @@ pub enum Problem {
     LongSha(Lib),
 }
 
-impl Coord {
+impl<'s> Coord<'s> {
     /// The value under a key, written with its colon.
-    pub fn field(&self, key: &str) -> Option<&Field> {
+    pub fn field(&self, key: &str) -> Option<&Field<'s>> {
         self.fields.iter().find(|field| field.key == key)
     }
     /// `:git/sha`, or the older `:sha`.
-    pub fn sha_field(&self) -> Option<&Field> {
+    pub fn sha_field(&self) -> Option<&Field<'s>> {
         self.field(":git/sha").or_else(|| self.field(":sha"))
     }
     /// `:git/tag`, or the older `:tag`.
-    pub fn tag_field(&self) -> Option<&Field> {
+    pub fn tag_field(&self) -> Option<&Field<'s>> {
         self.field(":git/tag").or_else(|| self.field(":tag"))
     }
     /// The sha as it is written; a prefix where a tag stands beside it.
@@ -169,42 +171,52 @@ impl Coord {
         if self.discarded {
             return None;
         }
-        let Some(lib) = self.lib.clone() else {
-            return Some(Problem::BadLib(self.lib_text.clone().unwrap_or_default()));
+        let Some(lib) = &self.lib else {
+            return Some(Problem::BadLib(self.lib_text.as_deref().unwrap_or_default().to_owned()));
         };
-        for key in [":mvn/version", ":local/root"] {
-            if self.field(key).is_some() {
-                return Some(Problem::Ambiguous { lib, key });
+        let named = || lib.clone();
+        // Each key once: this is asked of every coordinate of every file.
+        let (mut url, mut sha, mut tag) = (None, [None; 2], [None; 2]);
+        for field in &self.fields {
+            match field.key.as_ref() {
+                ":git/url" => url = Some(field),
+                ":git/sha" => sha[0] = Some(field),
+                ":sha" => sha[1] = Some(field),
+                ":git/tag" => tag[0] = Some(field),
+                ":tag" => tag[1] = Some(field),
+                ":mvn/version" => return Some(Problem::Ambiguous { lib: named(), key: ":mvn/version" }),
+                ":local/root" => return Some(Problem::Ambiguous { lib: named(), key: ":local/root" }),
+                _ => {}
             }
         }
-        for key in ["sha", "tag"] {
-            if self.field(&format!(":{key}")).is_some() && self.field(&format!(":git/{key}")).is_some() {
-                return Some(Problem::BothSpellings { lib, key });
+        for (key, spellings) in [("sha", sha), ("tag", tag)] {
+            if spellings.iter().all(Option::is_some) {
+                return Some(Problem::BothSpellings { lib: named(), key });
             }
         }
-        let strings = [self.field(":git/url"), self.sha_field(), self.tag_field()];
-        if let Some(field) = strings.into_iter().flatten().find(|field| field.string.is_none()) {
-            return Some(Problem::NotAString { lib, key: field.key.clone(), text: field.text.clone() });
+        let (sha, tag) = (sha[0].or(sha[1]), tag[0].or(tag[1]));
+        if let Some(field) = [url, sha, tag].into_iter().flatten().find(|field| field.string.is_none()) {
+            return Some(Problem::NotAString { lib: named(), key: field.key.to_string(), text: field.text.to_owned() });
         }
-        if let Some(url) = self.field(":git/url").and_then(|field| field.string.as_deref()) {
-            if let Err(why) = RepoUrl::new(url) {
-                return Some(Problem::BadUrl { lib, why });
+        if let Some(url) = url.and_then(|field| field.string.as_deref()) {
+            if let Err(why) = RepoUrl::check(url) {
+                return Some(Problem::BadUrl { lib: named(), why });
             }
-        } else if inferred_url(&lib).is_none() {
-            return Some(Problem::NoUrl(lib));
+        } else if inferred_url(lib).is_none() {
+            return Some(Problem::NoUrl(named()));
         }
-        let Some(sha) = self.sha() else { return Some(Problem::NoSha(lib)) };
-        let text = sha.to_owned();
+        let Some(sha) = sha.and_then(|field| field.string.as_deref()) else { return Some(Problem::NoSha(named())) };
+        let bad = |sha: &str| Some(Problem::BadSha { lib: named(), text: sha.to_owned() });
         if sha.is_empty() || !sha.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Some(Problem::BadSha { lib, text });
+            return bad(sha);
         }
         match sha.len() {
-            41.. => Some(Problem::LongSha(lib)),
+            41.. => Some(Problem::LongSha(named())),
             // The zero sha, which means none.
-            40 if self.full_sha().is_none() => Some(Problem::BadSha { lib, text }),
+            40 if sha.bytes().all(|b| b == b'0') => bad(sha),
             40 => None,
-            _ if self.tag().is_some() => None,
-            _ => Some(Problem::PrefixSha { lib, text }),
+            _ if tag.is_some() => None,
+            _ => Some(Problem::PrefixSha { lib: named(), text: sha.to_owned() }),
         }
     }
 }

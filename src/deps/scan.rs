@@ -1,34 +1,36 @@
 //! Finding the coordinates in a file.
 
+use std::borrow::Cow;
+
 use super::coord::{Coord, Field, Pin};
 use crate::edn::{self, Child, Form, Kind, Span};
 use crate::model::Lib;
 
-/// What a deps.edn or bb.edn depends on.
+/// What a deps.edn or bb.edn depends on. What is told as it is written is borrowed from the source.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DepsFile {
+pub struct DepsFile<'s> {
     /// Its git coordinates, discarded ones too, as they stand in it.
-    pub coords: Vec<Coord>,
+    pub coords: Vec<Coord<'s>>,
     /// Its directories that are in force.
-    pub locals: Vec<Local>,
+    pub locals: Vec<Local<'s>>,
 }
 
 /// A `:local/root` dependency. In a monorepo its directory can have a deps.edn of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
+pub struct Local<'s> {
     /// The library as it is written.
-    pub lib: String,
+    pub lib: Cow<'s, str>,
     /// The keys that lead to it.
-    pub path: Vec<String>,
+    pub path: Vec<Cow<'s, str>>,
     /// The directory, relative to the file's.
-    pub root: String,
+    pub root: Cow<'s, str>,
     /// Where its map stands.
     pub span: Span,
 }
 
-impl DepsFile {
+impl<'s> DepsFile<'s> {
     /// The coordinates that are in force.
-    pub fn live(&self) -> impl Iterator<Item = (usize, &Coord)> {
+    pub fn live(&self) -> impl Iterator<Item = (usize, &Coord<'s>)> {
         self.coords.iter().enumerate().filter(|(_, coord)| !coord.discarded)
     }
 }
@@ -36,51 +38,45 @@ impl DepsFile {
 /// The keys of an alias that hold dependencies.
 const ALIAS_KEYS: [&str; 5] = ["deps", "replace-deps", "extra-deps", "override-deps", "default-deps"];
 
-/// The keys that make a coordinate a git coordinate.
-const GIT_KEYS: [&str; 4] = [":git/url", ":git/sha", ":git/tag", ":sha"];
-
 /// The dependencies of a deps.edn or bb.edn: those of its top-level `:deps`, of its aliases, and of bb's `:tasks`.
 /// A file that is valid EDN and no map has none.
-pub fn scan(source: &str) -> Result<DepsFile, edn::Error> {
+pub fn scan(source: &str) -> Result<DepsFile<'_>, edn::Error> {
     let document = edn::read(source)?;
-    let mut found = DepsFile::default();
+    let mut scanner = Scanner { source, found: DepsFile::default() };
     for (key, value) in document.root().entries() {
-        match keyword(key).as_deref() {
-            Some(":deps") => found.deps(value, &[":deps".to_owned()]),
-            Some(":aliases") => {
-                for (alias, options) in value.entries() {
-                    for (key, deps) in options.entries() {
-                        if key.keyword().is_some_and(|k| ALIAS_KEYS.iter().any(|name| k.is(name))) {
-                            found.deps(deps, &[":aliases".to_owned(), written(alias), written(key)]);
-                        }
+        if key.is_keyword("deps") {
+            scanner.deps(value, &[key]);
+        } else if key.is_keyword("aliases") {
+            for (alias, options) in value.entries() {
+                for (inner, deps) in options.entries() {
+                    if ALIAS_KEYS.iter().any(|name| inner.is_keyword(name)) {
+                        scanner.deps(deps, &[key, alias, inner]);
                     }
                 }
             }
-            Some(":tasks") => {
-                for (task, options) in value.entries() {
-                    if let Some(deps) = options.get("extra-deps") {
-                        found.deps(deps, &[":tasks".to_owned(), written(task), ":extra-deps".to_owned()]);
-                    }
+        } else if key.is_keyword("tasks") {
+            for (task, options) in value.entries() {
+                for (inner, deps) in options.entries().filter(|(inner, _)| inner.is_keyword("extra-deps")) {
+                    scanner.deps(deps, &[key, task, inner]);
                 }
             }
-            _ => {}
         }
     }
-    Ok(found)
+    Ok(scanner.found)
 }
 
-fn keyword(form: Form<'_>) -> Option<String> {
-    form.keyword().map(|name| format!(":{name}"))
+/// What has been found in a source so far.
+struct Scanner<'s> {
+    source: &'s str,
+    found: DepsFile<'s>,
 }
 
-/// A key as it is meant: with the namespace of its map, without metadata.
-fn written(key: Form<'_>) -> String {
-    keyword(key).or_else(|| key.symbol().map(|name| name.to_string())).unwrap_or_else(|| key.text().to_owned())
-}
+/// The keys that lead to a map of dependencies.
+type Path<'p> = &'p [Form<'p>];
 
-impl DepsFile {
+impl<'s> Scanner<'s> {
     /// Adds the coordinates of a map of dependencies.
-    fn deps(&mut self, map: Form<'_>, path: &[String]) {
+    fn deps(&mut self, map: Form<'_>, path: Path<'_>) {
         if map.kind() != Kind::Map {
             return;
         }
@@ -92,8 +88,9 @@ impl DepsFile {
                 Child::Value(form) => match lib.take() {
                     None => lib = Some(form.in_namespace(namespace)),
                     Some(lib) => {
-                        self.coord(Some(lib), form, path, false);
-                        self.local(lib, form, path);
+                        if let Some(root) = self.coord(Some(lib), form, path, false) {
+                            self.local(lib, form, root, path);
+                        }
                     }
                 },
             }
@@ -102,7 +99,7 @@ impl DepsFile {
 
     /// Adds what a `#_` takes out: its form, and those of the discards before it. In `#_#_lib {…}` the one before is
     /// the library's name.
-    fn discarded(&mut self, discard: Form<'_>, namespace: Option<&str>, path: &[String]) {
+    fn discarded(&mut self, discard: Form<'_>, namespace: Option<&str>, path: Path<'_>) {
         let mut before: Option<Form<'_>> = None;
         for child in discard.children() {
             match child {
@@ -118,35 +115,64 @@ impl DepsFile {
         }
     }
 
-    fn coord(&mut self, lib: Option<Form<'_>>, map: Form<'_>, path: &[String], discarded: bool) {
-        if map.kind() != Kind::Map {
-            return;
+    /// Adds a coordinate if it is a git coordinate, and gives the value of its `:local/root`.
+    fn coord<'d>(&mut self, lib: Option<Form<'_>>, map: Form<'d>, path: Path<'_>, discarded: bool) -> Option<Form<'d>> {
+        let (mut is_git, mut pinned, mut root) = (false, map.has_metadata(), None);
+        for (key, value) in map.entries() {
+            match key.spelled().as_ref() {
+                ":git/url" | ":git/sha" | ":git/tag" | ":sha" => is_git = true,
+                ":local/root" => root = Some(value),
+                ":airplanes/hold" | ":antq/exclude" | ":neil/pinned" => pinned = true,
+                _ => {}
+            }
         }
-        let field = |(key, value): (Form<'_>, Form<'_>)| {
-            let (span, key) = (value.outer_span(), keyword(key)?);
-            let text = value.text().to_owned();
-            Some(Field { key, span, text, string: value.string().map(|s| s.into_owned()) })
+        if !is_git {
+            return root;
+        }
+        let field = |(key, value): (Form<'_>, Form<'_>)| Field {
+            key: self.spelled(key),
+            span: value.outer_span(),
+            text: &self.source[value.span().range()],
+            string: self.string(value),
         };
-        let fields: Vec<Field> = map.entries().filter_map(field).collect();
-        if !fields.iter().any(|field| GIT_KEYS.contains(&field.key.as_str())) {
-            return;
-        }
-        self.coords.push(Coord {
-            lib_text: lib.map(written),
-            lib: lib.and_then(|lib| Lib::of_symbol(&lib.symbol()?.to_string()).ok()),
-            path: path.to_vec(),
+        let fields = map.entries().filter(|(key, _)| key.kind() == Kind::Keyword).map(field).collect();
+        let symbol = lib.filter(|lib| lib.kind() == Kind::Symbol);
+        let coord = Coord {
+            lib_text: lib.map(|lib| self.spelled(lib)),
+            lib: symbol.and_then(|lib| Lib::of_symbol(&lib.spelled()).ok()),
+            path: path.iter().map(|key| self.spelled(*key)).collect(),
             discarded,
-            pin: pin(lib, map),
+            pin: if pinned || lib.is_some_and(|lib| lib.has_metadata()) { pin(lib, map) } else { None },
             fields,
             span: map.span(),
-        });
+        };
+        self.found.coords.push(coord);
+        root
     }
 
-    fn local(&mut self, lib: Form<'_>, map: Form<'_>, path: &[String]) {
-        if let Some(root) = map.get("local/root").and_then(|root| root.string()) {
-            let (lib, root) = (written(lib), root.into_owned());
-            self.locals.push(Local { lib, path: path.to_vec(), root, span: map.span() });
+    fn local(&mut self, lib: Form<'_>, map: Form<'_>, root: Form<'_>, path: Path<'_>) {
+        if let Some(root) = self.string(root) {
+            let path = path.iter().map(|key| self.spelled(*key)).collect();
+            self.found.locals.push(Local { lib: self.spelled(lib), path, root, span: map.span() });
         }
+    }
+
+    /// A key as it is meant, from the source itself where it is written so.
+    fn spelled(&self, key: Form<'_>) -> Cow<'s, str> {
+        match key.spelled() {
+            Cow::Borrowed(_) => Cow::Borrowed(&self.source[key.span().range()]),
+            Cow::Owned(text) => Cow::Owned(text),
+        }
+    }
+
+    /// A string's content, from the source itself where it is written so.
+    fn string(&self, form: Form<'_>) -> Option<Cow<'s, str>> {
+        Some(match form.string()? {
+            Cow::Borrowed(_) => {
+                Cow::Borrowed(&self.source[form.span().start as usize + 1..form.span().end as usize - 1])
+            }
+            Cow::Owned(text) => Cow::Owned(text),
+        })
     }
 }
 
@@ -169,7 +195,7 @@ fn pin(lib: Option<Form<'_>>, map: Form<'_>) -> Option<Pin> {
             (!names_none).then_some(Pin { by, only })
         };
         let marked = marks.iter().find_map(|mark| match mark.kind() {
-            Kind::Keyword if mark.keyword().is_some_and(|k| k.is(by)) => Some(Pin { by, only: Vec::new() }),
+            Kind::Keyword if mark.is_keyword(by) => Some(Pin { by, only: Vec::new() }),
             Kind::Map => mark.get(by).and_then(pin),
             _ => None,
         });

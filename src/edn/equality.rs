@@ -14,6 +14,11 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
     if keys.len() < 2 {
         return None;
     }
+    if namespace.is_none()
+        && let Some(found) = simple_duplicate(document, keys)
+    {
+        return found;
+    }
     let form = |index: u32| Form::at(document.source, &document.nodes, index);
     let equal = |a: u32, b: u32| match (simple(document, a), simple(document, b)) {
         // A namespace to add makes `:b` and `:a/b` equal.
@@ -67,6 +72,38 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
         }
     }
     found
+}
+
+/// As `duplicate`, if all of the keys are simple.
+#[allow(clippy::option_option, reason = "the outer one is whether this could tell")]
+fn simple_duplicate(document: &Document<'_>, keys: &[u32]) -> Option<Option<(u32, u32)>> {
+    if keys.len() <= FEW {
+        let mut seen = [(0, ""); FEW];
+        for (later, &key) in keys.iter().enumerate() {
+            let text = simple(document, key)?;
+            seen[later] = (print(text), text);
+            if let Some(first) = seen[..later].iter().position(|first| *first == seen[later]) {
+                return Some(Some((keys[first], key)));
+            }
+        }
+        return Some(None);
+    }
+    let mut sorted = Vec::with_capacity(keys.len());
+    for &key in keys {
+        let text = simple(document, key)?;
+        sorted.push((print(text), text, key));
+    }
+    // Equal ones come to stand in the order that they have in the source.
+    sorted.sort_unstable();
+    let same = |a: &(u64, &str, u32), b: &(u64, &str, u32)| (a.0, a.1) == (b.0, b.1);
+    let twins = sorted.chunk_by(same).filter(|twins| twins.len() > 1);
+    Some(twins.map(|twins| (twins[0].2, twins[1].2)).min_by_key(|(_, later)| *later))
+}
+
+/// A number that equal texts share and others seldom do: it spares looking at them.
+fn print(text: &str) -> u64 {
+    let last = text.as_bytes().last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    last ^ (text.len() as u64).rotate_right(8)
 }
 
 /// The text of a keyword, a symbol, a string without escapes or a small integer in its shortest form. Two of these are

@@ -206,6 +206,10 @@ impl<'d> Form<'d> {
     pub fn text(&self) -> &'d str {
         &self.source[self.span().range()]
     }
+    /// Whether metadata stands before it.
+    pub fn has_metadata(&self) -> bool {
+        self.outer != self.index
+    }
     /// The metadata forms before it, the outermost first.
     pub fn metadata(&self) -> impl Iterator<Item = Form<'d>> + use<'d> {
         let (source, nodes, mut outer, index) = (self.source, self.nodes, self.outer, self.index);
@@ -227,24 +231,28 @@ impl<'d> Form<'d> {
     }
     /// What a collection or tag holds, without discards. Of a map: keys and values in turn.
     pub fn values(&self) -> impl Iterator<Item = Form<'d>> + use<'d> {
-        self.children().filter_map(|child| match child {
-            Child::Value(form) => Some(form),
-            Child::Discarded(_) => None,
-        })
+        let mut children = self.children();
+        std::iter::from_fn(move || children.next_value())
     }
     /// A map's keys with their values, the keys with the namespace that `#:ns{…}` gives them. Empty for others.
     pub fn entries(&self) -> impl Iterator<Item = (Form<'d>, Form<'d>)> + use<'d> {
-        let namespace = self.map_namespace();
-        let mut values = (self.kind() == Kind::Map).then(|| self.values());
+        let mut children = self.children();
+        let namespace = match self.raw().tag {
+            Tag::Map => None,
+            Tag::NsMap => self.map_namespace(),
+            _ => {
+                children.at = children.end;
+                None
+            }
+        };
         std::iter::from_fn(move || {
-            let values = values.as_mut()?;
-            let (key, value) = (values.next()?, values.next()?);
+            let (key, value) = (children.next_value()?, children.next_value()?);
             Some((key.in_namespace(namespace), value))
         })
     }
     /// A map's value under the keyword `name`, as in `git/sha`.
     pub fn get(&self, name: &str) -> Option<Form<'d>> {
-        self.entries().find(|(key, _)| key.keyword().is_some_and(|k| k.is(name))).map(|(_, value)| value)
+        self.entries().find(|(key, _)| key.is_keyword(name)).map(|(_, value)| value)
     }
     /// The `git` of `#:git{…}`.
     pub fn map_namespace(&self) -> Option<&'d str> {
@@ -265,6 +273,23 @@ impl<'d> Form<'d> {
     /// A keyword's name.
     pub fn keyword(&self) -> Option<Name<'d>> {
         (self.raw().tag == Tag::Keyword).then(|| self.resolve(&self.text()[1..]))
+    }
+    /// A key as it is meant: as it is written, without its metadata, but with the namespace that its map gives it.
+    pub fn spelled(&self) -> Cow<'d, str> {
+        match (self.namespace, self.raw().tag) {
+            (Some(_), Tag::Keyword) => self.keyword().map_or(Cow::Borrowed(self.text()), |k| format!(":{k}").into()),
+            (Some(_), Tag::Symbol) => self.symbol().map_or(Cow::Borrowed(self.text()), |s| s.to_string().into()),
+            _ => Cow::Borrowed(self.text()),
+        }
+    }
+    /// Whether it is the keyword `name`, as in `git/sha`.
+    pub fn is_keyword(&self, name: &str) -> bool {
+        self.raw().tag == Tag::Keyword
+            && match self.namespace {
+                // As it is written: two names are equal if, and only if, their texts are.
+                None => &self.text()[1..] == name,
+                Some(_) => self.keyword().is_some_and(|keyword| keyword.is(name)),
+            }
     }
     /// A symbol's name.
     pub fn symbol(&self) -> Option<Name<'d>> {
@@ -369,6 +394,20 @@ pub struct Children<'d> {
     nodes: &'d [Raw],
     at: u32,
     end: u32,
+}
+
+impl<'d> Children<'d> {
+    /// The next value, past discards.
+    fn next_value(&mut self) -> Option<Form<'d>> {
+        while self.at < self.end {
+            let (index, raw) = (self.at, &self.nodes[self.at as usize]);
+            self.at = raw.next;
+            if raw.tag != Tag::Discard {
+                return Some(Form::at(self.source, self.nodes, index));
+            }
+        }
+        None
+    }
 }
 
 impl<'d> Iterator for Children<'d> {

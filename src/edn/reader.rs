@@ -35,9 +35,10 @@ pub fn read_all(source: &str) -> Result<Document<'_>, Error> {
     if source.len() > MAX_BYTES {
         return Err(Error::new(Span::new(0, 0), ErrorKind::TooLarge(source.len())));
     }
-    let nodes = Vec::with_capacity(source.len() / 10 + 4);
-    let document = Document { source, nodes, roots: Vec::new() };
-    let mut reader = Reader { source, bytes: source.as_bytes(), at: 0, document, open: Vec::new(), keys: Vec::new() };
+    let nodes = Vec::with_capacity(source.len() / 8 + 4);
+    let document = Document { source, nodes, roots: Vec::with_capacity(1) };
+    let (open, keys) = (Vec::with_capacity(16), Vec::with_capacity(64));
+    let mut reader = Reader { source, bytes: source.as_bytes(), at: 0, document, open, keys };
     reader.run()?;
     Ok(reader.document)
 }
@@ -97,7 +98,7 @@ impl<'s> Reader<'s> {
             let byte = *self.bytes.get(self.at)?;
             let class = lex::class(byte);
             if class & SPACE != 0 {
-                self.at += 1;
+                self.at = lex::past_spaces(self.bytes, self.at + 1);
             } else if byte == b';' {
                 self.at = lex::find2(self.bytes, self.at, b'\n', b'\r').unwrap_or(self.bytes.len());
             } else if class & HIGH != 0 {
@@ -317,6 +318,10 @@ impl<'s> Reader<'s> {
     }
 
     fn word(&mut self) -> Read {
+        if let Some(end) = lex::plain_word(self.bytes, self.at) {
+            let tag = word_tag(&self.bytes[self.at..end]);
+            return self.leaf(tag, end);
+        }
         let (end, classes) = self.token(self.at, true)?;
         let tag = self.check_word(self.at, end, classes)?;
         self.leaf(tag, end)
@@ -325,17 +330,10 @@ impl<'s> Reader<'s> {
     /// What the token is: a symbol, a keyword, `nil`, `true` or `false`.
     fn check_word(&self, from: usize, end: usize, classes: u8) -> Read<Tag> {
         let text = &self.source[from..end];
-        let keyword = text.starts_with(':');
         if lex::is_word(text, classes) {
-            return Ok(match text {
-                _ if keyword => Tag::Keyword,
-                "nil" => Tag::Nil,
-                "true" => Tag::True,
-                "false" => Tag::False,
-                _ => Tag::Symbol,
-            });
+            return Ok(word_tag(text.as_bytes()));
         }
-        let what = if keyword { "keyword" } else { "symbol" };
+        let what = if text.starts_with(':') { "keyword" } else { "symbol" };
         Err(self.error(from, end, ErrorKind::BadToken { text: short(text), what }))
     }
 
@@ -457,6 +455,17 @@ impl<'s> Reader<'s> {
 
     fn error(&self, start: usize, end: usize, kind: ErrorKind) -> Error {
         Error::new(Span::new(start, end), kind)
+    }
+}
+
+/// What a word is.
+fn word_tag(word: &[u8]) -> Tag {
+    match word {
+        [b':', ..] => Tag::Keyword,
+        b"nil" => Tag::Nil,
+        b"true" => Tag::True,
+        b"false" => Tag::False,
+        _ => Tag::Symbol,
     }
 }
 

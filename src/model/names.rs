@@ -162,6 +162,8 @@ impl Lib {
 #[serde(try_from = "String", into = "String")]
 pub struct Sha([u8; 20]);
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 impl Sha {
     /// From git's own 20 bytes.
     pub fn from_bytes(bytes: [u8; 20]) -> Self {
@@ -211,10 +213,11 @@ impl From<Sha> for String {
 }
 impl fmt::Display for Sha {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0 {
-            write!(f, "{byte:02x}")?;
+        let mut digits = [0; 40];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
-        Ok(())
+        f.pad(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 impl fmt::Debug for Sha {

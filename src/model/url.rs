@@ -26,6 +26,17 @@ pub enum Transport {
     File,
 }
 
+/// What git calls them in urls.
+const SCHEMES: [(&str, Transport); 7] = [
+    ("https", Transport::Http),
+    ("ssh", Transport::Ssh),
+    ("git", Transport::Git),
+    ("http", Transport::Http),
+    ("file", Transport::File),
+    ("git+ssh", Transport::Ssh),
+    ("ssh+git", Transport::Ssh),
+];
+
 /// A url taken apart. `path` has no leading slash for network urls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts<'a> {
@@ -45,23 +56,27 @@ impl RepoUrl {
     /// Parses and validates. A password in the url is refused: it would end up in logs and in mirrors' configs.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
         let text = text.into();
-        let bad = |why| Err(InvalidName::new("repository url", &text, why));
+        Self::check(&text)?;
+        Ok(Self(text))
+    }
+    /// Validates, and gives nothing.
+    pub fn check(text: &str) -> Result<(), InvalidName> {
+        let bad = |why| Err(InvalidName::new("repository url", text, why));
         if text.is_empty() || text.len() > 2000 {
             return bad("it is empty or too long");
         }
-        if text.starts_with('-') || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if text.starts_with('-') || !is_one_word(text) {
             return bad("it begins with `-` or holds white space");
         }
-        let url = Self(text);
-        let parts = match url.split() {
+        let parts = match split(text) {
             Ok(parts) => parts,
-            Err(why) => return Err(InvalidName::new("repository url", &url.0, why)),
+            Err(why) => return bad(why),
         };
         if parts.host.starts_with('-') || parts.path.starts_with('-') || parts.user.is_some_and(|u| u.starts_with('-'))
         {
-            return Err(InvalidName::new("repository url", &url.0, "its host, user or path begins with `-`"));
+            return bad("its host, user or path begins with `-`");
         }
-        Ok(url)
+        Ok(())
     }
     /// The url as it was written.
     pub fn as_str(&self) -> &str {
@@ -69,7 +84,7 @@ impl RepoUrl {
     }
     /// The url taken apart.
     pub fn parts(&self) -> Parts<'_> {
-        self.split().unwrap_or(Parts { transport: Transport::File, user: None, host: "", port: None, path: &self.0 })
+        split(&self.0).unwrap_or(Parts { transport: Transport::File, user: None, host: "", port: None, path: &self.0 })
     }
     /// Stands where a url was lost and nothing may be fetched: no such file is there.
     pub(crate) fn unknown() -> Self {
@@ -79,51 +94,52 @@ impl RepoUrl {
     pub fn id(&self) -> RepoId {
         RepoId::of(self)
     }
+}
 
-    fn split(&self) -> Result<Parts<'_>, &'static str> {
-        let text = self.0.as_str();
-        if let Some((scheme, rest)) = text.split_once("://") {
-            let transport = match scheme.to_ascii_lowercase().as_str() {
-                "ssh" | "git+ssh" | "ssh+git" => Transport::Ssh,
-                "https" | "http" => Transport::Http,
-                "git" => Transport::Git,
-                "file" => {
-                    if !rest.starts_with('/') {
-                        return Err("a file url needs an absolute path: file:///srv/git/lib.git");
-                    }
-                    return Ok(Parts { transport: Transport::File, user: None, host: "", port: None, path: rest });
-                }
-                _ => return Err("its scheme is none of ssh, https, http, git, file"),
-            };
-            let (authority, path) = rest.split_once('/').ok_or("it has no path")?;
-            let (user, host_port) = match authority.rsplit_once('@') {
-                Some((user, host)) => (Some(user), host),
-                None => (None, authority),
-            };
-            if user.is_some_and(|u| u.contains(':')) {
-                return Err("it holds a password; use :https-tokens in config.edn");
+fn split(text: &str) -> Result<Parts<'_>, &'static str> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let transport = SCHEMES.iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name)).map(|(_, t)| *t);
+        let transport = transport.ok_or("its scheme is none of ssh, https, http, git, file")?;
+        if transport == Transport::File {
+            if !rest.starts_with('/') {
+                return Err("a file url needs an absolute path: file:///srv/git/lib.git");
             }
-            let (host, port) = split_port(host_port)?;
-            if host.is_empty() || path.trim_matches('/').is_empty() {
-                return Err("it has no host or no path");
-            }
-            return Ok(Parts { transport, user, host, port, path });
+            return Ok(Parts { transport, user: None, host: "", port: None, path: rest });
         }
-        // scp-like: the colon comes before any slash, as git decides it.
-        if let Some((authority, path)) = text.split_once(':')
-            && !authority.contains('/')
-        {
-            let (user, host) = match authority.rsplit_once('@') {
-                Some((user, host)) => (Some(user), host),
-                None => (None, authority),
-            };
-            if host.is_empty() || path.trim_matches('/').is_empty() {
-                return Err("it has no host or no path");
-            }
-            return Ok(Parts { transport: Transport::Ssh, user, host, port: None, path: path.trim_start_matches('/') });
+        let (authority, path) = rest.split_once('/').ok_or("it has no path")?;
+        let (user, host_port) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        if user.is_some_and(|u| u.contains(':')) {
+            return Err("it holds a password; use :https-tokens in config.edn");
         }
-        Ok(Parts { transport: Transport::File, user: None, host: "", port: None, path: text })
+        let (host, port) = split_port(host_port)?;
+        if host.is_empty() || path.trim_matches('/').is_empty() {
+            return Err("it has no host or no path");
+        }
+        return Ok(Parts { transport, user, host, port, path });
     }
+    // scp-like: the colon comes before any slash, as git decides it.
+    if let Some((authority, path)) = text.split_once(':')
+        && !authority.contains('/')
+    {
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        if host.is_empty() || path.trim_matches('/').is_empty() {
+            return Err("it has no host or no path");
+        }
+        return Ok(Parts { transport: Transport::Ssh, user, host, port: None, path: path.trim_start_matches('/') });
+    }
+    Ok(Parts { transport: Transport::File, user: None, host: "", port: None, path: text })
+}
+
+/// Whether it holds neither white space nor control characters.
+fn is_one_word(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    plain || !text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
 fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
@@ -160,10 +176,18 @@ impl RepoId {
         if parts.host.is_empty() {
             return Self(path.to_owned());
         }
-        let host = parts.host.to_ascii_lowercase();
         let path = path.trim_start_matches('/');
-        let path = if CASELESS.contains(&host.as_str()) { path.to_lowercase() } else { path.to_owned() };
-        Self(format!("{host}/{path}"))
+        let mut id = String::with_capacity(parts.host.len() + 1 + path.len());
+        id.push_str(parts.host);
+        id.make_ascii_lowercase();
+        let caseless = CASELESS.contains(&id.as_str());
+        id.push('/');
+        match caseless {
+            true if path.is_ascii() => id.extend(path.chars().map(|c| c.to_ascii_lowercase())),
+            true => id.push_str(&path.to_lowercase()),
+            false => id.push_str(path),
+        }
+        Self(id)
     }
     /// As text, `host/path`.
     pub fn as_str(&self) -> &str {

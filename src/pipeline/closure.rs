@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::steps::{StepError, Work, say};
-use crate::deps::{self, Coord};
+use crate::deps;
 use crate::git::{GitError, Mirrors, Rev, WorkClone};
 use crate::model::{RepoId, RepoUrl, Sha};
 use crate::process::LogFile;
@@ -49,22 +49,14 @@ impl Closure {
         let mut seen: BTreeSet<(RepoId, Sha, String)> = BTreeSet::new();
         let mut wanted: BTreeSet<Wanted> = BTreeSet::new();
         let mut left = Vec::new();
-        let mut queue: Vec<Coord> = files.into_iter().flat_map(|bytes| coords(&bytes)).collect();
-        while let Some(coord) = queue.pop() {
-            let Some(url) = coord.repo_url() else { continue };
+        let mut queue: Vec<Named> = files.into_iter().flat_map(|bytes| named(&bytes)).collect();
+        while let Some(Named { url, rev, root }) = queue.pop() {
             let repo = url.id();
             if seen.len() >= MOST {
                 continue;
             }
-            let rev = match coord.full_sha() {
-                Some(sha) => Rev::Sha(sha),
-                None => match coord.tag() {
-                    Some(tag) => Rev::Tag(tag.to_owned()),
-                    None => continue,
-                },
-            };
-            let named = coord.full_sha().map(|sha| sha.to_string()).or_else(|| coord.tag().map(str::to_owned));
-            wanted.insert(Wanted { url: url.clone(), rev: named.unwrap_or_default() });
+            wanted.insert(Wanted { url: url.clone(), rev: rev.0.clone() });
+            let rev = rev.1;
             if failed.contains(&repo) {
                 continue;
             }
@@ -87,12 +79,11 @@ impl Closure {
             let all = urls.entry(repo.clone()).or_default();
             all.insert(url);
             all.insert(known_by);
-            let root = coord.deps_root().unwrap_or_default().trim_matches('/').to_owned();
             let Some(sha) = found else { continue };
             if seen.insert((repo.clone(), sha, root.clone())) {
                 let path = if root.is_empty() { "deps.edn".to_owned() } else { format!("{root}/deps.edn") };
                 if let Ok(Some(bytes)) = git.read_file(&repo, sha, &path).await {
-                    queue.extend(coords(&bytes));
+                    queue.extend(named(&bytes));
                 }
             }
         }
@@ -126,8 +117,23 @@ impl Inner {
     }
 }
 
-/// The coordinates in a file. One that can't be read has none: the build itself will say what is wrong with it.
-fn coords(bytes: &[u8]) -> Vec<Coord> {
-    let scanned = std::str::from_utf8(bytes).ok().and_then(|text| deps::scan(text).ok());
-    scanned.map(|file| file.live().map(|(_, coord)| coord.clone()).collect()).unwrap_or_default()
+/// What a coordinate names: a commit or tag of a repository (in words, and as a mirror takes it), and the directory in
+/// it whose deps.edn counts.
+struct Named {
+    url: RepoUrl,
+    rev: (String, Rev),
+    root: String,
+}
+
+/// What the coordinates in a file name. One that can't be read has none: the build itself will say what is wrong with
+/// it.
+fn named(bytes: &[u8]) -> Vec<Named> {
+    let Some(file) = std::str::from_utf8(bytes).ok().and_then(|text| deps::scan(text).ok()) else { return Vec::new() };
+    let named = |coord: &deps::Coord<'_>| {
+        let sha = coord.full_sha().map(|sha| (sha.to_string(), Rev::Sha(sha)));
+        let rev = sha.or_else(|| coord.tag().map(|tag| (tag.to_owned(), Rev::Tag(tag.to_owned()))))?;
+        let root = coord.deps_root().unwrap_or_default().trim_matches('/').to_owned();
+        Some(Named { url: coord.repo_url()?, rev, root })
+    };
+    file.live().filter_map(|(_, coord)| named(coord)).collect()
 }

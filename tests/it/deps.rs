@@ -17,7 +17,7 @@ fn as_json(coord: &Coord) -> Value {
     let fields: serde_json::Map<String, Value> = coord
         .fields
         .iter()
-        .map(|field| (field.key.clone(), json!({"text": field.text, "span": [field.span.start, field.span.end]})))
+        .map(|field| (field.key.to_string(), json!({"text": field.text, "span": [field.span.start, field.span.end]})))
         .collect();
     json!({"lib": coord.lib_text, "path": coord.path, "discarded": coord.discarded, "coord": fields})
 }
@@ -96,7 +96,7 @@ fn broken_files_are_refused_with_a_place() {
 }
 
 /// The coordinate that a row of `bumps/` speaks of.
-fn the_one<'a>(coords: &'a [Coord], dep: &Value, edits: &[Value]) -> (usize, &'a Coord) {
+fn the_one<'a, 's>(coords: &'a [Coord<'s>], dep: &Value, edits: &[Value]) -> (usize, &'a Coord<'s>) {
     let same = |coord: &Coord| {
         coord.lib_text.as_deref() == dep["lib"].as_str()
             && json!(coord.path) == dep["path"]
@@ -234,7 +234,7 @@ fn what_can_not_be_used_is_told_in_words() {
     );
     let pinned: Vec<&str> = file.coords.iter().filter_map(|c| c.pin.as_ref().map(|pin| pin.by)).collect();
     assert_eq!(pinned, ["antq/exclude", "neil/pinned", "airplanes/hold", "antq/exclude"]);
-    assert_eq!(file.locals.iter().map(|local| local.root.as_str()).collect::<Vec<_>>(), ["../here"]);
+    assert_eq!(file.locals.iter().map(|local| local.root.as_ref()).collect::<Vec<_>>(), ["../here"]);
 }
 
 #[test]

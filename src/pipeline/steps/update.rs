@@ -189,8 +189,8 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
 }
 
 /// A coordinate that follows a branch: its library, where it is, and the commit it stands at.
-async fn movable(coord: &Coord, log: &mut LogFile) -> Result<Option<(String, RepoUrl, Sha)>, StepError> {
-    let name = coord.lib_text.clone().unwrap_or_default();
+async fn movable(coord: &Coord<'_>, log: &mut LogFile) -> Result<Option<(String, RepoUrl, Sha)>, StepError> {
+    let name = coord.lib_text.as_deref().unwrap_or_default().to_owned();
     if let Some(problem) = coord.problem() {
         say(log, format!("left alone: {problem}")).await?;
         return Ok(None);
