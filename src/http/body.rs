@@ -16,6 +16,9 @@ pub(super) const HOOK_LIMIT: usize = 25 * 1024 * 1024;
 /// What all unfinished bodies together may hold: a caller need not be known to send one.
 const BUDGET: usize = 8 * HOOK_LIMIT;
 
+/// How much room is made for a body before it is there, at the most: a push is seldom longer.
+const BELIEVED: usize = 32 << 10;
+
 /// The memory that bodies are read into.
 #[derive(Clone)]
 pub(super) struct Bodies {
@@ -45,7 +48,7 @@ impl Bodies {
         if declared.is_some_and(|length| length > limit) {
             return Err(too_large());
         }
-        let whole = tokio::time::timeout(self.time, self.collect(body, limit));
+        let whole = tokio::time::timeout(self.time, self.collect(body, limit, declared.unwrap_or(0)));
         match whole.await {
             Ok(Ok(Some(whole))) => Ok(whole),
             Ok(Ok(None)) => Err(too_large()),
@@ -58,8 +61,9 @@ impl Bodies {
     }
 
     /// None if it is over the limit.
-    async fn collect(&self, mut body: Body, limit: usize) -> Result<Option<Whole>, axum::Error> {
-        let mut whole = Whole { bytes: Vec::new(), _share: None };
+    async fn collect(&self, mut body: Body, limit: usize, declared: usize) -> Result<Option<Whole>, axum::Error> {
+        // What a caller says is believed only so far.
+        let mut whole = Whole { bytes: Vec::with_capacity(declared.min(BELIEVED)), _share: None };
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
             if data.len() > limit - whole.bytes.len() {

@@ -6,9 +6,9 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
@@ -31,6 +31,8 @@ use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 const RETRY: Duration = Duration::from_secs(1);
 /// How many commands share one sync at the most.
 const GROUP: usize = 1024;
+/// How long a sync waits for the callers who shared the last one. A sync takes about as long.
+const LINGER: Duration = Duration::from_micros(400);
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What a handle asks of the writer.
@@ -62,7 +64,7 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
         events: watch::channel(0).0,
     });
     let (queue, commands) = channel();
-    let writer = Writer { disk: Some(disk), state, shared: shared.clone(), commands, _lock: lock };
+    let writer = Writer { disk: Some(disk), state, shared: shared.clone(), commands, last_group: 0, _lock: lock };
     std::thread::Builder::new()
         .name("store".into())
         .spawn(move || writer.run())
@@ -76,6 +78,8 @@ struct Writer {
     state: State,
     shared: Arc<Shared>,
     commands: Receiver<Command>,
+    /// How many commands shared the last sync.
+    last_group: usize,
     /// No other process touches the store meanwhile.
     _lock: Lock,
 }
@@ -96,12 +100,7 @@ impl Writer {
                 }
             };
             self.reopen();
-            let mut group: Vec<Command> = first.into_iter().collect();
-            while group.len() < GROUP
-                && let Ok(next) = self.commands.try_recv()
-            {
-                group.push(next);
-            }
+            let group = self.gather(first);
             // sled panics where it could say no. Callers whose answer is lost that way are told that nothing is sure.
             if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| self.commit(group))) {
                 let why = words(panic.as_ref());
@@ -109,6 +108,25 @@ impl Writer {
                 self.close(Timestamp::now(), &StoreError::Unavailable { path: self.shared.path.clone(), why });
             }
         }
+    }
+
+    /// The first command and what else is waiting. Callers who shared the last sync are mostly about to ask again: as
+    /// many as they were are waited for a moment, since a sync costs more than that. A lone caller waits for nobody.
+    fn gather(&mut self, first: Option<Command>) -> Vec<Command> {
+        let mut group: Vec<Command> = first.into_iter().collect();
+        let until = Instant::now() + LINGER;
+        while group.len() < GROUP {
+            let next = match self.commands.try_recv() {
+                Err(TryRecvError::Empty) if group.len() < self.last_group => {
+                    self.commands.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+                }
+                next => next.ok(),
+            };
+            let Some(next) = next else { break };
+            group.push(next);
+        }
+        self.last_group = group.len();
+        group
     }
 
     fn commit(&mut self, group: Vec<Command>) {
