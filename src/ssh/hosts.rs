@@ -101,10 +101,17 @@ impl Hosts {
         &self.pool.settings
     }
 
-    /// Connects in advance, so that a later run on the host does not wait for it. Nothing happens on the host.
+    /// Connects in advance, so that a later run on the host does not wait for it; a connection that has died since it
+    /// was last used is made anew. Nothing happens on the host.
     pub async fn warm(&self, host: &Host, cancel: &CancellationToken) -> Result<(), Error> {
         let line = self.line(host);
-        self.session(host, &line, cancel).await.map(drop)
+        let session = self.session(host, &line, cancel).await?;
+        if session.check().await.is_err() {
+            line.forget(&session).await;
+            drop(session);
+            self.session(host, &line, cancel).await?;
+        }
+        Ok(())
     }
 
     pub(super) fn line(&self, host: &Host) -> Arc<Line> {

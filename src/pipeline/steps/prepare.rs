@@ -2,13 +2,15 @@
 //!
 //! Idempotent: begun again it looks again. A push whose commit the remote does not show yet is waited for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{StepError, Work, say};
-use crate::git::Heads;
-use crate::model::{Branch, Entry, RepoUrl, Sha, Step, StepResult, Why};
+use crate::git::{Heads, Rev};
+use crate::model::{Branch, Entry, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
 use crate::process::LogFile;
 
 /// How long a commit that a webhook told of is looked for.
@@ -28,6 +30,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             }
         });
     }
+    let ahead = fetch_ahead(work);
     let url = work.job.app.git_url.clone();
     say(&mut log, format!("fetching {url}")).await?;
     let pushed: Vec<(Option<Sha>, Sha)> = work
@@ -62,9 +65,35 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     if let Err(error) = work.inner.index_app(&work.job.app, &branch, head).await {
         say(&mut log, format!("note: {error}")).await?;
     }
+    for fetched in ahead {
+        // It ends by itself, and update looks at what it did.
+        let _ = fetched.await;
+    }
     log.settle().await?;
     work.append(vec![Entry::Based { branch, sha: head }]).await?;
     Ok(StepResult::Done)
+}
+
+/// Begins to fetch the dependencies that were pushed, beside the app's own repository: update then finds them in their
+/// mirrors. Only those by ssh, whose handshakes take long. What fails here is asked again there, and told there.
+fn fetch_ahead(work: &Work) -> Vec<JoinHandle<()>> {
+    let pushed: BTreeMap<&RepoId, &Target> =
+        work.job.live_causes().flat_map(|cause| &cause.targets).map(|target| (&target.repo, target)).collect();
+    let index = work.inner.store.index(&work.job.app.name).ok().flatten();
+    let named = |repo: &RepoId| index.as_ref()?.deps.iter().find(|dep| dep.repo == *repo)?.ssh_url.clone();
+    let fetch = |target: &Target| {
+        let url = work.inner.url_of(&target.repo).or_else(|| named(&target.repo))?;
+        let (git, target, stop) = (work.rooms().git.clone(), target.clone(), work.stop.clone());
+        Some(work.inner.tasks.spawn(async move {
+            let known = git.resolve(&target.repo, Rev::Branch(target.branch.clone())).await;
+            if !matches!(known, Ok(Some(head)) if head == target.after)
+                && let Err(error) = git.fetch(&url, &stop).await
+            {
+                tracing::debug!(%url, %error, "not fetched in advance");
+            }
+        }))
+    };
+    pushed.into_values().filter_map(fetch).collect()
 }
 
 async fn fetch(work: &Work, url: &RepoUrl) -> Result<Heads, StepError> {
@@ -112,7 +141,7 @@ pub(super) async fn wait_for(
     let mut told = false;
     loop {
         // A mirror that has the commit already need not be fetched for it.
-        let head = match rooms.git.resolve(&url.id(), crate::git::Rev::Branch(branch.clone())).await {
+        let head = match rooms.git.resolve(&url.id(), Rev::Branch(branch.clone())).await {
             Ok(Some(head)) if head == after => return Ok(head),
             _ => fetch(work, url).await?.branches.get(branch).copied(),
         };
