@@ -25,8 +25,10 @@ const TURNS: [(usize, [usize; 3]); 3] =
 pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut world = runtime.block_on(residence());
-    let limit = Limit::start(&world.path("appended"))?;
-    let webhook = Webhook::start(world.dir.path())?;
+    // Not beside config.edn, which the daemon watches.
+    let folder = tempfile::tempdir()?;
+    let limit = Limit::start(&folder.path().join("appended"))?;
+    let webhook = Webhook::start(folder.path())?;
     let mut pushes = Pushes::new()?;
     let ours = address(&world)?;
     let settled = |world: &World| runtime.block_on(planned(world));

@@ -8,6 +8,7 @@
 //! Must never talk to anything but loopback, nor leave a process or a file behind.
 
 mod door;
+mod journey;
 mod keeping;
 mod limit;
 mod load;
@@ -54,11 +55,16 @@ struct Part {
 }
 
 /// The measurements.
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         letter: "a",
         what: "a signed push to its durable 202: requests a second, beside Debian's webhook and a bare hyper server",
         measure: door::measure,
+    },
+    Part {
+        letter: "b",
+        what: "a push until it is live on a host over ssh, beside a shell script of the same commands",
+        measure: journey::measure,
     },
     Part { letter: "c", what: "scan and edit of the corpus, beside Clojure's reader", measure: reader::measure },
     Part {

@@ -212,7 +212,7 @@ impl World {
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none());
         let _ = std::fs::remove_file(self.state("address"));
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("run/daemon.log")).unwrap();
         // Another build of it may be tried: the optimised one, say.
         let binary = std::env::var("AIRPLANES_DAEMON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_airplanes").to_owned());
         let line = [&self.under[..], &[binary]].concat();
@@ -262,7 +262,7 @@ impl World {
     }
     /// What the daemon has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+        std::fs::read_to_string(self.path("run/daemon.log")).unwrap_or_default()
     }
     pub fn token(&self) -> String {
         std::fs::read_to_string(self.state("operator-token")).unwrap().trim().to_owned()

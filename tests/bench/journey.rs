@@ -1,0 +1,158 @@
+//! (b) From the webhook of a push to a library until the app that depends on it is live on its host, over real sshds,
+//! with a build that takes no time: beside a shell script that a competent person would write for the same
+//! (`journey.sh`), with a kept clone and the same git, build and ssh commands.
+//!
+//! Both have an app of their own on the same git host and the same host, and the same health url. They take turns, and
+//! no connection of ours is left over from the turn before: pushes are seldom a minute apart.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use airplanes::model::{Forge, Sha};
+use anyhow::{Context, Result, ensure};
+
+use crate::Extent;
+use crate::stats::{median, time};
+use crate::support::world::{World, git};
+use crate::table::{Table, Target};
+
+pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let port = healthy()?;
+    let mut world = World::new(1);
+    world.env.push(("RUST_LOG".to_owned(), "info".to_owned()));
+    let mut before = world.commit("lib", &[("deps.edn", "{:deps {}}\n")]);
+    for app in ["ours", "theirs"] {
+        let deps = world.deps(&[("lib", before)]);
+        world.commit(app, &[("deps.edn", &deps), ("src/app.clj", "(ns app)\n")]);
+        let bare = world.path("repos").join(format!("{app}.git"));
+        git(world.dir.path(), &["clone", "-q", &bare.display().to_string(), &format!("srv-{app}")]);
+    }
+    let script = Script::new(&world, port)?;
+    world.deploy_edn(&format!(
+        r#":ours {{:git-url "{{repo:ours}}" :update? true :build "true" :working-directory "{{dir}}/srv-ours" :hosts [:web-1]
+            :restart "true" :health {{:url "http://127.0.0.1:{port}/" :stable "0s"}}}}"#
+    ));
+    runtime.block_on(async {
+        world.start().await;
+        world.get("/apps").await;
+    });
+    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..extent.pick(12, 4) {
+        let after = world.commit("lib", &[("change", &turn.to_string())]);
+        let peer = script.run(after)?;
+        if let Some(host) = &world.hosts[0] {
+            host.drop_connections();
+        }
+        let own = runtime.block_on(ours_takes(&world, before, after))?;
+        before = after;
+        // The first is a warm-up: mirrors are made.
+        if turn > 0 {
+            ratios.push(own / peer);
+            ours.push(own);
+            theirs.push(peer);
+        }
+    }
+    let shown = |seconds: &[f64]| time(Duration::from_secs_f64(median(seconds)));
+    let what = "(b) push to live on one host over ssh, empty build";
+    table.compare(what, shown(&ours), shown(&theirs), median(&ratios), Some(Target::AtMost(0.7)));
+    Ok(())
+}
+
+/// Seconds from the webhook's first byte to the end of the job that it made.
+async fn ours_takes(world: &World, before: Sha, after: Sha) -> Result<f64> {
+    let began = Instant::now();
+    let (status, answer) = world.hook(Forge::Github, "lib", Some(before), after, &after.to_string()).await;
+    ensure!(status == 202, "the push was answered with {status}: {answer}");
+    let event = answer["event"].as_str().context("no event")?.to_owned();
+    loop {
+        let jobs = world.get("/jobs?limit=1").await;
+        let job = &jobs["jobs"][0];
+        if job["event"] == event.as_str() && !job["finished_at"].is_null() {
+            let took = began.elapsed().as_secs_f64();
+            ensure!(job["state"] == "succeeded", "the job ended otherwise: {job:#}\n{}", world.log());
+            let live = git(&world.path("srv-ours"), &["show", "HEAD:deps.edn"]);
+            ensure!(live.contains(&after.to_string()), "the host does not have the bump");
+            if std::env::var_os("BENCH_STEPS").is_some() {
+                eprintln!("{took:.3} s: {:#}", job["steps"]);
+            }
+            return Ok(took);
+        }
+        ensure!(began.elapsed() < Duration::from_secs(60), "the app does not go live: {job:#}\n{}", world.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The shell script with what it is given.
+struct Script {
+    env: Vec<(&'static str, String)>,
+}
+
+impl Script {
+    fn new(world: &World, port: u16) -> Result<Self> {
+        let host = world.hosts[0].as_ref().context("no host")?;
+        let options = format!(
+            "-i {} -o IdentitiesOnly=yes -o UserKnownHostsFile={} -o StrictHostKeyChecking=yes -o BatchMode=yes",
+            host.client_key().display(),
+            world.path("known_hosts").display()
+        );
+        let clone = world.path("script-clone");
+        let own = |key: &'static str, value: String| (key, value);
+        let script = Self {
+            env: vec![
+                own("CLONE", clone.display().to_string()),
+                own("LIBRARY", world.url("lib").to_string()),
+                own("GIT_SSH_COMMAND", format!("ssh {options}")),
+                own(
+                    "SSH",
+                    format!("ssh {options} -p {} {}@{}", host.address().port(), host.user(), host.address().ip()),
+                ),
+                own("FOLDER", world.path("srv-theirs").display().to_string()),
+                own("HEALTH", format!("http://127.0.0.1:{port}/")),
+            ],
+        };
+        let made = script.command("git").args(["clone", "-q", world.url("theirs").as_str()]).arg(&clone).status()?;
+        ensure!(made.success(), "the script's clone could not be made");
+        Ok(script)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.envs(self.env.iter().map(|(key, value)| (key, value))).stdin(Stdio::null());
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "script").env(format!("GIT_{who}_EMAIL"), "script@example.com");
+        }
+        command
+    }
+
+    /// Seconds that it takes.
+    fn run(&self, after: Sha) -> Result<f64> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/journey.sh");
+        let began = Instant::now();
+        let status = self.command("sh").arg(file).status()?;
+        let took = began.elapsed().as_secs_f64();
+        ensure!(status.success(), "the script failed with {status}");
+        let folder = self.env.iter().find(|(key, _)| *key == "FOLDER").map(|(_, value)| value.as_str());
+        let live = git(Path::new(folder.unwrap_or_default()), &["show", "HEAD:deps.edn"]);
+        ensure!(live.contains(&after.to_string()), "the script's host does not have the bump");
+        Ok(took)
+    }
+}
+
+/// Answers every call with 200, on the port that it gives.
+fn healthy() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Who asks and goes away without an answer is none of ours.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    Ok(port)
+}
