@@ -97,6 +97,8 @@ impl World {
         std::fs::write(dir.path().join("known_hosts"), &ground.known_hosts).unwrap();
         std::fs::create_dir_all(dir.path().join("repos")).unwrap();
         std::fs::create_dir_all(dir.path().join("run")).unwrap();
+        // Not beside config.edn, which the daemon watches.
+        std::fs::create_dir_all(dir.path().join("log")).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let (deploy, env, state) = (String::new(), Vec::new(), "state".to_owned());
         let (hosts, by_file, under) = (Vec::new(), false, Vec::new());
@@ -212,7 +214,7 @@ impl World {
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none());
         let _ = std::fs::remove_file(self.state("address"));
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("run/daemon.log")).unwrap();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log/daemon.log")).unwrap();
         // Another build of it may be tried: the optimised one, say.
         let binary = std::env::var("AIRPLANES_DAEMON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_airplanes").to_owned());
         let line = [&self.under[..], &[binary]].concat();
@@ -262,7 +264,7 @@ impl World {
     }
     /// What the daemon has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("run/daemon.log")).unwrap_or_default()
+        std::fs::read_to_string(self.path("log/daemon.log")).unwrap_or_default()
     }
     pub fn token(&self) -> String {
         std::fs::read_to_string(self.state("operator-token")).unwrap().trim().to_owned()
