@@ -3,13 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode, ThemeCharacters,
-    ThemeStyles,
-};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode, ThemeCharacters, ThemeStyles};
 
 use crate::edn::{Position, Span, position};
 
+use super::excerpt::Excerpt;
 use super::source::{Text, Texts};
 
 /// One thing that is wrong, or looks wrong.
@@ -136,7 +134,7 @@ impl Diagnostics {
             let source = fault
                 .span
                 .and_then(|span| self.text(span))
-                .map(|text| NamedSource::new(text.path.display().to_string(), text.text.clone()));
+                .map(|text| Excerpt::new(text.path.display().to_string(), text.text.clone()));
             // Writing to a String can't fail, and the spans are of this very text; the message alone is the next best.
             if handler.render_report(&mut out, &Shown { fault, source }).is_err() {
                 out.push_str(&fault.message);
@@ -173,7 +171,7 @@ impl std::error::Error for Diagnostics {}
 /// One fault as miette takes it.
 struct Shown<'a> {
     fault: &'a Fault,
-    source: Option<NamedSource<String>>,
+    source: Option<Excerpt>,
 }
 
 impl fmt::Display for Shown<'_> {
@@ -201,10 +199,13 @@ impl miette::Diagnostic for Shown<'_> {
         self.source.as_ref().map(|source| source as &dyn SourceCode)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = self.fault.span?;
+        let (span, source) = (self.fault.span?, self.source.as_ref()?);
         let label = Some(self.fault.expected.clone()).filter(|label| !label.is_empty());
         let related = self.fault.related.as_ref().filter(|(other, _)| other.source == span.source);
-        let related = related.map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.range()));
-        Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(label, span.range())).chain(related)))
+        let related = related
+            .map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), source.underlined(span.range())));
+        Some(Box::new(
+            std::iter::once(LabeledSpan::new_primary_with_span(label, source.underlined(span.range()))).chain(related),
+        ))
     }
 }

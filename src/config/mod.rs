@@ -10,6 +10,7 @@
 mod addition;
 mod apps;
 mod diagnostic;
+mod excerpt;
 mod notify;
 mod secrecy;
 mod section;

@@ -28,6 +28,21 @@ fn a_fault_is_shown_as_a_compiler_would() {
 }
 
 #[test]
+fn of_a_very_long_line_only_what_is_near_the_fault_is_shown() {
+    let filler = "é".repeat(5_000);
+    let line = format!("{{:shop {{:git-url \"git@a.b:c/{filler}.git\" :bulid \"make\" :build \"{filler}\"}}}}");
+    let at = line.find(":bulid").unwrap();
+    let shown = World::new("{}", &format!("; apps\n{line}")).load().unwrap_err().render(false);
+    assert!(shown.contains(":bulid \"make\" :build"), "{shown}");
+    assert!(shown.contains(&format!("/c/deploy.edn:2:{}]", line[..at].chars().count() + 1)), "{shown}");
+    assert!(shown.contains("did you mean `:build`?"), "{shown}");
+    assert!(shown.len() < 3_000, "{} bytes: {shown}", shown.len());
+    let lines: Vec<&str> = shown.lines().collect();
+    let column = |what: &str| lines.iter().rev().find_map(|l| l.find(what).map(|at| l[..at].chars().count())).unwrap();
+    assert_eq!(column(":bulid \""), column("^^^^^^"), "{shown}");
+}
+
+#[test]
 fn every_fault_of_config_edn_has_words_of_its_own() {
     let prefix = "expected a host, or a host and path, like \"github.com/acme/snow\"";
     for (config, want) in [
