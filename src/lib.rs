@@ -62,7 +62,8 @@
 //!     accepted head; only while that event is open or ended well. Otherwise the apps that did not end well run again.
 //!     What was answered stays answered when `:keep` has let go of its jobs: events, heads and own commits remember.
 //! 12. **Secrets have their own type** ([`model::Secret`]): no Display, no serialisation; masked in build logs. A build
-//!     does not get the daemon's environment; that it can't read the daemon's files either is still to be built.
+//!     gets nothing of the daemon's environment, and is kept from its state, keys, connections and other apps' files by
+//!     [`runner::cell`]; nothing of a clone is used once a build has been in it.
 //! 13. **argv, never shell strings**, except the user's own commands. Names from outside are validated newtypes; what
 //!     runs on a host is a constant script with arguments.
 //! 14. **Errors are capped** at 3 attempts a step, interruptions at 10 with no step done in between. Ids are monotonic

@@ -8,12 +8,18 @@ use airplanes::cli::{self, CliError, Color, Command, CommandLine, Exit, Globals,
 use airplanes::daemon::journal::{self, Journal};
 use airplanes::daemon::{self, StartError};
 use airplanes::demo::{self, DemoError};
+use airplanes::runner::cell;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1).peekable();
+    if args.next_if(|first| first == cell::ARGUMENT).is_some() {
+        // One thread, no log, and as little else before it as can be: every build waits for this.
+        return cell::enter(args);
+    }
     // clap ends the process by itself with code 2 for bad usage, and with 0 for --help.
     let CommandLine { globals, command } = CommandLine::parse();
     if let Err(error) = trace(&globals, &command) {

@@ -62,6 +62,13 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
             out.push_str(&format!("{} {}\n", paint.red("no build begins:"), plain(low)));
         }
     }
+    if let Some(builds) = &status.builds {
+        let each = builds.each.as_deref().map(|each| format!(", each {}", plain(each))).unwrap_or_default();
+        out.push_str(&format!("builds: {} at once{each}\n", builds.at_once));
+        for lacking in &builds.lacking {
+            out.push_str(&format!("{} {}\n", paint.red("not kept:"), plain(lacking)));
+        }
+    }
     if let Some(fault) = &status.config_fault {
         let lines: Vec<String> = fault.lines().map(plain).collect();
         out.push_str(&format!(

@@ -9,6 +9,7 @@
 
 mod addition;
 mod apps;
+mod builds;
 mod diagnostic;
 mod excerpt;
 mod notify;
@@ -27,9 +28,10 @@ use crate::edn::{Node, Span};
 use crate::model::{App, AppName};
 
 pub use addition::{Addition, Key, NotAdded, add};
+pub use builds::Builds;
 pub use diagnostic::{Diagnostics, Finding};
 pub use notify::{DeadMan, Notify, Smtp, Tls, Way};
-pub use settings::{Builds, Config, Git, Keep, Ssh};
+pub use settings::{Config, Git, Keep, Ssh};
 pub use source::Source;
 
 use diagnostic::Fault;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::builds::{self, Builds};
 use super::diagnostic::Fault;
 use super::notify::{self, Notify};
 use super::section::{Context, Section};
@@ -76,17 +77,6 @@ pub struct Ssh {
     pub known_hosts: Option<PathBuf>,
 }
 
-/// What builds may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Builds {
-    /// How many run at once; 2.
-    pub concurrency: usize,
-    /// How long one may print nothing; 10 minutes.
-    pub silence: Duration,
-    /// How long one may take where its app says nothing; 60 minutes.
-    pub timeout: Duration,
-}
-
 /// What of the past is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Keep {
@@ -122,7 +112,7 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
     let git = git(root.section("git", context), context);
     let ssh = ssh(root.section("ssh", context), context);
     let hosts = root.node("hosts").map(|node| hosts(node, &ssh, context));
-    let builds = builds(root.section("builds", context), context);
+    let builds = builds::read(root.section("builds", context), context);
     let poll = match root.node("poll") {
         Some(node) if node.value == Value::Bool(false) => None,
         Some(node) => time(node, ":poll", context),
@@ -326,27 +316,6 @@ fn hosts(node: &Node, ssh: &Ssh, context: &mut Context) -> BTreeMap<HostName, Ho
         }
     }
     hosts
-}
-
-fn builds(section: Option<Section<'_>>, context: &mut Context) -> Builds {
-    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-    let mut builds = Builds { concurrency: 2, silence: minutes(10), timeout: minutes(60) };
-    let Some(mut section) = section else { return builds };
-    if let Some(number) = section.read::<usize>("concurrency", context) {
-        if number.value == 0 {
-            let label = "expected 1 or more";
-            context.fault(Fault::new(number.span, "with `:concurrency 0` nothing would ever be built", label));
-        }
-        builds.concurrency = number.value;
-    }
-    if let Some(node) = section.node("silence") {
-        builds.silence = time(node, ":silence", context).unwrap_or(builds.silence);
-    }
-    if let Some(node) = section.node("timeout") {
-        builds.timeout = time(node, ":timeout", context).unwrap_or(builds.timeout);
-    }
-    section.finish(context);
-    builds
 }
 
 fn keep(section: Option<Section<'_>>, context: &mut Context) -> Keep {

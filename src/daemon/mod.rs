@@ -4,6 +4,7 @@
 //! Nothing is decided here. What is in force is swapped whole: a bad edit changes nothing.
 
 mod backups;
+mod cells;
 pub mod journal;
 mod reload;
 mod service;
@@ -32,6 +33,7 @@ use crate::store::Store;
 use crate::upkeep::Upkeep;
 use crate::watch::FsSource;
 
+use cells::Grounds;
 use reload::{Kept, Reload};
 use token::operator_token;
 
@@ -93,14 +95,14 @@ impl Daemon {
             format!("can't listen on {}: is a daemon running already? Correct :listen", loaded.config.listen)
         })?;
         let address = listener.local_addr()?;
-        let kept = Kept { state: state.clone(), token: token.clone() };
+        let grounds = Grounds::find(path, &loaded.config).await?;
+        let concurrency = grounds.concurrency;
+        let kept = Kept { state: state.clone(), grounds, token: token.clone() };
         let rooms = kept.rooms(&loaded, None)?;
-        let setup = Setup {
-            state: state.clone(),
-            rooms,
-            apps: loaded.apps.clone(),
-            concurrency: loaded.config.builds.concurrency,
-        };
+        for lacking in rooms.runner.kept().map(|(_, lacking)| lacking).unwrap_or_default() {
+            tracing::warn!("{lacking}");
+        }
+        let setup = Setup { state: state.clone(), rooms, apps: loaded.apps.clone(), concurrency };
         let pipeline = Pipeline::start(store.clone(), setup);
         let stop = CancellationToken::new();
         tokio::spawn(backups::run(store.clone(), stop.clone()));
@@ -144,7 +146,7 @@ impl Daemon {
         let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault, asked };
         let watching = tokio::spawn(reload.run(stop.clone()));
         upkeep.start();
-        tracing::info!(%address, state = %state.display(), version = env!("CARGO_PKG_VERSION"), "serving");
+        tracing::info!(%address, state = %state.display(), builds = concurrency, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(Self { address, state, stop, store, pipeline, config_fault, serving, watching })
     }
 

@@ -10,6 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
+use super::cells::Grounds;
 use crate::config::{self, Loaded};
 use crate::git::{GitConfig, Mirrors};
 use crate::model::{Forge, ForgeSecrets, Secret};
@@ -96,6 +97,7 @@ impl Reload {
 /// What stays as it was at the start, whatever an edit says.
 pub(super) struct Kept {
     pub(super) state: PathBuf,
+    pub(super) grounds: Grounds,
     pub(super) token: Secret,
 }
 
@@ -116,7 +118,9 @@ impl Kept {
         // The same pool where nothing of it has changed: its connections stay.
         let same = old.map(|pipeline| pipeline.rooms().hosts.clone()).filter(|hosts| *hosts.settings() == settings);
         let hosts = same.map_or_else(|| Hosts::new(settings), Ok)?;
-        let runner = Runner::Local(Local::new(Leftovers::new(&self.state), std::env::vars_os()));
+        let cells = self.grounds.cells(loaded, &hosts);
+        let local = Local::new(Leftovers::new(&self.state), self.grounds.env.iter().cloned());
+        let runner = Runner::Local(local.in_cells(cells));
         let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();
         Ok(Rooms { git, hosts, runner, secrets, min_free: config.min_free })
     }

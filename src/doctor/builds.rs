@@ -1,7 +1,7 @@
 //! What builds need: their tools in the PATH that they get, and their git dependencies, fetched as their own git would:
 //! with the mirrors and the configuration of a build, by the runner that runs builds, in a folder like a job's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,16 +144,20 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     /// Runs a script of ours as a build of the app, in the trial's folder. What it writes to its log is dropped.
-    async fn run(&self, script: &str, sha: Sha) -> Result<(), String> {
-        let dir = self.folder.join("clone");
+    async fn run(&self, script: &str, sha: Sha, mirrors: &[PathBuf]) -> Result<(), String> {
+        let (dir, tmp) = (self.folder.join("clone"), self.folder.join("tmp"));
+        std::fs::create_dir_all(&tmp).map_err(|error| format!("{} can't be made: {error}", tmp.display()))?;
         let step = BuildStep { name: None, run: script.to_owned() };
         let git_config = self.folder.join("gitconfig");
+        let reads = [mirrors, std::slice::from_ref(&git_config)].concat();
         let build = Build {
             job: self.job,
             app: &self.app.name,
             sha,
             step: &step,
             dir: &dir,
+            tmp: &tmp,
+            reads: &reads,
             git_config: git_config.exists().then_some(git_config.as_path()),
             total: FETCH,
             silence: FETCH,
@@ -188,7 +192,7 @@ impl Trial<'_> {
         let mut once = std::collections::BTreeSet::new();
         tools.retain(|tool| once.insert(tool.clone()));
         let ran = match self.put("tools", &(tools.join("\n") + "\n")) {
-            Ok(()) => self.run(LOOK, Sha::from_bytes([0; 20])).await,
+            Ok(()) => self.run(LOOK, Sha::from_bytes([0; 20]), &[]).await,
             Err(error) => Err(error),
         };
         if let Err(error) = ran {
@@ -243,7 +247,7 @@ impl Trial<'_> {
         });
         let ran = match ready {
             Ok(()) if asked.is_empty() => Ok(()),
-            Ok(()) => self.run(CLONE, head).await,
+            Ok(()) => self.run(CLONE, head, &closure.mirrors).await,
             Err(error) => Err(error),
         };
         let mut faults: Vec<String> = Vec::new();

@@ -1,7 +1,8 @@
 //! A job's private clone: its own working tree and refs, objects borrowed from the mirror (alternates), so that it is
 //! made in a moment and has all of the history. Its `origin` is the real remote, for builds that look.
 //!
-//! It must never write into the mirror, and a commit in it is a function of its input alone.
+//! It must never write into the mirror, and a commit in it is a function of its input alone. Once a build has run in
+//! it, it is the build's: nothing in it is read again, and what is pushed is made anew in a [`Mirrors::bare_for_job`].
 
 use std::path::{Path, PathBuf};
 
@@ -46,18 +47,33 @@ impl Mirrors {
         commit: Sha,
         dir: &Path,
     ) -> Result<WorkClone, GitError> {
-        let repo = url.id();
+        self.borrowing(WorkClone { dir: dir.to_owned(), url: url.clone(), branch: branch.clone() }, commit, false).await
+    }
+
+    /// The same without a working tree, made anew whatever is in `dir`: for committing and pushing, where nobody else
+    /// has written.
+    pub async fn bare_for_job(
+        &self,
+        url: &RepoUrl,
+        branch: &Branch,
+        commit: Sha,
+        dir: &Path,
+    ) -> Result<WorkClone, GitError> {
+        self.borrowing(WorkClone { dir: dir.to_owned(), url: url.clone(), branch: branch.clone() }, commit, true).await
+    }
+
+    async fn borrowing(&self, clone: WorkClone, commit: Sha, bare: bool) -> Result<WorkClone, GitError> {
+        let repo = clone.url.id();
         let mirror = self.path(&repo);
         if !self.contains(&repo, commit).await? {
             return Err(GitError::NoCommit { repo: repo.to_string(), wanted: commit.to_string() });
         }
-        let clone = WorkClone { dir: dir.to_owned(), url: url.clone(), branch: branch.clone() };
         let made = blocking(clone, move |clone| {
-            if clone.is_at(&commit) {
+            if !bare && clone.is_at(&commit) {
                 return Ok(clone.clone());
             }
             remove(&clone.dir)?;
-            clone.make(&mirror, &commit).map_err(|e| match check(&mirror) {
+            clone.make(&mirror, &commit, bare).map_err(|e| match check(&mirror) {
                 Ok(()) => e,
                 Err(words) => GitError::Mirror { path: mirror, words },
             })?;
@@ -132,13 +148,13 @@ impl WorkClone {
             let made = update.create_updated(repo, &tree)?;
             if made == tree.id() {
                 // A killed run may have committed and not got round to its working tree.
-                repo.checkout_head(Some(CheckoutBuilder::new().force()))?;
+                check_out(repo)?;
                 return clone.head_of(repo);
             }
             let time = Time::new(stamp.time.as_second(), 0);
             let who = Signature::new(&stamp.author.name, &stamp.author.email, &time)?;
             let id = repo.commit(Some("HEAD"), &who, &who, &message, &repo.find_tree(made)?, &[&parent])?;
-            repo.checkout_head(Some(CheckoutBuilder::new().force()))?;
+            check_out(repo)?;
             sha(id).ok_or_else(|| git2::Error::from_str("the commit's id is zero"))
         })
         .await
@@ -181,11 +197,11 @@ impl WorkClone {
         look().unwrap_or(false)
     }
 
-    fn make(&self, mirror: &Path, commit: &Sha) -> Result<(), GitError> {
+    fn make(&self, mirror: &Path, commit: &Sha, bare: bool) -> Result<(), GitError> {
         let objects = std::path::absolute(mirror.join("objects")).map_err(|e| disk("could not find", mirror, &e))?;
         let made = || -> Result<PathBuf, git2::Error> {
             let mut options = RepositoryInitOptions::new();
-            options.external_template(false).initial_head(self.branch.as_str());
+            options.bare(bare).external_template(false).initial_head(self.branch.as_str());
             let repo = Repository::init_opts(&self.dir, &options)?;
             repo.remote("origin", self.url.as_str())?;
             Ok(repo.path().to_owned())
@@ -209,17 +225,19 @@ impl WorkClone {
             }
             Ok(packed_text(&packed))
         };
-        write("packed-refs", fill().map_err(|e| self.unusable(&e))?)?;
-        let check_out = || -> Result<(), git2::Error> {
+        if !bare {
+            write("packed-refs", fill().map_err(|e| self.unusable(&e))?)?;
+        }
+        let settle = || -> Result<(), git2::Error> {
             let repo = Repository::open(&self.dir)?;
             repo.reference(&self.branch_ref(), oid(commit), true, "clone for a job")?;
             repo.set_head(&self.branch_ref())?;
-            repo.checkout_head(Some(CheckoutBuilder::new().force()))?;
+            check_out(&repo)?;
             let mut config = repo.config()?;
             config.set_str(&format!("branch.{}.remote", self.branch), "origin")?;
             config.set_str(&format!("branch.{}.merge", self.branch), &self.branch_ref())
         };
-        check_out().map_err(|e| self.unusable(&e))
+        settle().map_err(|e| self.unusable(&e))
     }
 
     async fn with<T: Send + 'static>(
@@ -232,6 +250,11 @@ impl WorkClone {
         })
         .await
     }
+}
+
+/// The working tree as the head has it, where there is one.
+fn check_out(repo: &Repository) -> Result<(), git2::Error> {
+    if repo.is_bare() { Ok(()) } else { repo.checkout_head(Some(CheckoutBuilder::new().force())) }
 }
 
 async fn blocking<T: Send + 'static>(

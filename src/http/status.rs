@@ -58,12 +58,14 @@ pub(super) async fn status(State(context): State<Context>, headers: HeaderMap) -
         disk: None,
         notify: None,
         refusals: None,
+        builds: None,
         counts: counts(&door.store, door.pipeline.count_apps()),
         apps: None,
         jobs: None,
         deliveries: None,
     };
     if known {
+        view.builds = Some(door.pipeline.builds());
         view.disk = door.pipeline.disk().ok();
         view.notify = Some(door.notify.view());
         view.config_fault = door.config_fault.load().as_deref().cloned();

@@ -144,6 +144,9 @@ pub struct StatusView {
     /// The webhook calls that were refused since the start, by forge; for those with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusals: Option<Vec<RefusalView>>,
+    /// How builds run here; for those with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builds: Option<BuildsView>,
     /// How many of each.
     pub counts: Counts,
     /// The apps.
@@ -155,6 +158,17 @@ pub struct StatusView {
     /// The last deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<Vec<DeliveryView>>,
+}
+
+/// How builds run on the daemon's machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildsView {
+    /// How many at once.
+    pub at_once: usize,
+    /// What each may take of the machine, in words.
+    pub each: Option<String>,
+    /// What builds are not kept from or not limited in here, and why, in words.
+    pub lacking: Vec<String>,
 }
 
 /// The store's health.

@@ -192,6 +192,7 @@ async fn run(argv: &[String], notice: &Notice, env: &[(OsString, OsString)]) -> 
         args: args.iter().map(OsString::from).collect(),
         dir: Path::new("/").to_owned(),
         env: all,
+        cgroup: None,
     };
     let called = process::call(command, payload(notice)?, COMMAND).await?;
     let output = String::from_utf8_lossy(&called.output);

@@ -2,6 +2,7 @@
 //! needs no key and no network for them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ const MOST: usize = 2000;
 pub struct Closure {
     /// The text of its git configuration: dependencies are found in the mirrors.
     pub git_config: String,
+    /// The mirrors that it leads to.
+    pub mirrors: Vec<PathBuf>,
     /// The dependencies, as the files name them.
     pub wanted: Vec<Wanted>,
     /// Those that could not be mirrored and are left to the build's own git, and why.
@@ -90,19 +93,21 @@ impl Closure {
         tracing::debug!(repositories = urls.len(), "dependencies are mirrored for the build");
         let repos: Vec<(RepoId, Vec<RepoUrl>)> =
             urls.into_iter().map(|(repo, urls)| (repo, urls.into_iter().collect())).collect();
-        Ok(Self { git_config: git.build_git_config(&repos), wanted: wanted.into_iter().collect(), left })
+        let mirrors = repos.iter().map(|(repo, _)| git.path(repo)).collect();
+        let git_config = git.build_git_config(&repos);
+        Ok(Self { git_config, mirrors, wanted: wanted.into_iter().collect(), left })
     }
 }
 
 impl Inner {
-    /// The text of the build's git configuration. A dependency that can't be mirrored is told and left to the build's
-    /// own git.
-    pub(super) async fn build_git_config(
+    /// What the build in `clone` will ask for. A dependency that can't be mirrored is told and left to the build's own
+    /// git.
+    pub(super) async fn closure(
         &self,
         work: &Work,
         clone: &WorkClone,
         log: &mut LogFile,
-    ) -> Result<String, StepError> {
+    ) -> Result<Closure, StepError> {
         let mut files = Vec::new();
         for file in deps::FILES {
             files.extend(clone.read_file(file).await.map_err(|e| work.git(e))?);
@@ -113,7 +118,7 @@ impl Inner {
         for (_, error) in &closure.left {
             say(log, format!("note: not mirrored, so the build's own git has to reach it: {error}")).await?;
         }
-        Ok(closure.git_config)
+        Ok(closure)
     }
 }
 

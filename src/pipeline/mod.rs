@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::git::Mirrors;
 use crate::model::api::{AppView, JobView, PlanQuery, PlanView, PlannedView, Submitted};
+use crate::model::inbox::BuildsView;
 use crate::model::{
     App, AppName, Entry, Event, EventId, EventKind, InvalidName, JobId, Outcome, PlanRow, Push, RepoId, RepoUrl,
     Secret, Step, Why,
@@ -124,6 +125,8 @@ struct Inner {
     reads: watch::Sender<u64>,
     leases: Leases,
     slots: Arc<Semaphore>,
+    /// How many of these there are.
+    concurrency: usize,
     cancels: Mutex<HashMap<JobId, CancellationToken>>,
     /// The jobs that wait for room on the disk, and why in words.
     held: Mutex<HashMap<JobId, String>>,
@@ -148,6 +151,7 @@ impl Pipeline {
             reads: watch::channel(0).0,
             leases: Leases::default(),
             slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
+            concurrency: setup.concurrency.max(1),
             cancels: Mutex::default(),
             held: Mutex::default(),
             ticks: watch::channel(0).0,
@@ -293,6 +297,13 @@ impl Pipeline {
         let deps = graph.apps().flat_map(|app| graph.deps(&app.name).iter().cloned());
         deps.chain(graph.apps().map(App::repo)).collect()
     }
+    /// How builds run on this machine. Asks nobody.
+    pub fn builds(&self) -> BuildsView {
+        let kept = self.inner.rooms.load().runner.kept();
+        let (each, lacking) = kept.map_or((None, Vec::new()), |(each, lacking)| (Some(each), lacking));
+        BuildsView { at_once: self.inner.concurrency, each, lacking }
+    }
+
     /// How many apps deploy.edn has. Asks nobody.
     pub fn count_apps(&self) -> usize {
         unpoison(self.inner.graph.read()).apps().count()

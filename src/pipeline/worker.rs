@@ -85,6 +85,7 @@ impl Inner {
             lease,
             branch_lease: None,
             slot,
+            reads: Vec::new(),
             building: Duration::ZERO,
             cancel: cancel.clone(),
             stop,

@@ -1,12 +1,14 @@
-//! Everything one child started: found in /proc by session, group and mark, ended, and seen to be gone.
+//! Everything one child started: found in its cgroup, and in /proc by session, group and mark, ended, and seen to be
+//! gone.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
-use super::{MARK, ProcessError};
+use super::{MARK, ProcessError, cgroup};
 
 /// How long SIGKILL may take to be seen.
 pub(super) const CONFIRM: Duration = Duration::from_secs(10);
@@ -46,6 +48,8 @@ pub(super) struct Group {
     pub leader: Option<(i32, u64)>,
     /// The value of [`MARK`].
     pub mark: String,
+    /// Its cgroup, where it has one.
+    pub cgroup: Option<PathBuf>,
 }
 
 impl Group {
@@ -57,7 +61,8 @@ impl Group {
         let me = std::process::id() as i32;
         let mark = format!("{MARK}={}", self.mark);
         let leader = self.leader.filter(|(pid, start)| Stat::of(*pid).is_none_or(|stat| stat.start == *start));
-        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let inside = self.cgroup.as_deref().map(cgroup::procs).unwrap_or_default();
+        let Ok(entries) = std::fs::read_dir("/proc") else { return inside };
         entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
             .filter(|pid| *pid != me)
@@ -65,6 +70,7 @@ impl Group {
             .filter(|stat| !stat.over)
             .filter(|stat| {
                 leader.is_some_and(|(pid, start)| (stat.group == pid || stat.session == pid) && stat.start >= start)
+                    || inside.contains(&stat.pid)
                     || marked(stat.pid, mark.as_bytes())
             })
             .map(|stat| stat.pid)
@@ -73,6 +79,7 @@ impl Group {
 
     /// Kills what there is now and waits for nothing: for a run that is dropped in flight.
     pub fn kill_now(&self) {
+        self.kill_cgroup();
         for pid in self.members() {
             send(pid, Signal::SIGKILL);
         }
@@ -96,6 +103,9 @@ impl Group {
             if waited > grace + CONFIRM {
                 return Err(ProcessError::Survivors { pids: members });
             }
+            if waited >= grace && !members.is_empty() {
+                self.kill_cgroup();
+            }
             for pid in members {
                 if waited >= grace {
                     send(pid, Signal::SIGKILL);
@@ -109,6 +119,12 @@ impl Group {
                 tokio::time::sleep(if left.is_zero() { pause } else { pause.min(left) }).await;
                 pause = (pause * 2).min(Duration::from_millis(100));
             }
+        }
+    }
+
+    fn kill_cgroup(&self) {
+        if let Some(path) = &self.cgroup {
+            cgroup::kill(path);
         }
     }
 

@@ -111,7 +111,8 @@ impl Record {
             return Ok(0);
         }
         let leader = self.leader.filter(|(pid, start)| Stat::of(*pid).is_some_and(|stat| stat.start == *start));
-        Group { leader, mark: self.mark.clone() }.end(GRACE).await
+        // What was in a cgroup ended with it, when the daemon took its own.
+        Group { leader, mark: self.mark.clone(), cgroup: None }.end(GRACE).await
     }
 }
 

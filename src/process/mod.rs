@@ -3,15 +3,18 @@
 //!
 //! `runner` says what to run; this room runs it. Output goes through a masker into a [`LogFile`], followers read that
 //! file by offset. Time-outs use the monotonic clock. A child is over when its process has ended *and* everything it
-//! started has: its group, its session, and what left both but still carries the mark in its environment.
+//! started has: its group, its session, what left both but still carries the mark in its environment, and where there are
+//! cgroups, whatever it did.
 //!
 //! Must never leave a process behind without saying so, signal a process it did not start (a recycled pid), pass the
 //! daemon's own environment on, or keep output in memory.
 
 mod call;
+mod cgroup;
 mod group;
 mod leftovers;
 mod log;
+mod machine;
 mod mask;
 mod run;
 
@@ -21,8 +24,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use call::{Called, call};
+pub use cgroup::{Cgroup, Cgroups, OutOfMemory, Share};
 pub use leftovers::{Leftovers, Swept};
 pub use log::LogFile;
+pub use machine::Machine;
 pub use mask::Masker;
 pub use run::run;
 
@@ -40,6 +45,8 @@ pub struct Command {
     pub dir: PathBuf,
     /// Its whole environment but for the mark: nothing is inherited.
     pub env: Vec<(OsString, OsString)>,
+    /// The cgroup that it joins as it starts: whatever is in there is part of it.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// How long a child may take.
@@ -111,6 +118,14 @@ pub enum ProcessError {
     Record {
         /// The record.
         path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The child's cgroup could not be made, so nothing was started.
+    #[error("could not make a cgroup for job {job}: {source}; a restart of the daemon takes its cgroup anew")]
+    Cgroup {
+        /// Whose it was to be.
+        job: crate::model::JobId,
         /// The system's word.
         source: io::Error,
     },

@@ -101,7 +101,7 @@ impl Running {
         };
         // Not reaped yet, so /proc has it.
         let leader = child.id().and_then(|pid| Stat::of(pid as i32)).map(|stat| (stat.pid, stat.start));
-        let group = Group { leader, mark: recorded.mark().to_owned() };
+        let group = Group { leader, mark: recorded.mark().to_owned(), cgroup: command.cgroup };
         let noted = match leader {
             Some(leader) => recorded.started(leader),
             None => Err(ProcessError::Lost { source: io::Error::other("/proc does not show it") }),

@@ -4,14 +4,16 @@
 //! Must never give a build the daemon's own environment: the operator's token, webhook secrets, an ssh agent and
 //! systemd's credentials stay behind. What a build gets is listed in [`local`].
 
+pub mod cell;
 pub mod local;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::model::upkeep::Bytes;
 use crate::model::{AppName, BuildStep, JobId, Sha};
 use crate::process::{LogFile, ProcessError};
 
@@ -37,6 +39,10 @@ pub struct Build<'a> {
     pub step: &'a BuildStep,
     /// The clone it runs in.
     pub dir: &'a Path,
+    /// The job's folder for temporary files.
+    pub tmp: &'a Path,
+    /// What it may read of the daemon's own folders: its git configuration, and mirrors.
+    pub reads: &'a [PathBuf],
     /// The git configuration that points dependencies at our mirrors, for `GIT_CONFIG_GLOBAL`.
     pub git_config: Option<&'a Path>,
     /// How long it may take: what the steps before it left of the app's time-out.
@@ -66,6 +72,11 @@ pub enum BuildOutcome {
         limit: Limit,
         /// The limit.
         after: Duration,
+    },
+    /// The kernel ended it for want of memory.
+    OutOfMemory {
+        /// The limit that it met, in bytes; none if it was the machine that had no more.
+        limit: Option<u64>,
     },
     /// It was ended because someone canceled the job.
     Canceled,
@@ -101,6 +112,13 @@ impl fmt::Display for BuildOutcome {
                 let after = words(after);
                 write!(f, "the build was ended: it printed nothing for {after}; :silence allows more")
             }
+            Self::OutOfMemory { limit: Some(limit) } => {
+                let limit = Bytes(limit);
+                write!(f, "the build was killed: it used more than {limit} of memory; :builds {{:memory}} allows more")
+            }
+            Self::OutOfMemory { limit: None } => {
+                write!(f, "the build was killed: the machine ran out of memory; `dmesg` tells who used it")
+            }
             Self::Canceled => write!(f, "the build was canceled"),
         }
     }
@@ -115,6 +133,13 @@ fn words(duration: Duration) -> String {
 }
 
 impl Runner {
+    /// What each build may take, in words, and what it is not kept from or limited in here. None where nothing is.
+    pub fn kept(&self) -> Option<(String, Vec<String>)> {
+        match self {
+            Self::Local(local) => local.kept(),
+        }
+    }
+
     /// Runs one step to its end, its output in `log`. Nothing of it is alive afterwards.
     pub async fn run(
         &self,

@@ -101,6 +101,12 @@ impl Hosts {
         &self.pool.settings
     }
 
+    /// The folder of the sockets by which its connections can be used: whoever reaches it can do on the hosts what we
+    /// can. None if there can be none.
+    pub fn control_folder(&self) -> Option<PathBuf> {
+        self.control().ok()
+    }
+
     /// Connects in advance, so that a later run on the host does not wait for it; a connection that has died since it
     /// was last used is made anew. Nothing happens on the host.
     pub async fn warm(&self, host: &Host, cancel: &CancellationToken) -> Result<(), Error> {

@@ -110,5 +110,6 @@ fn command(held: &HeldMirror) -> Command {
         args,
         dir: PathBuf::from("/"),
         env: env.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+        cgroup: None,
     }
 }

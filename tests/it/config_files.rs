@@ -122,7 +122,7 @@ fn an_empty_config_is_all_defaults() {
     assert_eq!((config.ssh.user.as_str(), config.ssh.identity), ("root", None));
     assert_eq!(
         (config.builds.concurrency, config.builds.silence.as_secs(), config.builds.timeout.as_secs()),
-        (2, 600, 3600)
+        (None, 600, 3600)
     );
     assert_eq!((config.poll, config.min_free), (Some(Duration::from_secs(600)), 2_000_000_000));
     assert_eq!((config.keep.jobs, config.keep.days), (1000, 90));

@@ -37,6 +37,7 @@ impl Place {
             args: vec!["-c".into(), script.into()],
             dir: self.folder.path().to_owned(),
             env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
+            cgroup: None,
         }
     }
     async fn log(&self) -> LogFile {
@@ -379,6 +380,8 @@ async fn build(place: &Place, script: &str, limit: Duration) -> BuildOutcome {
         sha: "2455d6ab00000000000000000000000000000001".parse::<Sha>().unwrap(),
         step: &step,
         dir: place.folder.path(),
+        tmp: place.folder.path(),
+        reads: &[],
         git_config: Some(Path::new("/state/gitconfig")),
         total: limit,
         silence: Duration::from_secs(60),

@@ -28,14 +28,21 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     work.take_slot().await?;
     let mut log = work.log(&step).await?;
     let first = index == 0;
-    let clone = work.clone_at_commit(first).await?;
-    let git_config = work.inner.work_folder(work.job.id).join("gitconfig");
-    if first || !git_config.exists() {
-        let text = work.inner.build_git_config(work, &clone, &mut log).await?;
-        let written = tokio::fs::write(&git_config, text).await;
-        written.map_err(|e| StepError::Retry(format!("could not write {}: {e}", git_config.display())))?;
-    }
+    let folder = work.inner.work_folder(work.job.id);
+    let (dir, tmp, git_config) = (work.clone_folder(), folder.join("tmp"), folder.join("gitconfig"));
+    // Later steps find what the earlier ones left; a build that was interrupted begins with its first.
     if first {
+        let clone = work.clone_to_build().await?;
+        let closure = work.inner.closure(work, &clone, &mut log).await?;
+        work.clear(&tmp).await?;
+        let written = async {
+            tokio::fs::create_dir_all(&tmp).await?;
+            tokio::fs::write(&git_config, closure.git_config).await
+        };
+        written.await.map_err(|e| StepError::Retry(format!("could not write in {}: {e}", folder.display())))?;
+        // Its own mirror too: the clone borrows from it.
+        work.reads = closure.mirrors;
+        work.reads.extend([work.rooms().git.path(&app.repo()), git_config.clone()]);
         work.building = Duration::ZERO;
     }
     let build = Build {
@@ -43,7 +50,9 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
         app: &app.name,
         sha: updated.commit,
         step: &app.build[index],
-        dir: &clone.dir,
+        dir: &dir,
+        tmp: &tmp,
+        reads: &work.reads,
         git_config: Some(&git_config),
         total: app.build_timeout.saturating_sub(work.building),
         silence: app.build_silence,
@@ -73,7 +82,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
         BuildOutcome::Signaled { signal } => {
             Err(StepError::Failed { error: outcome.to_string(), exit_code: Some(128 + signal) })
         }
-        BuildOutcome::TimedOut { .. } => Err(StepError::failed(outcome.to_string())),
+        BuildOutcome::TimedOut { .. } | BuildOutcome::OutOfMemory { .. } => Err(StepError::failed(outcome.to_string())),
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Work {
     pub branch_lease: Option<BranchLease>,
     /// The slot among the builds, until the build is done.
     pub slot: Option<OwnedSemaphorePermit>,
+    /// What the build under way may read of the daemon's folders, once its clone is there.
+    pub reads: Vec<PathBuf>,
     /// What the steps of the build under way have taken so far: its time-out is for all of them.
     pub building: Duration,
     /// A person's cancel.
@@ -91,6 +93,10 @@ impl Work {
     pub(super) fn clone_folder(&self) -> PathBuf {
         self.inner.work_folder(self.job.id).join("clone")
     }
+    /// The folder of the repository that the job commits in and pushes from.
+    pub(super) fn bare_folder(&self) -> PathBuf {
+        self.inner.work_folder(self.job.id).join("commit.git")
+    }
     /// What a stop means: the daemon's end leaves the step begun, a person's cancel ends the job.
     pub(super) fn stopped(&self) -> StepError {
         if self.cancel.is_cancelled() { StepError::Canceled } else { StepError::Ending }
@@ -150,49 +156,71 @@ impl Work {
         Ok(())
     }
 
-    /// The job's clone at the commit that update made. After a crash it is made again from the journal: the same
-    /// bumps on the same base at the same time give the same commit, or it is not used.
-    pub(super) async fn clone_at_commit(&self, fresh: bool) -> Result<WorkClone, StepError> {
+    /// A clean clone for the build, at the commit that update made.
+    pub(super) async fn clone_to_build(&self) -> Result<WorkClone, StepError> {
+        self.clear(&self.clone_folder()).await?;
+        self.committed(self.borrowing(false).await?).await
+    }
+
+    /// A repository to push the commit from, where no build has been.
+    pub(super) async fn bare_to_push(&self) -> Result<WorkClone, StepError> {
+        self.committed(self.bare().await?).await
+    }
+
+    /// A repository at the base to make the commit in, where no build has been.
+    pub(super) async fn bare(&self) -> Result<WorkClone, StepError> {
+        self.borrowing(true).await
+    }
+
+    async fn borrowing(&self, bare: bool) -> Result<WorkClone, StepError> {
         let (branch, base) = self.base()?;
-        let Some(updated) = self.job.updated.clone() else {
-            return Err(StepError::failed("update has left no commit; deploy the app again"));
-        };
-        let (folder, url) = (self.clone_folder(), &self.job.app.git_url);
-        if !fresh
-            && let Some(clone) = WorkClone::open(url, &branch, &folder)
-            && clone.head().await.is_ok_and(|head| head == updated.commit)
-        {
-            return Ok(clone);
-        }
-        if fresh
-            && let Err(error) = tokio::fs::remove_dir_all(&folder).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(StepError::Retry(format!("could not clear {}: {error}", folder.display())));
-        }
         self.bring_base(base).await?;
-        let rooms = self.rooms();
-        let made = match rooms.git.clone_for_job(url, &branch, base, &folder).await {
+        let (rooms, url) = (self.rooms(), &self.job.app.git_url);
+        let (clone, commit) = (self.clone_folder(), self.bare_folder());
+        let make = async || match bare {
+            true => rooms.git.bare_for_job(url, &branch, base, &commit).await,
+            false => rooms.git.clone_for_job(url, &branch, base, &clone).await,
+        };
+        let made = match make().await {
             // It is known for damaged now, and a fetch makes it anew.
             Err(GitError::Mirror { .. }) => {
                 rooms.git.fetch(url, &self.stop).await.map_err(|e| self.git(e))?;
-                rooms.git.clone_for_job(url, &branch, base, &folder).await
+                make().await
             }
             made => made,
         };
-        let clone = made.map_err(|e| self.git(e))?;
+        made.map_err(|e| self.git(e))
+    }
+
+    /// With the commit that update made, made again from the journal: the same bumps on the same base at the same
+    /// time give the same commit, or it is not used.
+    async fn committed(&self, clone: WorkClone) -> Result<WorkClone, StepError> {
+        let (_, base) = self.base()?;
+        let Some(updated) = self.job.updated.clone() else {
+            return Err(StepError::failed("update has left no commit; deploy the app again"));
+        };
         if updated.commit != base {
             let files = update::apply(self, &clone, &updated.bumps).await?;
             let made = update::commit(self, &clone, &files, &updated.bumps, updated.time).await?;
             if made != updated.commit {
                 return Err(StepError::failed(format!(
-                    "the commit {} can't be made again after the crash (got {}): deploy the app again",
+                    "the commit {} can't be made again (got {}): deploy the app again",
                     updated.commit.short(),
                     made.short()
                 )));
             }
         }
         Ok(clone)
+    }
+
+    /// Removes a folder of the job's.
+    pub(super) async fn clear(&self, folder: &std::path::Path) -> Result<(), StepError> {
+        match tokio::fs::remove_dir_all(folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StepError::Retry(format!("could not clear {}: {error}", folder.display())))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Publish: the commit that was built, pushed by fast-forward or not at all.
 //!
+//! It is made anew for that, in a repository where no build has been: what a build did to its clone changes nothing.
+//!
 //! Idempotent: the remote is asked first, and a commit that is there counts as pushed. Not canceled half-way: a push
 //! is short and bounded. Someone who was faster is never overwritten: the job goes back to update on their head.
 
@@ -25,7 +27,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         return Ok(StepResult::Skipped { reason: "nothing was bumped, so there is nothing to push".to_owned() });
     }
     let mut log = work.log(&Step::Publish).await?;
-    let clone = work.clone_at_commit(false).await?;
+    let clone = work.bare_to_push().await?;
     work.append(vec![Entry::Publishing { commit: updated.commit }]).await?;
     say(&mut log, format!("pushing {} to {branch} of {}", updated.commit, clone.url)).await?;
     let pushed = work.rooms().git.push(&clone, updated.commit, &CancellationToken::new()).await;

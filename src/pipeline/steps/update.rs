@@ -55,8 +55,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         work.append(vec![updated]).await?;
         return Ok(skipped);
     }
-    let clone = git.clone_for_job(&app.git_url, &branch, base, &work.clone_folder()).await;
-    let clone = clone.map_err(|e| work.git(e))?;
+    let clone = work.bare().await?;
     let files = apply(work, &clone, &bumps).await?;
     let commit = commit(work, &clone, &files, &bumps, time).await?;
     let tree = clone.tree_id(commit).await.map_err(|e| work.git(e))?.to_string();

@@ -131,7 +131,7 @@ async fn a_log_can_be_read_while_it_grows_and_shows_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_takes_too_long_or_says_nothing_is_ended() {
     let mut world = World::new(0);
-    world.edit("config.edn", ":ssh {", ":builds {:silence \"1500ms\"} :ssh {");
+    world.edit("config.edn", ":builds {", ":builds {:silence \"1500ms\" ");
     for name in ["long", "mute"] {
         world.commit(name, &[("deps.edn", "{}")]);
     }

@@ -94,6 +94,7 @@ async fn a_short_command_ends_within_its_time_and_its_output_is_bounded() {
         args: vec!["-c".into(), script.into()],
         dir: "/".into(),
         env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
+        cgroup: None,
     };
     let input = vec![b'x'; 1 << 20];
     let limit = Duration::from_secs(20);

@@ -40,10 +40,13 @@ pub struct World {
     deploy: String,
     /// Repositories are named by `file://` urls: for tests that are not about ssh, since a handshake takes long.
     pub by_file: bool,
+    /// What `:builds` holds. By default builds may write the world's folder, where tests listen to them; what builds
+    /// are kept from is tested without that.
+    pub builds: String,
+    /// What the daemon is run under, with its arguments: a tracer, say.
+    pub under: Vec<String>,
     /// Added to the daemon's environment at its next start.
     pub env: Vec<(String, String)>,
-    /// What the daemon is run under, with its arguments: a tracer.
-    pub under: Vec<String>,
     /// The name of the state folder in the world's.
     state: String,
 }
@@ -61,7 +64,10 @@ impl World {
     /// A world on whose hosts a shell command of the test's own is run in place of what is asked, which it finds in
     /// `SSH_ORIGINAL_COMMAND`. It is given the world's folder.
     pub fn with_hosts(hosts: usize, command: impl Fn(&Path) -> Option<String>) -> Self {
-        let dir = folder();
+        Self::in_folder(folder(), hosts, command)
+    }
+    /// A world in a folder of the test's own.
+    pub fn in_folder(dir: TempDir, hosts: usize, command: impl Fn(&Path) -> Option<String>) -> Self {
         let local = |n: usize| -> IpAddr { format!("127.0.0.{n}").parse().unwrap() };
         let git = Sshd::start(&SshdOptions::new(dir.path().join("git-sshd"), local(2))).unwrap();
         let start = |n: usize| {
@@ -101,8 +107,9 @@ impl World {
         std::fs::create_dir_all(dir.path().join("log")).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let (deploy, env, state) = (String::new(), Vec::new(), "state".to_owned());
-        let (hosts, by_file, under) = (Vec::new(), false, Vec::new());
-        let world = Self { dir, ground, _git: None, hosts, daemon: None, http, deploy, by_file, env, under, state };
+        let builds = format!(":concurrency 2 :write [\"{}\"]", dir.path().display());
+        let (hosts, under, by_file, daemon) = (Vec::new(), Vec::new(), false, None);
+        let world = Self { dir, ground, _git: None, hosts, daemon, http, deploy, by_file, builds, under, env, state };
         world.write_config();
         world
     }
@@ -120,14 +127,16 @@ impl World {
         self.write_config();
     }
 
-    fn write_config(&self) {
+    /// Writes config.edn.
+    pub fn write_config(&self) {
         let Ground { git_key: (place, key), ssh, hosts, .. } = &self.ground;
         let known = self.path("known_hosts").display().to_string();
         let secret = format!("{{:secret \"{SECRET}\"}}");
         let text = format!(
-            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}}}\n",
+            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}\n :builds {{{}}}}}\n",
             self.path(&self.state).display(),
             key.display(),
+            self.builds,
         );
         std::fs::write(self.path("config.edn"), text).unwrap();
     }
