@@ -295,7 +295,9 @@ fn job(index: usize) -> JobId {
 fn first_words(text: &str) -> Vec<String> {
     // What follows a here-document's mark is no command.
     let outside = quoted_out(text.split("<<").next().unwrap_or_default());
-    let segments = outside.split([';', '&', '|', '\n', '(', ')', '{', '}']);
+    // After a closing parenthesis there are arguments, or an end.
+    let outside = outside.replace(')', ";\u{fffd}");
+    let segments = outside.split([';', '&', '|', '\n', '(', '{', '}']);
     segments.filter_map(first_word).filter(|word| !BUILT_IN.contains(&word.as_str())).collect()
 }
 
