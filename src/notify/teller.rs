@@ -42,6 +42,8 @@ pub(super) struct Teller {
     store: Standing,
     /// The notice that told of the store's fault.
     store_told: Option<String>,
+    /// The error that was said last.
+    stuck: Option<String>,
 }
 
 impl Teller {
@@ -60,6 +62,7 @@ impl Teller {
             config: Standing::default(),
             store: Standing::default(),
             store_told: None,
+            stuck: None,
         })
     }
 
@@ -72,7 +75,7 @@ impl Teller {
             match self.look().await {
                 Ok(Some(again)) => next = next.min(Instant::now() + again),
                 Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "what to tell waits for the store"),
+                Err(error) => self.stuck(&error),
             }
             loop {
                 self.dispatch();
@@ -93,6 +96,17 @@ impl Teller {
                     () = sleep_until(retry) => {}
                 }
             }
+        }
+    }
+
+    /// Said once for each error: it is met again at every look.
+    fn stuck(&mut self, error: &StoreError) {
+        let words = error.to_string();
+        if matches!(error, StoreError::Unavailable { .. } | StoreError::Closed) {
+            tracing::debug!(%error, "what to tell waits for the store");
+        } else if self.stuck.as_ref() != Some(&words) {
+            tracing::error!(%error, "what to tell can't be kept, so nobody is told, which is a bug");
+            self.stuck = Some(words);
         }
     }
 
@@ -292,7 +306,11 @@ impl Teller {
             Some(_) => {}
             None => found.push((Topic::Config, Now::Well)),
         }
-        conditions::listen(&setup.store, &mut self.hearing, clock)?;
+        match conditions::listen(&setup.store, &mut self.hearing, clock) {
+            // A delivery that can't be read says nothing about how its forge is, and holds up nothing else.
+            Ok(()) | Err(StoreError::Row { .. }) => {}
+            Err(error) => return Err(error),
+        }
         if now.duration_since(self.up_since) >= setup.pace.hearing {
             let silences = conditions::silences(&loaded.config, &self.hearing, clock, setup.pace.silence);
             found.extend(silences.into_iter().map(|(forge, now)| (Topic::Webhooks(forge), now)));

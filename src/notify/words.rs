@@ -19,6 +19,8 @@ const ERROR: usize = 1200;
 const ALL: usize = 8000;
 /// How many lines of each.
 const LINES: usize = 15;
+/// How long a notice's JSON may be: the store keeps 16 KB, with the ways that it goes.
+const LONGEST: usize = 12 << 10;
 
 /// What all notices of a moment share.
 pub(super) struct Writer<'c> {
@@ -105,7 +107,7 @@ impl Writer<'_> {
         notice.earlier.sort();
         notice.earlier.dedup();
         notice.earlier.truncate(50);
-        notice
+        fit(notice)
     }
 
     fn app(&self, case: &Case, failed: bool, each: usize) -> NoticeApp {
@@ -171,6 +173,25 @@ impl Writer<'_> {
         let text = String::from_utf8_lossy(&bytes).replace('\t', "    ");
         text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
     }
+}
+
+/// A notice that the store can keep: logs go first, from the last app's on, then errors, then apps.
+fn fit(mut notice: Notice) -> Notice {
+    let is_long = |notice: &Notice| serde_json::to_vec(notice).map_or(0, |json| json.len()) > LONGEST;
+    for place in (1..notice.apps.len()).rev() {
+        if is_long(&notice) {
+            notice.apps[place].log = None;
+        }
+    }
+    for place in (0..notice.apps.len()).rev() {
+        if is_long(&notice) {
+            notice.apps[place].error = None;
+        }
+    }
+    while is_long(&notice) && notice.apps.pop().is_some() {
+        notice.more_apps += 1;
+    }
+    notice
 }
 
 /// What went wrong in a job, and where: the host's error says more than its step's.
@@ -259,6 +280,33 @@ fn new_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_notice_of_many_apps_stays_short_enough_for_the_store() {
+        let writer =
+            Writer { url: Some("https://deploy.example.com"), secrets: Vec::new(), now: Timestamp::UNIX_EPOCH };
+        let mut notice = writer.notice(Happening::AppFailed, "twenty failed", "look");
+        let one = NoticeApp {
+            app: "a-name-as-people-give-them".parse().unwrap(),
+            job: crate::model::JobId::NONE,
+            state: "failed".into(),
+            step: Some("build/test".into()),
+            // JSON writes each of these as two.
+            error: Some("\"".repeat(400)),
+            log: Some("\\".repeat(400)),
+            commit: Some("c".repeat(40).parse().unwrap()),
+            url: None,
+        };
+        notice.apps = vec![one; APPS];
+        notice.held_back = vec!["another-name".parse().unwrap(); 50];
+        notice.earlier = vec![new_id(); 50];
+        let fitted = fit(notice.clone());
+        assert!(serde_json::to_vec(&fitted).unwrap().len() <= LONGEST);
+        assert_eq!(fitted.apps.len() + fitted.more_apps, APPS, "each is named or counted");
+        assert!(fitted.apps.len() > APPS / 2 && fitted.apps[0].error.is_some(), "{}", fitted.apps.len());
+        notice.apps.truncate(2);
+        assert_eq!(fit(notice.clone()), notice);
+    }
 
     #[test]
     fn what_is_told_holds_no_secret_and_is_short() {

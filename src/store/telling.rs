@@ -35,12 +35,13 @@ impl Telling {
 }
 
 impl Store {
-    /// The marks of jobs that have ended and were not judged yet, oldest first.
+    /// The marks of jobs that have ended and were not judged yet, oldest first. One that can't be read is no job's.
     pub fn unjudged(&self, limit: usize) -> Result<Vec<(u64, JobId)>, StoreError> {
         let db = self.db()?;
         let rows = db.scan_prefix([keys::ENDED]).take(limit).map(|row| {
             let (key, value) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
-            Ok((keys::number(&key).unwrap_or(0), decode(&key, &value)?))
+            // Nobody would be told of anything any more if it were an error.
+            Ok((keys::number(&key).unwrap_or(0), decode(&key, &value).unwrap_or(JobId::NONE)))
         });
         rows.collect()
     }

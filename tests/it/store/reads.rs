@@ -49,6 +49,18 @@ async fn ids_go_on_from_the_last_when_the_clock_has_gone_back() {
     }
 }
 
+#[tokio::test]
+async fn a_mark_that_cant_be_read_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (_, jobs) = planned_event(&store, 1, vec![planned("a", &[])]).await;
+    store.append(jobs[0], success()).await.unwrap();
+    drop(store);
+    raw(folder.path()).insert([&b"E"[..], &1u64.to_be_bytes()].concat(), &b"\xff\0garbage"[..]).unwrap();
+    let marks = open_again(folder.path()).unjudged(10).unwrap();
+    assert_eq!((marks[0], marks[1].1), ((1, JobId::NONE), jobs[0]));
+}
+
 async fn torn(seq: u64) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
