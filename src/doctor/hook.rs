@@ -10,7 +10,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::web::{TEST_ID, broken, client, forge_of};
+use super::web::{TEST_ID, broken, client, forge_of, said};
 use super::{Alive, CHECK, Patient};
 use crate::forge::{self, pages};
 use crate::git::Right;
@@ -149,7 +149,7 @@ impl Call<'_> {
         let way = if base.starts_with("https://") { "over TLS, with a valid certificate" } else { "without TLS" };
         let mut checks = vec![Check::ok(&group, "reached", format!("it answers, {way}"))];
         let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap_or_default();
+        let text = said(answer).await;
         let Some(answer) = self.path(&group, base, status, &text, &mut checks) else { return checks };
         match answer {
             Ok(answer) => checks.extend(self.accepted(&group, base, &id, answer).await),

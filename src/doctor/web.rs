@@ -18,6 +18,8 @@ use crate::store::{Store, StoreError};
 const GROUP: &str = "web";
 /// How many of the last deliveries are looked through.
 const DELIVERIES: usize = 5000;
+/// How much of an answer is read; a daemon says less.
+const LONGEST: usize = 64 << 10;
 /// What the ids of deliveries begin with that are our own tests: no forge sent them.
 pub(super) const TEST_ID: &str = "airplanes-hook-test-";
 
@@ -52,7 +54,7 @@ pub(super) async fn public_url(patient: Arc<Patient>) -> Vec<Check> {
         }
         Ok(answer) => {
             let status = answer.status();
-            let told = answer.json::<Status>().await.ok();
+            let told = serde_json::from_str::<Status>(&said(answer).await).ok();
             match (told, &patient.alive) {
                 (Some(told), Some(alive)) if told.up_since == alive.started_at => {
                     Check::ok(GROUP, name, format!("{url} leads to this daemon"))
@@ -75,7 +77,7 @@ async fn hooks_only(patient: &Patient, url: &str, status: reqwest::StatusCode) -
     let hook = format!("{url}/hooks/{}", forge.as_str());
     let answer = patient.http.get(&hook).send().await;
     let text = match answer {
-        Ok(answer) if answer.status() == 405 => answer.text().await.unwrap_or_default(),
+        Ok(answer) if answer.status() == 405 => said(answer).await,
         _ => String::new(),
     };
     if text.contains("method-not-allowed") {
@@ -86,6 +88,18 @@ async fn hooks_only(patient: &Patient, url: &str, status: reqwest::StatusCode) -
     let said = format!("{url}/status is answered {status}, and not by a daemon: the proxy leads elsewhere");
     let listen = patient.alive.as_ref().and_then(|alive| alive.address).unwrap_or(patient.loaded.config.listen);
     Check::failed(GROUP, name, said, format!("let the proxy of {url} pass everything to http://{listen}"))
+}
+
+/// What was answered, or its beginning: it may be anybody who answers there.
+pub(super) async fn said(mut answer: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < LONGEST
+        && let Ok(Some(more)) = answer.chunk().await
+    {
+        bytes.extend_from_slice(&more);
+    }
+    bytes.truncate(LONGEST);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A call that got no answer: what happened, and what to do.

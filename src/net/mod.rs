@@ -20,6 +20,9 @@ pub enum NetError {
     /// It is no url that can be called.
     #[error("the url can't be called: {0}; correct it in config.edn")]
     Url(String),
+    /// No call can be made at all.
+    #[error("{0}; see that the machine has its certificates (apt-get install ca-certificates)")]
+    Client(String),
     /// Nobody answered.
     #[error("{host} does not answer: {why}")]
     Unreachable {
@@ -78,7 +81,7 @@ impl Http {
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())
             .user_agent(concat!("airplanes/", env!("CARGO_PKG_VERSION")));
-        Ok(Self { client: client.build().map_err(|e| NetError::Url(cause(&e)))? })
+        Ok(Self { client: client.build().map_err(|e| NetError::Client(cause(&e)))? })
     }
 
     /// GET.
@@ -110,7 +113,7 @@ impl Http {
         body.truncate(LONGEST);
         let body: String =
             String::from_utf8_lossy(&body).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let (body, status) = (body.trim().to_owned(), status.as_u16());
+        let (body, status) = (masked(url, body.trim()), status.as_u16());
         match status {
             200..=299 => Ok(Answer { status, body }),
             300..=399 => Err(NetError::Redirect { host, status }),
@@ -122,6 +125,16 @@ impl Http {
 /// The host of a url, with its port if that is unusual: what may be shown of it.
 pub fn host(url: &str) -> String {
     parse(url).map_or_else(|_| "an unreadable url".to_owned(), |url| host_of(&url))
+}
+
+/// What was said, without what may be secret of the url: many servers say "cannot POST" and the path.
+fn masked(url: &Url, said: &str) -> String {
+    /// Shorter parts of a path are words, and no keys.
+    const KEY: usize = 8;
+    let parts = url.path().split('/').chain(url.query().unwrap_or_default().split(['&', '=']));
+    let login = [url.username(), url.password().unwrap_or_default()];
+    let keys = parts.chain(login).filter(|part| part.len() >= KEY);
+    keys.fold(said.to_owned(), |said, key| said.replace(key, "***"))
 }
 
 fn host_of(url: &Url) -> String {
@@ -158,4 +171,17 @@ fn cause(error: &reqwest::Error) -> String {
         return "the call failed".to_owned();
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_repeats_the_url_does_not_show_its_keys() {
+        let url = Url::parse("https://hooks.example.com/services/T00000001/B0/XXXXyyyyZZZZ?token=0123456789").unwrap();
+        let said = masked(&url, "Cannot POST /services/T00000001/B0/XXXXyyyyZZZZ?token=0123456789");
+        assert_eq!(said, "Cannot POST /***/***/B0/***?token=***");
+        assert_eq!(masked(&Url::parse("https://h/").unwrap(), "no such hook"), "no such hook");
+    }
 }

@@ -49,7 +49,7 @@ impl WayError {
                 (400..500).contains(status) && !matches!(status, 408 | 425 | 429)
             }
             WayError::Net(NetError::Redirect { .. } | NetError::Url(_)) | WayError::Write(_) => true,
-            WayError::Net(NetError::Unreachable { .. }) => false,
+            WayError::Net(NetError::Unreachable { .. } | NetError::Client(_)) => false,
             WayError::Mail(error) => error.is_refusal(),
             WayError::Process(_) | WayError::Command { .. } | WayError::Slow(_) => false,
         }
