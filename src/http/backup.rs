@@ -1,16 +1,18 @@
 //! `/backup`: the daemon's own state as one file, while it goes on.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderValue;
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Context;
@@ -22,6 +24,25 @@ use crate::store::StoreError;
 const CHUNK: usize = 64 << 10;
 /// How long a caller may take none of them: meanwhile the daemon keeps what changes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The right to take a backup: one at a time, since each holds a thread for as long as its caller takes.
+#[derive(Clone)]
+pub(super) struct Turn(Arc<Semaphore>);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Turn {
+    fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.0.clone().try_acquire_owned().map_err(|_| {
+            ApiError::new(StatusCode::CONFLICT, "busy", "another backup is being taken")
+                .hint("ask again when that one is done")
+        })
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,14 +64,17 @@ pub(super) async fn stream(
     if let Some(fault) = store.fault() {
         return Err(StoreError::Unavailable { path: String::new(), why: fault.why }.into());
     }
+    let turn = context.backups.take()?;
     let (sender, receiver) = mpsc::channel(4);
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let out = Chunks { sender: sender.clone(), runtime, chunk: Vec::with_capacity(CHUNK) };
+        let _turn = turn;
+        let out = Chunks { sender: sender.clone(), runtime: runtime.clone(), chunk: Vec::with_capacity(CHUNK) };
         if let Err(error) = store.backup(logs, out) {
             tracing::error!(%error, "a backup broke off");
-            // Who is gone needs not be told.
-            let _ = sender.try_send(Err(io::Error::other("the backup broke off; the daemon's log says why")));
+            let broken = io::Error::other("the backup broke off; the daemon's log says why");
+            // A body that just stopped would look whole. Who is gone needs not be told.
+            let _ = runtime.block_on(sender.send_timeout(Err(broken), PATIENCE));
         }
     });
     let headers = [

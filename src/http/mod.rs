@@ -3,8 +3,8 @@
 //! hyper speaks HTTP/1.1, axum's router finds the handler; each file here is one group of routes, and `answer` gives
 //! all of them one shape. What a path names is parsed into the model's types before anything is looked up.
 //!
-//! Must never touch git, ssh or a runner: it reads the store and asks the pipeline and the doctor. Must never answer a webhook with
-//! 2xx before the store has it on disk, nor tell a caller without a token the name of anything.
+//! Must never touch git, ssh or a runner: it reads the store and asks the pipeline and the doctor. Must never answer a
+//! webhook with 2xx before the store has it on disk, nor tell a caller without a token the name of anything.
 
 mod answer;
 mod apps;
@@ -107,6 +107,7 @@ struct Context {
     metrics: Arc<metrics::Metrics>,
     bodies: body::Bodies,
     refusals: refusals::Refusals,
+    backups: backup::Turn,
     /// Where it is served.
     address: SocketAddr,
     shutdown: CancellationToken,

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::backup::Turn;
 use super::body::Bodies;
 use super::metrics::Metrics;
 use super::refusals::Refusals;
@@ -38,7 +39,9 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
     let store = door.store.clone();
     let bodies = Bodies::new(limits.body);
     let refusals = Refusals::default();
-    let context = Context { door, metrics: metrics.clone(), bodies, refusals, address, shutdown: shutdown.clone() };
+    let backups = Turn::default();
+    let context =
+        Context { door, metrics: metrics.clone(), bodies, refusals, backups, address, shutdown: shutdown.clone() };
     let service = TowerToHyperService::new(router(context));
     let counting = tokio::spawn({
         let shutdown = shutdown.clone();

@@ -15,12 +15,17 @@ async fn without_the_token_only_what_names_nothing_is_told() {
     let server = Server::start().await;
     server.job("shop").await;
     server.push("1", B, A).await;
-    for path in ["/metrics", "/jobs", "/jobs/x", "/jobs/x/events", "/jobs/x/logs/build", "/deliveries", "/apps"] {
+    let paths = ["/metrics", "/jobs", "/jobs/x", "/jobs/x/events", "/jobs/x/logs/build", "/deliveries", "/apps"];
+    for path in paths.into_iter().chain(["/doctor", "/gc", "/backup"]) {
         let (status, code, text) = error(server.open(path).send().await.unwrap()).await;
         assert_eq!((status, code.as_str()), (401, "unauthorized"), "{path}");
         assert!(text.contains("operator-token") && text.contains("AIRPLANES_TOKEN"), "{text}");
         let wrong = server.open(path).bearer_auth("operators-tokem").send().await.unwrap();
         assert_eq!(wrong.status(), 401, "{path}");
+    }
+    for path in ["/gc", "/notify/test", "/doctor/hook", "/plans", "/apps/shop/deploy", "/jobs/x/cancel"] {
+        let (status, ..) = error(server.client.post(format!("{}{path}", server.base)).send().await.unwrap()).await;
+        assert_eq!(status, 401, "POST {path}");
     }
     for path in ["/healthz", "/readyz"] {
         assert_eq!(server.open(path).send().await.unwrap().status(), 200, "{path}");
@@ -31,6 +36,31 @@ async fn without_the_token_only_what_names_nothing_is_told() {
     assert_eq!(server.open("/status").bearer_auth("x").send().await.unwrap().status(), 401);
     let long = server.get("/status").send().await.unwrap().text().await.unwrap();
     assert!(long.contains("shop") && long.contains("acme"), "{long}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_backup_is_taken_at_a_time_and_one_that_breaks_off_is_no_answer() {
+    let server = Server::start().await;
+    let state = server.folder.path().join("store");
+    std::fs::create_dir_all(state.join("logs/x")).unwrap();
+    std::fs::write(state.join("logs/x/build.1"), vec![b'x'; 16 << 20]).unwrap();
+    let first = server.get("/backup").send().await.unwrap();
+    assert_eq!(first.status(), 200);
+    let second = error(server.get("/backup").send().await.unwrap()).await;
+    assert_eq!((second.0, second.1.as_str()), (409, "busy"));
+    let whole = first.bytes().await.unwrap();
+    assert!(String::from_utf8_lossy(&whole[whole.len() - 200..]).contains("\nend "));
+    // Where the token should be is a folder, which can't be read.
+    std::fs::create_dir(state.join("operator-token")).unwrap();
+    let broken = loop {
+        let answer = server.get("/backup?logs=false").send().await.unwrap();
+        // The first one's turn ends a moment after its last byte.
+        if answer.status() != 409 {
+            break answer;
+        }
+    };
+    assert!(broken.bytes().await.is_err(), "half a backup looks whole");
     server.stop().await;
 }
 
