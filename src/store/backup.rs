@@ -40,8 +40,12 @@ impl Store {
     pub fn daily_backup(&self) -> Result<Option<PathBuf>, BackupError> {
         let folder = &self.shared.folder;
         let backups = folder.list_backups();
-        let age = backups.first().and_then(|newest| newest.metadata().ok()?.modified().ok()?.elapsed().ok());
-        if age.is_some_and(|age| age < EVERY) {
+        // A clock that has gone back leaves some in the future: those say nothing about today.
+        let is_recent = |path: &PathBuf| {
+            let at = path.metadata().and_then(|meta| meta.modified());
+            at.is_ok_and(|at| at.elapsed().unwrap_or_else(|ahead| ahead.duration()) < EVERY)
+        };
+        if backups.iter().any(is_recent) {
             return Ok(None);
         }
         let size = self.shared.db.load_full().map_or(0, |db| db.size_on_disk().unwrap_or(0));

@@ -84,7 +84,7 @@ impl Store {
                 let Some(job) = self.job(*id)? else { continue };
                 let ended_before = job.ended.as_ref().is_some_and(|(at, ..)| *at < keep.jobs_since);
                 let is_good = self.last_good(&job.app.name)?.is_some_and(|good| good.job == *id);
-                if (beyond || ended_before) && !is_good && may_end_up_forgotten(&db, path, *id)? {
+                if (beyond || ended_before) && !is_good && is_closed(&db, path, *id)? {
                     old.jobs.push((*id, size(&db, path, keys::records(*id))? + size(&db, path, keys::job(*id))?));
                     going.insert(*id);
                 }
@@ -323,8 +323,8 @@ fn jobs_by_app(db: &sled::Db, path: &str) -> Result<BTreeMap<Vec<u8>, Vec<JobId>
     Ok(jobs)
 }
 
-/// Jobs that have not ended for the store, though nothing is known of them, stay.
-fn may_end_up_forgotten(db: &sled::Db, path: &str, id: JobId) -> Result<bool, StoreError> {
+/// Whether the store holds a job for ended. One that it does not, though nothing is known of it, stays.
+fn is_closed(db: &sled::Db, path: &str, id: JobId) -> Result<bool, StoreError> {
     db.contains_key(keys::open_job(id)).map(|open| !open).map_err(|e| unavailable(path, &e))
 }
 

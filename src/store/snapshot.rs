@@ -63,7 +63,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Gives every row as it is at the moment of the call, in the order of keys. `begun` is called at that moment.
+/// Gives every row as it is at the moment of the call, in the order of keys.
 pub(super) fn read(
     shared: &Shared,
     mut each: impl FnMut(&[u8], &[u8]) -> Result<(), BackupError>,

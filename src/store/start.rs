@@ -66,8 +66,11 @@ fn open_whole(folder: &Folder) -> Result<Opened, StoreError> {
             Err(error) if migrates => {
                 return Err(StoreError::NotMigrated { path: path.clone(), format, why: error.to_string() });
             }
-            // It only stays as large as it is.
-            Err(error) => tracing::warn!(%error, "the store has grown by deletes and could not be made small"),
+            // It only stays as large as it is, and needs the space that the other one took.
+            Err(error) => {
+                tracing::warn!(%error, "the store has grown by deletes and could not be made small");
+                remove(&folder.building()).map_err(denied)?;
+            }
         }
         (disk, db, _) = Disk::open(folder)?;
         tracing::info!(before, after = size(&db)?, "the store is written anew");

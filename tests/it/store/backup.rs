@@ -187,6 +187,12 @@ async fn the_daily_backup_is_made_once_a_day_and_three_are_kept() {
             .set_modified(long_ago + Duration::from_secs(n))
             .unwrap();
     }
-    store.daily_backup().unwrap().unwrap();
+    let made = store.daily_backup().unwrap().unwrap();
     assert_eq!(std::fs::read_dir(folder.path().join("backups")).unwrap().count(), 3);
+    // One of before the clock went back is not in the way, and does not make one an hour either.
+    let ahead = std::time::SystemTime::now() + Duration::from_secs(9 * 86400);
+    std::fs::File::options().append(true).open(&made).unwrap().set_modified(ahead).unwrap();
+    std::fs::rename(made, folder.path().join("backups/daily-20990101T000000Z.airplanes")).unwrap();
+    store.daily_backup().unwrap().unwrap();
+    assert_eq!(store.daily_backup().unwrap(), None);
 }
