@@ -1,15 +1,12 @@
 //! `hook test`: the daemon calls itself as an app's forge would.
 
-use std::io::{self, BufRead, Write};
-
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::client::Client;
 use super::doctor::Page;
 use super::error::CliError;
 use super::exit::Exit;
-use super::host::trust::can_ask;
-use super::output::say;
+use super::output::{can_ask, say, says_yes};
 use super::{Form, Globals};
 use crate::model::api::{PlanQuery, PlanView};
 use crate::model::check::{DoctorLine, HookTest};
@@ -97,9 +94,5 @@ async fn agreed(client: &Client, app: &AppName) -> Result<bool, CliError> {
     if !can_ask() {
         return Err(CliError::usage("there is nobody to ask: this is no terminal", "give --yes if that is meant"));
     }
-    let mut err = io::stderr().lock();
-    let _ = write!(err, "Send it? Then type yes: ").and_then(|()| err.flush());
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|e| CliError::io("the answer can't be read", &e))?;
-    Ok(["yes", "y"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+    says_yes("Send it?")
 }

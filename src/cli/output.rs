@@ -1,6 +1,6 @@
 //! How answers look: plain tables, relative times, colours only where they are seen.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::ValueEnum;
 use jiff::Timestamp;
@@ -17,6 +17,21 @@ pub enum Color {
     Always,
     /// Never.
     Never,
+}
+
+/// Whether there is a person at a terminal.
+pub(super) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks that person, for whom nothing but a yes is one.
+pub(super) fn says_yes(question: &str) -> Result<bool, CliError> {
+    let mut err = io::stderr().lock();
+    // Who can't be shown the question will hardly say yes.
+    let _ = write!(err, "{question} Then type yes: ").and_then(|()| err.flush());
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|e| CliError::io("the answer can't be read", &e))?;
+    Ok(["yes", "y"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
 /// Colours, or none.

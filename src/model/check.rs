@@ -32,7 +32,7 @@ impl Finding {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What it belongs to: `daemon`, `git`, `host web-1`, `app shop`.
+    /// What it belongs to: `machine`, `web`, `git github.com/acme/shop`, `host web-1`, `app shop`.
     pub group: String,
     /// What was looked at: `push`, `sudo`, `disk`.
     pub name: String,

@@ -1,6 +1,5 @@
 //! `host trust`: a host's keys, shown to a person and recorded once confirmed.
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use clap::Args;
@@ -10,7 +9,7 @@ use crate::cli::Globals;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::keys::{add_entries, load};
-use crate::cli::output::{Paint, say};
+use crate::cli::output::{Paint, can_ask, say, says_yes};
 use crate::git::known_hosts::HostKey;
 use crate::ssh;
 
@@ -116,11 +115,6 @@ pub(in crate::cli) async fn ask(place: &Place, globals: &Globals) -> Result<bool
     Ok(true)
 }
 
-/// Whether there is a person at a terminal.
-pub(in crate::cli) fn can_ask() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
 fn agreed(host: &str) -> Result<bool, CliError> {
     if !can_ask() {
         let hint = format!(
@@ -130,11 +124,7 @@ fn agreed(host: &str) -> Result<bool, CliError> {
         return Err(CliError::usage("there is nobody to ask: this is no terminal", hint));
     }
     say("Compare with what the host itself says, on its console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
-    let mut err = io::stderr().lock();
-    let _ = write!(err, "Is it so? Then type yes: ").and_then(|()| err.flush());
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|e| CliError::io("the answer can't be read", &e))?;
-    Ok(["yes", "y"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+    says_yes("Is it so?")
 }
 
 async fn scan(place: &Place) -> Result<Vec<HostKey>, CliError> {

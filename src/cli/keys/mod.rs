@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::host::trust::{self, Place};
 use super::init::Edited;
-use super::output::{Paint, print, say};
+use super::output::{Paint, can_ask, print, say};
 use super::{Globals, kept};
 use crate::config::{self, Addition, Key, Loaded};
 use crate::forge::pages;
@@ -278,7 +278,7 @@ async fn pin(view: &mut KeysView, by_ssh: &[Wanted], args: &KeysArgs, globals: &
             continue;
         }
         if place.published().is_empty() {
-            let trusted = !args.dry_run && !args.json && trust::can_ask() && trust::ask(&place, globals).await?;
+            let trusted = !args.dry_run && !args.json && can_ask() && trust::ask(&place, globals).await?;
             if !trusted {
                 view.untrusted.push(place.argument());
             }
