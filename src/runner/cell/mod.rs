@@ -1,7 +1,7 @@
 //! Where a build is kept: what it may read and write, and what it can't reach.
 //!
 //! The daemon works out [`Cells`] from its configuration. A build is started as the daemon's own binary with the
-//! [`ARGUMENT`], the [`Orders`] and its command: that process ([`enter`]) goes to the end of the machine's queues,
+//! [`ARGUMENT`], its orders and its command: that process ([`enter`]) goes to the end of the machine's queues,
 //! joins its cgroup, takes mounts of its own and a Landlock ruleset, and becomes the command. It is a process of its
 //! own since none of it can be undone or done to another, and between fork and exec only unsafe code could do it.
 //!
