@@ -30,6 +30,11 @@ pub(super) async fn backup(client: &Client, args: BackupArgs) -> Result<Exit, Cl
     if stdout && io::stdout().is_terminal() {
         return Err(CliError::usage("a backup is nothing for a terminal", "name a file, or send it into a pipe"));
     }
+    // It would be put in the place of a device or a pipe, not written into it.
+    if !stdout && std::fs::metadata(&args.file).is_ok_and(|file| !file.is_file()) {
+        let what = format!("{} is there, and is no plain file", args.file.display());
+        return Err(CliError::usage(what, "name a new file, or one to replace; `-` writes to standard output"));
+    }
     let mut response = client.backup(!args.no_logs).await?;
     if stdout {
         while let Some(chunk) = response.chunk().await.map_err(|e| client.broken(&e))? {

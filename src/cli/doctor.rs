@@ -60,7 +60,7 @@ fn no_daemon(globals: &Globals, error: &CliError) -> Check {
         }
         CliError::Usage { .. } => {
             let said = format!("{error}; what follows is without it");
-            Check::failed(group, name, said, format!("airplanes check --config {}", globals.config.display()))
+            Check::failed(group, name, said, doctor::mend_of(&globals.config))
         }
         _ => {
             let said = format!("{error}; what follows is looked at without it");

@@ -190,8 +190,17 @@ impl Patient {
 pub fn unreadable(config: &Path, faults: &Diagnostics) -> Check {
     let first = faults.findings().next();
     let said = first.map_or_else(|| "it has faults".to_owned(), |finding| finding.message);
-    let mend = format!("airplanes check --config {}", config.display());
-    Check::failed("machine", "configuration", format!("{}: {said}", config.display()), mend)
+    Check::failed("machine", "configuration", format!("{}: {said}", config.display()), mend_of(config))
+}
+
+/// What shows how to mend a config file that can't be loaded.
+pub fn mend_of(config: &Path) -> String {
+    match std::fs::File::open(config) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            format!("sudo airplanes doctor --config {}   (it is not for this user to read)", config.display())
+        }
+        _ => format!("airplanes check --config {}", config.display()),
+    }
 }
 
 /// Runs every check, some at once, and gives them in order as they are done. Dropping the stream ends them.

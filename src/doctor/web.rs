@@ -189,7 +189,11 @@ pub(super) async fn seen(patient: &Patient, url: &RepoUrl) -> Option<Check> {
     }
     let config = &patient.loaded.config;
     let Some(forge) = forge_of(patient, url) else {
-        let said = "never came; its forge can't be told by the url, so `airplanes deploy` is the way";
+        let paths: Vec<String> = config.webhooks.keys().map(|forge| format!("/hooks/{}", forge.as_str())).collect();
+        let said = match paths.is_empty() || url.parts().transport == Transport::File {
+            true => "never came; its forge can't be told by the url, so `airplanes deploy` is the way".to_owned(),
+            false => format!("never came; its forge can't be told by the url: its webhook's is {}", paths.join(" or ")),
+        };
         return Some(Check::skipped(group, name, said));
     };
     let word = forge.as_str();

@@ -115,6 +115,37 @@ fn a_daemon_that_does_not_answer_is_7_and_a_missing_config_is_2() {
 }
 
 #[test]
+fn a_backup_takes_the_place_of_no_device_and_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let _held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for there in ["/dev/null", "/dev/stdout", socket.to_str().unwrap(), folder.path().to_str().unwrap()] {
+        // What is there is looked at before the daemon is asked.
+        let refused = run(&["--url", "http://127.0.0.1:1", "backup", there]);
+        assert_eq!(code(&refused), 2, "{there}: {}", err(&refused));
+        assert!(err(&refused).contains("no plain file") && err(&refused).contains("`-`"), "{}", err(&refused));
+    }
+}
+
+#[test]
+fn doctor_sends_who_may_not_read_the_config_to_sudo() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(folder.path(), "config.edn", "{}");
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let mut command = airplanes(&["doctor", "--config", &config]);
+    if std::fs::File::open(&config).is_ok() {
+        // Root reads everything; nobody can't get into the folder even.
+        std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    }
+    let Ok(said) = command.current_dir("/").output() else {
+        return eprintln!("skipped: another user can't run the binary where it is");
+    };
+    let page = out(&said);
+    assert_eq!(page.matches("mend: sudo airplanes doctor --config").count(), 2, "{page}{}", err(&said));
+    assert!(!page.contains("airplanes check"), "{page}");
+}
+
+#[test]
 fn the_daemon_is_found_by_its_config_though_its_secrets_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let text = "{:listen \"127.0.0.1:1\" :webhooks {:github {:secret #env NOT_SET_HERE}}}";

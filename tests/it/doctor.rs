@@ -93,6 +93,7 @@ async fn a_sound_world_is_green_and_nothing_of_it_changes() {
         "- shop restart: by its own command, which is not tried: true",
         "✔ tools: git, sh are there for builds",
         "✔ dependencies: 1 git dependencies at ",
+        "- webhook: never came; its forge can't be told by the url: its webhook's is /hooks/github or /hooks/gitlab",
     ] {
         assert!(said.out.contains(line), "no {line:?} in\n{}", said.out);
     }

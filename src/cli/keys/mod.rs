@@ -4,6 +4,7 @@
 
 mod wanted;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -120,8 +121,12 @@ pub(super) async fn keys(globals: &Globals, args: KeysArgs) -> Result<Exit, CliE
         folder.join(IDENTITY)
     });
     let (public, made) = key(&identity, "hosts", args.dry_run).await?;
-    let user = &loaded.config.ssh.user;
-    let paste = format!("~{user}/.ssh/authorized_keys on each host");
+    let mut users: BTreeSet<&str> = loaded.config.hosts.values().map(|host| host.user.as_str()).collect();
+    if users.is_empty() {
+        users.insert(&loaded.config.ssh.user);
+    }
+    let homes: Vec<String> = users.iter().map(|user| format!("~{user}/.ssh/authorized_keys")).collect();
+    let paste = format!("{} on each host", homes.join(" or "));
     let hosts = KeyView { repository: None, file: identity, public, paste, write: false, made };
     let known_hosts = loaded.config.git.known_hosts.clone().unwrap_or_else(|| {
         added.push(Entry {
@@ -166,7 +171,7 @@ pub(super) async fn keys(globals: &Globals, args: KeysArgs) -> Result<Exit, CliE
 pub(super) fn load(globals: &Globals, path: &Path) -> Result<Loaded, CliError> {
     config::load(&FsSource, path).map_err(|faults| {
         say(faults.render(Paint::stderr(globals.color).is_on()).trim_end());
-        let hint = match path.exists() {
+        let hint = match path.try_exists().unwrap_or(true) {
             true => "mend it; if it can't be read, run this with sudo or as the daemon's user",
             false => "`airplanes init` writes a first one; --config names another",
         };

@@ -17,6 +17,17 @@ fn desk(config: &str) -> Desk {
 }
 
 #[test]
+fn the_hosts_key_is_for_the_users_that_the_hosts_name() {
+    let hosts =
+        "{:ssh {:user \"deploy\"} :hosts {:a {:address \"10.0.0.1\" :user \"root\"} :b {:address \"10.0.0.2\"}}}";
+    let said = desk(hosts).run(&["keys", "--dry-run"]).done();
+    let line = "a line of ~deploy/.ssh/authorized_keys or ~root/.ssh/authorized_keys on each host";
+    assert!(said.out.contains(line), "{}", said.out);
+    let said = desk(&hosts.replace(":b {:address \"10.0.0.2\"}", "")).run(&["keys", "--dry-run"]).done();
+    assert!(said.out.contains("a line of ~root/.ssh/authorized_keys on each host"), "{}", said.out);
+}
+
+#[test]
 fn each_repository_over_ssh_gets_a_key_and_the_configuration_names_it() {
     let before = ";; mine\n{:git {:name \"me\" ; kept\n       }\n :state \"s\"}\n";
     let desk = desk(before);
