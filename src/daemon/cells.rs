@@ -94,7 +94,15 @@ impl Grounds {
         hidden.sort();
         hidden.dedup();
         let home = self.home();
-        let mut write = config.builds.write.clone();
+        let (too_wide, mut write): (Vec<PathBuf>, Vec<PathBuf>) =
+            config.builds.write.iter().cloned().partition(|path| holds_any(path, &hidden));
+        for path in too_wide {
+            tracing::error!(
+                path = %path.display(),
+                "builds may not write there, though :builds {{:write}} says so: files of the daemon's own are in it; \
+                 name folders beside those"
+            );
+        }
         write.push(home.clone());
         let each = self.machine.memory_for_each(self.concurrency);
         let share = Share { memory: config.builds.memory.unwrap_or(each), cpus: config.builds.cpus };
@@ -121,5 +129,33 @@ impl Grounds {
         // systemd gives several with `:` between them; the first is ours.
         let first = value.to_str()?.split(':').next()?;
         Some(PathBuf::from(first)).filter(|path| path.is_absolute() && path != Path::new("/"))
+    }
+}
+
+/// Whether any of these places lies in a folder, whatever links lead there: what is opened is open with all below it.
+fn holds_any(folder: &Path, places: &[PathBuf]) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = real(folder);
+    places.iter().any(|place| place.starts_with(&folder) || real(place).starts_with(&folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_the_state_in_it_is_told_from_one_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [state, beside, link] = ["srv/state", "srv/releases", "link"].map(|name| folder.path().join(name));
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::create_dir_all(&beside).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("srv"), &link).unwrap();
+        let hidden = [state.clone(), PathBuf::from("/nonexistent/key")];
+        for wide in [Path::new("/"), folder.path(), &link, &state, Path::new("/nonexistent")] {
+            assert!(holds_any(wide, &hidden), "{}", wide.display());
+        }
+        for narrow in [beside, state.join("home"), link.join("releases")] {
+            assert!(!holds_any(&narrow, &hidden), "{}", narrow.display());
+        }
     }
 }
