@@ -60,7 +60,10 @@ impl Grounds {
     pub(super) async fn find(path: &Path, config: &Config) -> anyhow::Result<Self> {
         // Not the path: an upgrade may have put another binary there.
         let exe = PathBuf::from("/proc/self/exe");
-        let abilities = cell::probe(&exe).await.map_err(anyhow::Error::msg)?;
+        let abilities = cell::probe(&exe).await.unwrap_or_else(|why| {
+            tracing::warn!(why, "what builds can be kept from here could not be found out");
+            Abilities { landlock: None, no_mounts: Some(why) }
+        });
         let machine = Machine::here();
         let cgroups = tokio::task::spawn_blocking(Cgroups::take).await?;
         let concurrency = config.builds.concurrency.unwrap_or_else(|| machine.builds());
@@ -94,13 +97,12 @@ impl Grounds {
         hidden.sort();
         hidden.dedup();
         let home = self.home();
-        let (too_wide, mut write): (Vec<PathBuf>, Vec<PathBuf>) =
-            config.builds.write.iter().cloned().partition(|path| holds_any(path, &hidden));
-        for path in too_wide {
+        let mut write = config.builds.write.clone();
+        for path in write.iter().filter(|path| holds_any(path, &hidden)) {
             tracing::error!(
                 path = %path.display(),
-                "builds may not write there, though :builds {{:write}} says so: files of the daemon's own are in it; \
-                 name folders beside those"
+                "with this in :builds {{:write}}, builds can read and write files of the daemon's own, its keys among \
+                 them: name folders beside those"
             );
         }
         write.push(home.clone());

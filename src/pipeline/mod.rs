@@ -381,11 +381,7 @@ impl Inner {
                 continue;
             }
             // A build may have put anything beside its clone.
-            let removed = match entry.file_type() {
-                Ok(kind) if !kind.is_dir() => std::fs::remove_file(entry.path()),
-                _ => std::fs::remove_dir_all(entry.path()),
-            };
-            if let Err(error) = removed {
+            if let Err(error) = crate::process::remove(&entry.path()) {
                 tracing::warn!(folder = %entry.path().display(), %error, "an ended job's clone could not be removed");
             }
         }

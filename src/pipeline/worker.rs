@@ -177,9 +177,9 @@ impl Inner {
     /// What the job kept on disk besides its logs. A failure leaves rubbish, not a wrong state.
     async fn clean_up(&self, job: &JobState) {
         let folder = self.work_folder(job.id);
-        if let Err(error) = tokio::fs::remove_dir_all(&folder).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        let path = folder.clone();
+        let removed = tokio::task::spawn_blocking(move || crate::process::remove(&path)).await;
+        if let Err(error) = removed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
             tracing::warn!(job = %job.id, folder = %folder.display(), %error, "the job's clone could not be removed");
         }
     }

@@ -52,6 +52,11 @@ impl Masker {
         self.take(true)
     }
 
+    /// Lets go of what may be the beginning of a secret, since nobody will see the rest.
+    pub fn forget(&mut self) {
+        (self.held, self.inside) = (Zeroizing::default(), 0);
+    }
+
     fn take(&mut self, last: bool) -> Vec<u8> {
         let held = std::mem::take(&mut self.held);
         let mut out = Vec::with_capacity(held.len());
@@ -110,6 +115,14 @@ mod tests {
         }
         out.extend(masker.finish());
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn of_a_secret_whose_end_is_cut_off_nothing_is_shown() {
+        let mut masker = Masker::new(&[Secret::new("s", "hunter22")]);
+        assert_eq!(&*masker.push(b"pw=hunter2"), b"pw=");
+        masker.forget();
+        assert_eq!(&*masker.push(b"2 is not kept"), b"2 is not kept");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod leftovers;
 mod log;
 mod machine;
 mod mask;
+mod removal;
 mod run;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ pub use leftovers::{Leftovers, Swept};
 pub use log::LogFile;
 pub use machine::Machine;
 pub use mask::Masker;
+pub use removal::remove;
 pub use run::run;
 
 /// The variable that marks everything a child starts. Its value is random, and new for each run.

@@ -119,7 +119,13 @@ impl Store {
         let db = self.db()?;
         let to = before.map_or_else(|| vec![keys::DELIVERY + 1], keys::delivery);
         let rows = db.range(vec![keys::DELIVERY]..to).rev().take(limit);
-        rows.map(|row| row.map_err(|e| unavailable(&self.shared.path, &e)).and_then(|(k, v)| decode(&k, &v))).collect()
+        // One that can't be read hides no other.
+        let known = |(key, value): (sled::IVec, sled::IVec)| {
+            decode(&key, &value).inspect_err(|error| tracing::error!(%error, "a delivery is left out of the list")).ok()
+        };
+        rows.map(|row| row.map_err(|e| unavailable(&self.shared.path, &e)))
+            .filter_map(|row| row.map(known).transpose())
+            .collect()
     }
     /// An event and where it is.
     pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {

@@ -1,12 +1,12 @@
 //! What ended jobs and killed daemons left: clones of jobs that are not under way, and files that were to be renamed.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::UpkeepError;
 use super::round::{Round, Sum};
 use crate::pipeline::TRIALS;
+use crate::process;
 
 /// How old a file must be that was to be renamed: no write takes so long.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -83,11 +83,6 @@ pub(super) fn size(path: &Path) -> u64 {
 
 /// Removes a file, or a folder with all in it; one that is gone is fine.
 pub(super) fn remove(path: &Path) -> Result<(), UpkeepError> {
-    let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-    match if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) } {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(UpkeepError::Remove { path: path.display().to_string(), why: error.to_string() })
-        }
-        _ => Ok(()),
-    }
+    let why = |error: std::io::Error| UpkeepError::Remove { path: path.display().to_string(), why: error.to_string() };
+    process::remove(path).map_err(why)
 }

@@ -215,12 +215,10 @@ impl Work {
 
     /// Removes a folder of the job's.
     pub(super) async fn clear(&self, folder: &std::path::Path) -> Result<(), StepError> {
-        match tokio::fs::remove_dir_all(folder).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StepError::Retry(format!("could not clear {}: {error}", folder.display())))
-            }
-            _ => Ok(()),
-        }
+        let path = folder.to_owned();
+        let removed = tokio::task::spawn_blocking(move || crate::process::remove(&path)).await;
+        let removed = removed.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        removed.map_err(|error| StepError::Retry(format!("could not clear {}: {error}", folder.display())))
     }
 }
 

@@ -61,6 +61,20 @@ async fn a_mark_that_cant_be_read_holds_up_no_other() {
     assert_eq!((marks[0], marks[1].1), ((1, JobId::NONE), jobs[0]));
 }
 
+#[tokio::test]
+async fn a_delivery_that_cant_be_read_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut ids = Vec::new();
+    for n in 1..=3 {
+        ids.push(store.accept(delivery(&format!("d{n}"), vec![push(n)])).await.unwrap().delivery);
+    }
+    drop(store);
+    raw(folder.path()).insert([&b"d"[..], &ids[1].0.to_be_bytes()].concat(), &b"\xff\0garbage"[..]).unwrap();
+    let left: Vec<_> = open_again(folder.path()).deliveries(None, 10).unwrap().iter().map(|d| d.id).collect();
+    assert_eq!(left, [ids[2], ids[0]]);
+}
+
 async fn torn(seq: u64) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
