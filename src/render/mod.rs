@@ -95,7 +95,7 @@ pub struct AppEntry {
     /// Where it is.
     pub git_url: RepoUrl,
     /// Whether others depend on it.
-    pub library: bool,
+    pub is_library: bool,
     /// Whether its git dependencies are bumped.
     pub update: bool,
     /// The repositories among the user's own that it depends on.
@@ -191,7 +191,7 @@ mod tests {
             key: EdnKey::new("1 a"),
             name: NASTY.into(),
             git_url: RepoUrl::new("git@h:a\"b\\c").unwrap(),
-            library: false,
+            is_library: false,
             update: true,
             own: vec![repo.clone()],
             foreign: vec![repo.clone()],

@@ -200,7 +200,7 @@ fn new_secret() -> Result<String, CliError> {
 fn summary(deploy: &DeployFile) -> Vec<String> {
     let entry = |app: &render::AppEntry| {
         let build = app.build.as_ref().map_or("no build known".to_owned(), |build| format!("build: {}", build.command));
-        let kind = if app.library { "library" } else { "app" };
+        let kind = if app.is_library { "library" } else { "app" };
         format!("  {kind} {}  {}{build}", app.name, if app.update { "updated, " } else { "" })
     };
     let library = |library: &render::LibraryNote| format!("  library {}  needs no entry", library.repo);

@@ -51,7 +51,7 @@ pub(super) fn pair(projects: &[Project], setting: &Setting<'_>) -> (ConfigFile, 
             key: EdnKey::new(name),
             name: name.clone(),
             git_url: project.url.clone(),
-            library,
+            is_library: library,
             update: !own.is_empty(),
             own,
             foreign,
@@ -60,7 +60,7 @@ pub(super) fn pair(projects: &[Project], setting: &Setting<'_>) -> (ConfigFile, 
         });
     }
     // What runs is what people look for: apps before the libraries that they are made of.
-    apps.sort_by_key(|app| app.library);
+    apps.sort_by_key(|app| app.is_library);
     (config(projects, setting), DeployFile { apps, libraries })
 }
 
