@@ -86,7 +86,7 @@ async fn a_hostile_build_reaches_nothing_of_the_daemons_or_of_another_apps() {
     let _ = std::fs::remove_file(world.path("mine"));
     let _ = std::fs::remove_file(world.path("link"));
     let _ = std::fs::remove_file(world.path("state/mine"));
-    world.save("state/work/none", "");
+    std::fs::write(world.state("work").join("none"), "").unwrap();
 
     let job = world.deploy_to_the_end("app").await;
     let log = world.whole_log(text(&job, "id"), "build").await;

@@ -1,6 +1,7 @@
 # A build that means ill. Each line of `breaches` is something it should not have been able to do.
 # $1 the world's folder, $2 the daemon's pid, $3 another app's job, $4 a pid of its build
-dir=$1 daemon=$2 job=$3 pid=$4
+dir=$1 daemon=$2 job=$1/state/work pid=$4
+job=$job/$3
 try() { if "$@" >/dev/null 2>&1; then echo "BREACH $*"; else echo "kept $*"; fi; }
 overwrite() { echo broken >"$1"; }
 
@@ -9,19 +10,19 @@ for file in state/operator-token config.edn deploy.edn known_hosts secret git-ss
   try head -c1 "$dir/$file"
 done
 for folder in . state state/store state/work state/logs state/mirrors state/builds run; do try ls "$dir/$folder"; done
-for file in "$dir"/state/store/db "$dir/state/work/$job/clone/private" "$dir/state/work/$job/gitconfig" \
+for file in "$dir"/state/store/db "$job/clone/private" "$job/gitconfig" \
   "$dir/state/logs/$job/build.1" /dev/shm/other; do
   try head -c1 "$file"
 done
-try git -C "$dir/state/work/$job/clone" log -1
+try git -C "$job/clone" log -1
 try git --git-dir "$(echo "$dir"/state/mirrors/*victim*)" log -1
-try ls "$dir/state/work/$job/tmp"
+try ls "$job/tmp"
 
 # By other ways.
 ln -s "$dir/state/operator-token" link
 try head -c1 link
 try ln "$dir/state/operator-token" hard
-try mv "$dir/state/work/$job/clone/private" mine
+try mv "$job/clone/private" mine
 try cp "$dir/config.edn" copy
 try head -c1 "/proc/$daemon/root$dir/config.edn"
 try head -c1 "/proc/self/root$dir/config.edn"
@@ -40,7 +41,7 @@ try sh -c "exec 3<$(findmnt -no SOURCE / || echo /dev/vda)"
 # What it may not touch.
 try kill -0 "$daemon"
 try kill -0 "$pid"
-try overwrite "$dir/state/work/$job/clone/private"
+try overwrite "$job/clone/private"
 try overwrite "$dir/state/mine"
 try overwrite "$dir/mine"
 try overwrite "$HOME/../mine"
