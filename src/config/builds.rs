@@ -1,12 +1,14 @@
 //! `:builds` of config.edn: what builds may take of the machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::diagnostic::Fault;
 use super::section::{Context, Section};
 use super::settings::time;
+use super::source::Source;
 use super::values::Size;
+use crate::edn::de::Spanned;
 use crate::edn::{Node, Value};
 
 /// What builds may take.
@@ -19,7 +21,7 @@ pub struct Builds {
     /// How many processors one may keep busy; by default all.
     pub cpus: Option<f64>,
     /// Folders and files that builds may write, beside their clone and home.
-    pub write: Vec<PathBuf>,
+    pub write: Vec<Spanned<PathBuf>>,
     /// How long one may print nothing; 10 minutes.
     pub silence: Duration,
     /// How long one may take where its app says nothing; 60 minutes.
@@ -74,13 +76,31 @@ fn cpus(node: &Node, context: &mut Context) -> Option<f64> {
     Some(number.value)
 }
 
+/// A fault for each folder of `:write` in which one of `places` lies, the daemon's own, whatever links lead there: what
+/// is opened to builds is open with all below it.
+pub(super) fn too_wide(write: &[Spanned<PathBuf>], places: &[PathBuf], source: &dyn Source) -> Vec<Fault> {
+    let real = |path: &Path| source.real(path);
+    let fault = |path: &Spanned<PathBuf>| {
+        let folder = real(path);
+        let own = places.iter().find(|place| place.starts_with(&folder) || real(place).starts_with(&folder))?;
+        let message =
+            format!("with {} in `:write`, builds could read and write the daemon's own files", path.display());
+        let label = format!("{} is in there", own.display());
+        Some(Fault::new(path.span, message, label).help("name only folders with nothing of the daemon's in them"))
+    };
+    write.iter().filter_map(fault).collect()
+}
+
 /// A vector of paths.
-fn paths(node: &Node, context: &mut Context) -> Vec<PathBuf> {
+fn paths(node: &Node, context: &mut Context) -> Vec<Spanned<PathBuf>> {
     let Value::Vector(nodes) = &node.value else {
         let label = format!("expected a vector like [\"/srv/releases\"], found {}", node.value.kind().words());
         context.fault(Fault::new(node.span, "`:write` has the wrong kind of value", label));
         return Vec::new();
     };
-    let path = |node| context.value::<String>(node, ":write").map(|path| context.path(path));
+    let path = |node| {
+        let text = context.value::<String>(node, ":write")?;
+        Some(Spanned::new(text.span, context.path(text)))
+    };
     nodes.iter().filter_map(path).collect()
 }

@@ -37,6 +37,7 @@ pub use source::Source;
 use diagnostic::Fault;
 use section::{Context, Section};
 use settings::Deploy;
+use source::Texts;
 use tags::Files;
 
 /// What a good config.edn and deploy.edn say.
@@ -50,6 +51,17 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// What looks wrong but holds nothing up.
     pub warnings: Diagnostics,
+    /// What spans point into, without secrets.
+    texts: Texts,
+}
+
+impl Loaded {
+    /// That `:builds {:write}` opens none of these places to builds: those of the daemon's own that are known only where
+    /// it runs. [`load`] has looked at those that the files name.
+    pub fn keeps_from_builds(&self, places: &[PathBuf], source: &dyn Source) -> Result<(), Diagnostics> {
+        let faults = builds::too_wide(&self.config.builds.write, places, source);
+        if faults.is_empty() { Ok(()) } else { Err(Diagnostics::new(self.texts.clone(), faults, self.files.clone())) }
+    }
 }
 
 /// Reads config.edn at `path` and the apps: `:deploy` is the path of deploy.edn (by default the one beside config.edn)
@@ -79,14 +91,23 @@ pub fn load(source: &dyn Source, path: &Path) -> Result<Loaded, Diagnostics> {
     context.texts = files.texts.clone();
     context.faults.append(&mut files.faults);
     let apps = node.map(|node| apps::read(&node, &config, &mut context)).unwrap_or_default();
+    let own = own_places(&config, &files.files);
+    context.faults.append(&mut builds::too_wide(&config.builds.write, &own, source));
     context.faults.sort_by_key(|fault| (fault.span.map(|span| (span.source, span.start)), fault.warning));
     let (warnings, errors): (Vec<Fault>, Vec<Fault>) = context.faults.into_iter().partition(|fault| fault.warning);
     if !errors.is_empty() {
         let faults = errors.into_iter().chain(warnings).collect();
         return Err(Diagnostics::new(files.shown, faults, files.files));
     }
-    let warnings = Diagnostics::new(files.shown, warnings, files.files.clone());
-    Ok(Loaded { config, apps, files: files.files, warnings })
+    let warnings = Diagnostics::new(files.shown.clone(), warnings, files.files.clone());
+    Ok(Loaded { config, apps, files: files.files, warnings, texts: files.shown })
+}
+
+/// What the files name that is the daemon's own: no build may have any of it.
+fn own_places(config: &Config, files: &[PathBuf]) -> Vec<PathBuf> {
+    let known = config.git.known_hosts.iter().chain(&config.ssh.known_hosts);
+    let keys = config.git.keys.iter().map(|(_, key)| key).chain(&config.ssh.identity);
+    std::iter::once(&config.state).chain(files).chain(keys).chain(known).cloned().collect()
 }
 
 /// The apps' file, unless it has faults of syntax or tags.

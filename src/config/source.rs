@@ -11,6 +11,10 @@ pub trait Source {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// An environment variable, if it is set and is text.
     fn env(&self, name: &str) -> Option<String>;
+    /// A path without links in it, as far as it leads; the path itself where there are none.
+    fn real(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
 }
 
 /// A text that spans point into, and which of its bytes must not be shown.

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Diagnostics, Loaded};
 use crate::process::{Cgroups, Machine, Share};
 use crate::runner::cell::{self, Abilities, Cells};
 use crate::ssh::Hosts;
+use crate::watch::FsSource;
 
 /// Where people and programs keep keys and passwords in their home. A build has a home of its own; these are the
 /// daemon's user's.
@@ -80,8 +81,8 @@ impl Grounds {
         self.folder("CACHE_DIRECTORY").unwrap_or_else(|| self.state.clone()).join("home")
     }
 
-    /// How builds are kept under this configuration.
-    pub(super) fn cells(&self, loaded: &Loaded, hosts: &Hosts) -> Cells {
+    /// How builds are kept under this configuration; refused if it opens to them what they are to be kept from.
+    pub(super) fn cells(&self, loaded: &Loaded, hosts: &Hosts) -> Result<Cells, Diagnostics> {
         let config = &loaded.config;
         let folders = FROM_ENVIRONMENT.iter().filter_map(|name| self.folder(name));
         let mut covered: Vec<PathBuf> = SYSTEM_SOCKETS.iter().map(PathBuf::from).chain(folders).collect();
@@ -97,19 +98,13 @@ impl Grounds {
         hidden.sort();
         hidden.dedup();
         let home = self.home();
-        let mut write = config.builds.write.clone();
-        for path in write.iter().filter(|path| holds_any(path, &hidden)) {
-            tracing::error!(
-                path = %path.display(),
-                "with this in :builds {{:write}}, builds can read and write files of the daemon's own, its keys among \
-                 them: name folders beside those"
-            );
-        }
+        loaded.keeps_from_builds(&hidden, &FsSource)?;
+        let mut write: Vec<PathBuf> = config.builds.write.iter().map(|path| path.value.clone()).collect();
         write.push(home.clone());
         let each = self.machine.memory_for_each(self.concurrency);
         let share = Share { memory: config.builds.memory.unwrap_or(each), cpus: config.builds.cpus };
         let (exe, abilities, cgroups) = (self.exe.clone(), self.abilities.clone(), self.cgroups.clone());
-        Cells { exe, abilities, hidden, covered, write, home, cgroups, share }
+        Ok(Cells { exe, abilities, hidden, covered, write, home, cgroups, share })
     }
 
     /// The folder that config.edn is in, with all that people lay beside it; unless it is a home or one of the
@@ -131,33 +126,5 @@ impl Grounds {
         // systemd gives several with `:` between them; the first is ours.
         let first = value.to_str()?.split(':').next()?;
         Some(PathBuf::from(first)).filter(|path| path.is_absolute() && path != Path::new("/"))
-    }
-}
-
-/// Whether any of these places lies in a folder, whatever links lead there: what is opened is open with all below it.
-fn holds_any(folder: &Path, places: &[PathBuf]) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = real(folder);
-    places.iter().any(|place| place.starts_with(&folder) || real(place).starts_with(&folder))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_with_the_state_in_it_is_told_from_one_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let [state, beside, link] = ["srv/state", "srv/releases", "link"].map(|name| folder.path().join(name));
-        std::fs::create_dir_all(&state).unwrap();
-        std::fs::create_dir_all(&beside).unwrap();
-        std::os::unix::fs::symlink(folder.path().join("srv"), &link).unwrap();
-        let hidden = [state.clone(), PathBuf::from("/nonexistent/key")];
-        for wide in [Path::new("/"), folder.path(), &link, &state, Path::new("/nonexistent")] {
-            assert!(holds_any(wide, &hidden), "{}", wide.display());
-        }
-        for narrow in [beside, state.join("home"), link.join("releases")] {
-            assert!(!holds_any(&narrow, &hidden), "{}", narrow.display());
-        }
     }
 }

@@ -48,7 +48,13 @@ pub enum StartError {
     Config(Diagnostics),
     /// Anything else.
     #[error(transparent)]
-    Other(#[from] anyhow::Error),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> Self {
+        error.downcast().map_or_else(Self::Other, Self::Config)
+    }
 }
 
 /// A daemon that serves.

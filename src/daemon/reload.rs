@@ -118,7 +118,7 @@ impl Kept {
         // The same pool where nothing of it has changed: its connections stay.
         let same = old.map(|pipeline| pipeline.rooms().hosts.clone()).filter(|hosts| *hosts.settings() == settings);
         let hosts = same.map_or_else(|| Hosts::new(settings), Ok)?;
-        let cells = self.grounds.cells(loaded, &hosts);
+        let cells = self.grounds.cells(loaded, &hosts)?;
         let local = Local::new(Leftovers::new(&self.state), self.grounds.env.iter().cloned());
         let runner = Runner::Local(local.in_cells(cells));
         let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();

@@ -23,7 +23,7 @@ use notify::event::{EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
-pub use source::FsSource;
+pub use source::{FsSource, real};
 
 /// A save is over when nothing has happened for so long …
 const QUIET: Duration = Duration::from_millis(100);

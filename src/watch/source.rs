@@ -1,7 +1,7 @@
 //! The real files and environment, for `config`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Source;
 
@@ -16,4 +16,18 @@ impl Source for FsSource {
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+    fn real(&self, path: &Path) -> PathBuf {
+        real(path)
+    }
+}
+
+/// A path without links, as far as it exists.
+pub fn real(path: &Path) -> PathBuf {
+    for above in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
+            // Joined to nothing, a path would get a slash at its end.
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    path.to_owned()
 }

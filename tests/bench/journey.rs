@@ -29,7 +29,7 @@ pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
         let deps = world.deps(&[("lib", before)]);
         world.commit(app, &[("deps.edn", &deps), ("src/app.clj", "(ns app)\n")]);
         let bare = world.path("repos").join(format!("{app}.git"));
-        git(world.dir.path(), &["clone", "-q", &bare.display().to_string(), &format!("srv-{app}")]);
+        git(&world.open(), &["clone", "-q", &bare.display().to_string(), &format!("srv-{app}")]);
     }
     let script = Script::new(&world, port)?;
     world.deploy_edn(&format!(

@@ -70,10 +70,10 @@ async fn a_hostile_build_reaches_nothing_of_the_daemons_or_of_another_apps() {
     assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
     let victim = world.deploy("victim").await;
     let pid = world.line("out/pid").await;
-    let arguments = format!("{} {} {victim} {pid}", world.dir.path().display(), world.pid());
+    let arguments = format!("{} {} {victim} {pid}", world.own("").display(), world.pid());
     world.commit("app", &[("hostile.sh", HOSTILE), ("arguments", &arguments)]);
     // The script itself can do all of that where nothing keeps it.
-    let free = tempfile::tempdir_in(world.dir.path()).unwrap();
+    let free = tempfile::tempdir_in(world.own("")).unwrap();
     std::fs::write(free.path().join("hostile.sh"), HOSTILE.replace("rm -f", "test -e")).unwrap();
     let line = format!("mkdir -p home/x; HOME=$PWD/home/x sh hostile.sh {arguments}");
     let said = Command::new("sh").arg("-c").arg(line).current_dir(free.path()).output().unwrap();
@@ -83,8 +83,9 @@ async fn a_hostile_build_reaches_nothing_of_the_daemons_or_of_another_apps() {
     let freely = breaches(&String::from_utf8_lossy(&said.stdout));
     assert!(freely.len() > 35, "the script tries too little: {freely:#?}");
     let _ = std::fs::remove_file("/etc/airplanes-was-here");
-    let _ = std::fs::remove_file(world.path("mine"));
-    let _ = std::fs::remove_file(world.path("link"));
+    let _ = std::fs::remove_file(world.own("mine"));
+    let _ = std::fs::remove_file(world.open().join("mine"));
+    let _ = std::fs::remove_file(world.own("link"));
     let _ = std::fs::remove_file(world.path("state/mine"));
     std::fs::write(world.state("work").join("none"), "").unwrap();
 
@@ -162,7 +163,7 @@ async fn where_tmp_can_not_be_the_builds_own_it_gets_a_folder_for_temporary_file
     world.write_config();
     world.commit("app", &[("deps.edn", "{}")]);
     world.deploy_edn(
-        r#":app {:git-url "{repo:app}" :build "f=$(mktemp) && echo in $f && ! cat {dir}/config.edn && ! touch {dir}/x"}"#,
+        r#":app {:git-url "{repo:app}" :build "f=$(mktemp) && echo in $f && ! cat {own}/config.edn && ! touch {own}/x"}"#,
     );
     world.start().await;
     let job = world.deploy_to_the_end("app").await;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::process::{Cgroups, Share};
+use crate::watch::real;
 
 pub use enter::enter;
 
@@ -164,17 +165,6 @@ impl Cells {
         let tmp = if tmp_is_own { "/tmp".into() } else { needs.tmp.to_owned() };
         Ok(Entrance { program: self.exe.clone().into(), args, tmp })
     }
-}
-
-/// A path without links, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    for above in path.ancestors() {
-        if let (Ok(real), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
-            // Joined to nothing, a path would get a slash at its end.
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    path.to_owned()
 }
 
 /// Asks the binary `exe` what the kernel lets a cell do. A process of its own, since the tries can't be undone.

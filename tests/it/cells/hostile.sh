@@ -1,5 +1,5 @@
 # A build that means ill. Each line of `breaches` is something it should not have been able to do.
-# $1 the world's folder, $2 the daemon's pid, $3 another app's job, $4 a pid of its build
+# $1 the daemon's own folder, $2 the daemon's pid, $3 another app's job, $4 a pid of its build
 dir=$1 daemon=$2 job=$1/state/work pid=$4
 job=$job/$3
 try() { if "$@" >/dev/null 2>&1; then echo "BREACH $*"; else echo "kept $*"; fi; }
@@ -9,7 +9,7 @@ overwrite() { echo broken >"$1"; }
 for file in state/operator-token config.edn deploy.edn known_hosts secret git-sshd/client_key state/address; do
   try head -c1 "$dir/$file"
 done
-for folder in . state state/store state/work state/logs state/mirrors state/builds run; do try ls "$dir/$folder"; done
+for folder in . state state/store state/work state/logs state/mirrors state/builds ../run; do try ls "$dir/$folder"; done
 for file in "$dir"/state/store/db "$job/clone/private" "$job/gitconfig" \
   "$dir/state/logs/$job/build.1" /dev/shm/other; do
   try head -c1 "$file"
@@ -44,6 +44,7 @@ try kill -0 "$pid"
 try overwrite "$job/clone/private"
 try overwrite "$dir/state/mine"
 try overwrite "$dir/mine"
+try overwrite "$dir/../open/mine"
 try overwrite "$HOME/../mine"
 try overwrite /proc/self/oom_score_adj
 try overwrite "/etc/airplanes-was-here"
@@ -53,8 +54,8 @@ try mknod disk b 1 0
 
 # The daemon's connections to the hosts: their sockets can be named, and must not be reached.
 grep -o '/[^ ]*airplanes-[^ ]*' /proc/net/unix | sort -u >sockets
-grep -q "$dir" sockets && echo "the sockets are known"
-grep "$dir" sockets | while read -r socket; do
+grep -q "${dir%own}run" sockets && echo "the sockets are known"
+grep "${dir%own}run" sockets | while read -r socket; do
   try perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 1' "$(echo "$socket" | sed 's/\.[A-Za-z0-9]\{16\}$//')"
 done
 exit 0

@@ -43,6 +43,56 @@ fn of_a_very_long_line_only_what_is_near_the_fault_is_shown() {
 }
 
 #[test]
+fn a_folder_with_the_daemons_own_files_in_it_is_not_opened_to_builds() {
+    let keys =
+        r#":state "/srv/state" :git {:known-hosts "/k/known" :keys {"a.b" "/keys/git"}} :ssh {:identity "ssh/key"}"#;
+    for (wide, own) in [
+        ("/", "/srv/state"),
+        ("/srv", "/srv/state"),
+        ("/srv/state", "/srv/state"),
+        (".", "/c/config.edn"),
+        ("secret", "/c/secret"),
+        ("/k", "/k/known"),
+        ("/keys/git", "/keys/git"),
+        ("ssh", "/c/ssh/key"),
+    ] {
+        let config =
+            format!("{{{keys} :webhooks {{:github {{:secret #file \"secret\"}}}}\n:builds {{:write [{wide:?}]}}}}");
+        let faults = World::new(&config, "{}").file("/c/secret", "hunter2").faults();
+        let folder = std::path::Path::new("/c").join(wide);
+        let want = format!(
+            "config 2:18 with {} in `:write`, builds could read and write the daemon's own files | {own} is in there | \
+             name only folders with nothing of the daemon's in them",
+            folder.display()
+        );
+        assert_eq!(faults, [want], "{wide}");
+    }
+    let beside = format!("{{{keys} :builds {{:write [\"/srv/releases\" \"/srv/state/home\" \"/keys/other\"]}}}}");
+    World::new(&beside, "{}").loaded();
+}
+
+#[test]
+fn a_link_to_the_daemons_own_files_is_not_opened_to_builds_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, open, link] = ["own", "open", "link"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&own).unwrap();
+    std::fs::create_dir(&open).unwrap();
+    std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+    let load = |write: &std::path::Path| {
+        let text = format!("{{:state \"state\" :deploy {{}} :builds {{:write [{write:?}]}}}}");
+        std::fs::write(own.join("config.edn"), text).unwrap();
+        airplanes::config::load(&airplanes::watch::FsSource, &own.join("config.edn"))
+    };
+    for wide in [link.clone(), link.join("own/state"), open.join("../own")] {
+        let told = load(&wide).unwrap_err().to_string();
+        assert!(told.contains("is in there") && told.contains("config.edn:1:45]"), "{told}");
+    }
+    for narrow in [open, link.join("open"), link.join("open/not-yet")] {
+        load(&narrow).unwrap_or_else(|told| panic!("{told}"));
+    }
+}
+
+#[test]
 fn every_fault_of_config_edn_has_words_of_its_own() {
     let prefix = "expected a host, or a host and path, like \"github.com/acme/snow\"";
     for (config, want) in [

@@ -69,9 +69,10 @@ async fn steps_of_a_build_share_a_clean_clone_with_history_and_leave_nothing_but
         r#":app {:git-url "file://{dir}/repos/app.git"
            :build [{:name "one" :run "git rev-list --count HEAD > n; git status --porcelain > dirt"}
                    {:name "two" :run "cat n dirt; rm n; env"}
-                   {:name "three" :run "ls; cat {dir}/state/operator-token"}]}"#,
+                   {:name "three" :run "ls; cat {dir}/token"}]}"#,
     );
     world.start().await;
+    world.save("token", &world.token());
     for _ in 0..2 {
         let job = world.deploy_to_the_end("app").await;
         assert!(["succeeded", "unchanged"].contains(&text(&job, "state")), "{job:#}");

@@ -96,6 +96,28 @@ async fn a_good_edit_is_in_force_within_a_second_and_a_bad_one_is_told_with_a_ca
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_place_of_the_daemons_own_that_only_it_knows_of_is_not_opened_to_builds_either() {
+    let mut world = app().await;
+    // Where its sockets are: config.edn says nothing of it.
+    let (open, run) = (world.open().display().to_string(), world.path("run").display().to_string());
+    world.edit("config.edn", &format!(":write [\"{open}\"]"), &format!(":write [\"{open}\" \"{run}\"]"));
+    world.within("the fault is told", async || world.log().contains("the last good one stays")).await;
+    let status = world.call(&["status"]).await;
+    let told = |text: &str| text.contains(&format!("{run} is in there")) && text.contains("config.edn:6:");
+    assert!(status.out.contains("not in force") && told(&status.out), "{status:?}");
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
+    world.stop();
+    let serve = |world: &World| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_airplanes"));
+        command.args(["serve", "--config"]).arg(world.path("config.edn"));
+        command.env("RUNTIME_DIRECTORY", world.path("run")).output().unwrap()
+    };
+    let refused = serve(&world);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(2) && told(&said), "{:?}: {said}", refused.status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_secret_is_rotated_without_a_restart() {
     let world = app().await;
     let mut before = world.head("app");
@@ -136,7 +158,7 @@ async fn an_included_file_is_watched_and_what_only_a_restart_changes_is_said() {
     world.save("apps.edn", &one);
     world.within("it is mended", async || world.apps().await == ["one"]).await;
 
-    let elsewhere = world.path("elsewhere");
+    let elsewhere = world.own("elsewhere");
     let state = format!(":state \"{}\"", world.path("state").display());
     world.edit("config.edn", &state, &format!(":state \"{}\"", elsewhere.display()));
     world.within("it is said", async || world.log().contains("take force at the next start")).await;

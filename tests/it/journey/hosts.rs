@@ -321,7 +321,7 @@ async fn a_cancel_while_a_live_host_is_looked_at_does_not_restart_it() {
     let port = free_port();
     let health_url = format!(r#" :health {{:url "http://localhost:{port}/{{host}}" :timeout "10s" :stable "0s"}}"#);
     let mut world = app(&format!("{RESTART}{health_url}")).await;
-    let (dir, armed) = (world.dir.path().to_owned(), Arc::new(AtomicBool::new(false)));
+    let (dir, armed) = (world.open(), Arc::new(AtomicBool::new(false)));
     let (is_armed, mut looks) = (armed.clone(), 0);
     health(port, move |_| {
         looks += usize::from(is_armed.load(SeqCst));

@@ -42,7 +42,7 @@ async fn a_state_folder_that_was_moved_after_a_kill_goes_on_with_its_jobs() {
     let (mut world, id) = under_way().await;
     let token = world.token();
     world.kill();
-    std::fs::rename(world.path("state"), world.path("elsewhere")).unwrap();
+    std::fs::rename(world.path("state"), world.own("elsewhere")).unwrap();
     world.use_state("elsewhere");
     world.start().await;
     assert_eq!(world.token(), token);
@@ -79,7 +79,7 @@ async fn killed_in_the_middle_of_a_step_and_moved_it_goes_on() {
         died.await;
         world.kill();
         world.env.clear();
-        let (from, to) = (world.state(""), world.path(&format!("moved-{n}")));
+        let (from, to) = (world.state(""), world.own(&format!("moved-{n}")));
         std::fs::rename(from, &to).unwrap();
         world.use_state(&format!("moved-{n}"));
         world.start().await;
@@ -119,10 +119,10 @@ async fn a_backup_of_a_daemon_at_work_goes_on_elsewhere_with_its_jobs_and_logs()
     let token = world.token();
     world.use_state("new");
     let (code, said) = restore(&world, &["--dry-run"]).await;
-    assert!(code == 0 && said.contains("where there is none") && !world.path("new").exists(), "{code}: {said}");
+    assert!(code == 0 && said.contains("where there is none") && !world.own("new").exists(), "{code}: {said}");
     let (code, said) = restore(&world, &[]).await;
     assert!(code == 0 && said.contains("restored to"), "{code}: {said}");
-    std::fs::rename(world.path("state"), world.path("burnt")).unwrap();
+    std::fs::rename(world.path("state"), world.own("burnt")).unwrap();
     world.start().await;
     assert_eq!(world.token(), token);
     let job = goes_on(&world, &id).await;

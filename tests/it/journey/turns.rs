@@ -48,7 +48,7 @@ async fn a_unit_that_came_up_by_itself_before_its_tree_moved_is_restarted_all_th
     program(&world.path("bin/sudo"), SUDO);
     std::fs::write(world.path("invocation"), "crashes\n").unwrap();
     // What a unit with Restart= does that crashes: it is started anew while the daemon is at work there.
-    let hook = format!("#!/bin/sh\necho \"by-itself-$$\" >{}/invocation\n", world.dir.path().display());
+    let hook = format!("#!/bin/sh\necho \"by-itself-$$\" >{}/invocation\n", world.open().display());
     program(&world.path("srv/web-1/.git/hooks/reference-transaction"), &hook);
     world.start().await;
     let after = world.push("app", &[("mended", "")]).await;

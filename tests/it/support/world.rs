@@ -29,8 +29,14 @@ pub struct Ground {
     pub known_hosts: String,
 }
 
+/// What of a world is its daemon's own, by the first word of a path; the rest is open to builds. A host's sshd has a
+/// folder `host-N`.
+const OWN: [&str; 7] = ["config.edn", "deploy.edn", "apps.edn", "known_hosts", "secret", "state", "git-sshd"];
+
+/// Its folder holds `own`, the daemon's, and `open`, with all the rest, where builds may write; and `run` with the
+/// daemon's sockets, whose paths have to be short.
 pub struct World {
-    pub dir: TempDir,
+    dir: TempDir,
     ground: Ground,
     _git: Option<Sshd>,
     /// A host that is down is none.
@@ -40,8 +46,7 @@ pub struct World {
     deploy: String,
     /// Repositories are named by `file://` urls: for tests that are not about ssh, since a handshake takes long.
     pub by_file: bool,
-    /// What `:builds` holds. By default builds may write the world's folder, where tests listen to them; what builds
-    /// are kept from is tested without that.
+    /// What `:builds` holds. By default builds may write the world's open folder, where tests listen to them.
     pub builds: String,
     /// What the daemon is run under, with its arguments: a tracer, say.
     pub under: Vec<String>,
@@ -62,18 +67,21 @@ impl World {
         Self::with_hosts(hosts, |_| None)
     }
     /// A world on whose hosts a shell command of the test's own is run in place of what is asked, which it finds in
-    /// `SSH_ORIGINAL_COMMAND`. It is given the world's folder.
+    /// `SSH_ORIGINAL_COMMAND`. It is given the world's open folder.
     pub fn with_hosts(hosts: usize, command: impl Fn(&Path) -> Option<String>) -> Self {
         Self::in_folder(folder(), hosts, command)
     }
     /// A world in a folder of the test's own.
     pub fn in_folder(dir: TempDir, hosts: usize, command: impl Fn(&Path) -> Option<String>) -> Self {
         let local = |n: usize| -> IpAddr { format!("127.0.0.{n}").parse().unwrap() };
-        let git = Sshd::start(&SshdOptions::new(dir.path().join("git-sshd"), local(2))).unwrap();
+        let (own, open) = (dir.path().join("own"), dir.path().join("open"));
+        std::fs::create_dir(&own).unwrap();
+        std::fs::create_dir(&open).unwrap();
+        let git = Sshd::start(&SshdOptions::new(own.join("git-sshd"), local(2))).unwrap();
         let start = |n: usize| {
-            let mut options = SshdOptions::new(dir.path().join(format!("host-{n}")), local(n + 2));
+            let mut options = SshdOptions::new(own.join(format!("host-{n}")), local(n + 2));
             options.client_key = Some(git.client_key().to_owned());
-            options.forced_command = command(dir.path());
+            options.forced_command = command(&open);
             Some(Sshd::start(&options).unwrap())
         };
         let hosts: Vec<Option<Sshd>> = (1..=hosts).map(start).collect();
@@ -100,26 +108,43 @@ impl World {
     /// A world on hosts that are there already.
     pub fn on(ground: Ground, dir: TempDir) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        std::fs::write(dir.path().join("known_hosts"), &ground.known_hosts).unwrap();
-        std::fs::create_dir_all(dir.path().join("repos")).unwrap();
+        let (own, open) = (dir.path().join("own"), dir.path().join("open"));
+        std::fs::create_dir_all(&own).unwrap();
         std::fs::create_dir_all(dir.path().join("run")).unwrap();
-        // Not beside config.edn, which the daemon watches.
-        std::fs::create_dir_all(dir.path().join("log")).unwrap();
+        std::fs::create_dir_all(open.join("repos")).unwrap();
+        std::fs::create_dir_all(open.join("log")).unwrap();
+        std::fs::write(own.join("known_hosts"), &ground.known_hosts).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let (deploy, env, state) = (String::new(), Vec::new(), "state".to_owned());
-        let builds = format!(":concurrency 2 :write [\"{}\"]", dir.path().display());
+        let builds = format!(":concurrency 2 :write [\"{}\"]", open.display());
         let (hosts, under, by_file, daemon) = (Vec::new(), Vec::new(), false, None);
         let world = Self { dir, ground, _git: None, hosts, daemon, http, deploy, by_file, builds, under, env, state };
         world.write_config();
         world
     }
 
+    /// A path in the world: where it lies is by its name.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        let first = name.split('/').next().unwrap_or_default().trim_end_matches(".saved");
+        let is_own = OWN.contains(&first) || first.starts_with("host-");
+        match first {
+            "run" => self.dir.path().join(name),
+            _ if is_own => self.own(name),
+            _ => self.open().join(name),
+        }
+    }
+    /// A path in the daemon's own folder.
+    pub fn own(&self, name: &str) -> PathBuf {
+        let own = self.dir.path().join("own");
+        if name.is_empty() { own } else { own.join(name) }
+    }
+    /// The folder that is open to builds.
+    pub fn open(&self) -> PathBuf {
+        self.dir.path().join("open")
     }
     /// A path in the state folder.
     pub fn state(&self, name: &str) -> PathBuf {
-        self.path(&self.state).join(name)
+        self.own(&self.state).join(name)
     }
     /// The configuration names another state folder from now on.
     pub fn use_state(&mut self, name: &str) {
@@ -134,7 +159,7 @@ impl World {
         let secret = format!("{{:secret \"{SECRET}\"}}");
         let text = format!(
             "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}\n :builds {{{}}}}}\n",
-            self.path(&self.state).display(),
+            self.own(&self.state).display(),
             key.display(),
             self.builds,
         );
@@ -142,9 +167,10 @@ impl World {
     }
 
     /// Writes deploy.edn: the text of a map without its braces. `{repo:NAME}` becomes a repository's url, `{dir}` the
-    /// world's folder.
+    /// world's open folder, `{own}` the daemon's.
     pub fn deploy_edn(&mut self, text: &str) {
-        let mut text = text.replace("{dir}", &self.dir.path().display().to_string());
+        let (own, open) = (self.own("").display().to_string(), self.open().display().to_string());
+        let mut text = text.replace("{dir}", &open).replace("{own}", &own);
         while let Some(start) = text.find("{repo:") {
             let end = start + text[start..].find('}').unwrap();
             let url = self.url(&text[start + 6..end]);
@@ -167,8 +193,8 @@ impl World {
     pub fn commit(&self, repo: &str, files: &[(&str, &str)]) -> Sha {
         let (bare, person) = (self.path("repos").join(format!("{repo}.git")), self.path("people").join(repo));
         if !bare.exists() {
-            git(self.dir.path(), &["init", "-q", "--bare", "-b", "main", bare.to_str().unwrap()]);
-            git(self.dir.path(), &["init", "-q", "-b", "main", person.to_str().unwrap()]);
+            git(&self.open(), &["init", "-q", "--bare", "-b", "main", bare.to_str().unwrap()]);
+            git(&self.open(), &["init", "-q", "-b", "main", person.to_str().unwrap()]);
             git(&person, &["remote", "add", "origin", bare.to_str().unwrap()]);
         } else {
             git(&person, &["pull", "-q", "--rebase", "origin", "main"]);

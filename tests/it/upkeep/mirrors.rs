@@ -39,7 +39,7 @@ async fn git_joins_the_packs_of_a_worn_mirror_and_loses_no_commit_and_an_untouch
     assert!(packs(&mirror) > 20, "{}", packs(&mirror));
     // A clone that borrows the mirror's objects, as jobs' do, at the commit that no branch has.
     let clone = world.path("borrower");
-    git(world.dir.path(), &["init", "-q", clone.to_str().unwrap()]);
+    git(&world.open(), &["init", "-q", clone.to_str().unwrap()]);
     std::fs::write(clone.join(".git/objects/info/alternates"), mirror.join("objects").to_str().unwrap()).unwrap();
     git(&clone, &["reset", "-q", "--hard", &lost.to_string()]);
 

@@ -168,7 +168,7 @@ impl Month {
         let counts = BTreeMap::from([
             ("open files", std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()),
             ("threads", line("Threads") as usize),
-            ("processes", processes_of(world.dir.path()).len()),
+            ("processes", processes_of(world.open().parent().unwrap()).len()),
             ("ssh masters", masters()),
             ("worktrees", count("state/work")),
             ("build records", count("state/builds")),
