@@ -104,7 +104,8 @@ impl Grounds {
         let each = self.machine.memory_for_each(self.concurrency);
         let share = Share { memory: config.builds.memory.unwrap_or(each), cpus: config.builds.cpus };
         let (exe, abilities, cgroups) = (self.exe.clone(), self.abilities.clone(), self.cgroups.clone());
-        Ok(Cells { exe, abilities, hidden, covered, write, home, cgroups, share })
+        let state = self.state.clone();
+        Ok(Cells { exe, abilities, hidden, covered, write, home, state, cgroups, share })
     }
 
     /// The folder that config.edn is in, with all that people lay beside it; unless it is a home or one of the

@@ -171,4 +171,11 @@ async fn where_tmp_can_not_be_the_builds_own_it_gets_a_folder_for_temporary_file
     assert_eq!(job["state"], "succeeded", "{log}\n{job:#}");
     let tmp = world.path("state/work").join(text(&job, "id")).join("tmp");
     assert!(log.contains(&format!("in {}", tmp.display())), "{log}");
+    if can("mounts") {
+        let told = format!("{} is below /tmp: builds can't have a /tmp of their own", world.state("").display());
+        let told = told.replacen("/ is", " is", 1);
+        assert!(world.log().contains(&told), "{}", world.log());
+        let status = world.call(&["status"]).await;
+        assert!(status.out.contains(&format!("not kept: {told}")), "{status:?}");
+    }
 }

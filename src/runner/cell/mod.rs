@@ -102,6 +102,8 @@ pub struct Cells {
     pub write: Vec<PathBuf>,
     /// The home of all builds.
     pub home: PathBuf,
+    /// The state folder, with the clones of jobs and the mirrors in it.
+    pub state: PathBuf,
     /// The cgroups of builds, or why there are none.
     pub cgroups: Result<Cgroups, String>,
     /// What each may take of the machine.
@@ -134,6 +136,13 @@ impl Cells {
     /// What builds are not kept from and not limited in here, in words; empty if it is as it should be.
     pub fn lacking(&self) -> Vec<String> {
         let mut lacking = self.abilities.lacking();
+        if let Some(path) = self.below_tmp().filter(|_| self.abilities.no_mounts.is_none()) {
+            lacking.push(format!(
+                "{} is below /tmp: builds can't have a /tmp of their own, so they share it and /dev/shm, and get a folder \
+                 in TMPDIR (move it out of /tmp)",
+                path.display()
+            ));
+        }
         match &self.cgroups {
             Ok(cgroups) => lacking.extend(cgroups.lacking()),
             Err(why) => lacking.push(format!(
@@ -143,13 +152,18 @@ impl Cells {
         lacking
     }
 
+    /// What builds need that lies under /tmp, if anything does: then that can't be replaced for them.
+    fn below_tmp(&self) -> Option<&Path> {
+        let needed = std::iter::once(&self.state).chain(&self.write);
+        needed.map(PathBuf::as_path).find(|path| real(path).starts_with("/tmp"))
+    }
+
     /// How to enter a cell.
     pub(super) fn entrance(&self, needs: Needs<'_>) -> Result<Entrance, serde_json::Error> {
         let mut write = self.write.clone();
         write.extend([needs.dir.to_owned(), needs.tmp.to_owned()]);
         let mounts = self.abilities.no_mounts.is_none();
-        // What a build needs can't be under a /tmp that is replaced.
-        let tmp_is_own = mounts && !write.iter().chain(needs.read).any(|path| real(path).starts_with("/tmp"));
+        let tmp_is_own = mounts && self.below_tmp().is_none();
         let orders = Orders {
             dir: needs.dir.to_owned(),
             hidden: self.hidden.clone(),
