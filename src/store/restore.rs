@@ -3,16 +3,18 @@
 //!
 //! Must never remove a store, a log or a token that is there.
 
-use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 
 use super::archive::{About, BackupError, Part, Reader};
-use super::folder::{Folder, Instead, remove, sync, sync_all};
+use super::folder::{Folder, Instead, remove, sync_all};
 use super::keys;
 use super::migrate::FORMAT;
 use super::rewrite::Builder;
@@ -120,7 +122,12 @@ pub fn restore(file: &Path, state: &Path, replace: bool, dry: bool) -> Result<Re
     own_as(state, &restoring).and_then(|()| own_as(state, &folder.building())).map_err(write(&restoring))?;
     own_one(state, &state.join("store.lock")).map_err(write(state))?;
     sync_all(&restoring).map_err(write(&restoring))?;
-    move_logs(&restoring.join("logs"), &folder.logs(), state).map_err(write(&folder.logs()))?;
+    let logs = folder.logs();
+    let moved = File::open(state).and_then(|state| match logs.file_name() {
+        Some(name) => move_logs(&restoring.join("logs"), &state, name),
+        None => Ok(()),
+    });
+    moved.map_err(write(&logs))?;
     if !keeps_token && restoring.join("token").exists() {
         std::fs::rename(restoring.join("token"), folder.token()).map_err(write(&folder.token()))?;
     }
@@ -177,33 +184,49 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Moves each file under `from` to its place under `to`, unless a longer one is there.
-fn move_logs(from: &Path, to: &Path, state: &Path) -> std::io::Result<()> {
-    let (mut folders, mut touched) = (vec![from.to_owned()], HashSet::new());
-    while let Some(folder) = folders.pop() {
-        let place = to.join(folder.strip_prefix(from).unwrap_or(Path::new("")));
-        if !place.exists() {
-            make_folder(&place)?;
-            own_one(state, &place)?;
-        }
-        for entry in std::fs::read_dir(&folder)? {
-            let entry = entry?;
-            let target = place.join(entry.file_name());
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            } else if target.metadata().map_or(0, |m| m.len()) < entry.metadata()?.len() || !target.exists() {
-                std::fs::rename(entry.path(), target)?;
+/// Moves what is in `from` to the folder `name` in `above`, which is made if it is not there, with all below it. A
+/// longer file that is there stays. Nobody's links are followed: root restores in a folder of another user's.
+fn move_logs(from: &Path, above: &File, name: &OsStr) -> std::io::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = || openat(above, name, flags, Mode::empty());
+    let folder = match open() {
+        Err(Errno::ENOENT) => {
+            mkdirat(above, name, Mode::S_IRWXU)?;
+            let (made, owner) = (File::from(open()?), above.metadata()?);
+            if nix::unistd::geteuid().is_root() {
+                std::os::unix::fs::fchown(&made, Some(owner.uid()), Some(owner.gid()))?;
             }
+            made
         }
-        touched.insert(place);
+        Err(Errno::ENOTDIR | Errno::ELOOP) => {
+            let why = format!("{} in it is no folder; a link is not followed: move it away", Path::new(name).display());
+            return Err(std::io::Error::other(why));
+        }
+        other => File::from(other?),
+    };
+    for entry in std::fs::read_dir(from)? {
+        let (entry, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        let is = std::fs::symlink_metadata(&entry)?;
+        if is.is_dir() {
+            move_logs(&entry, &folder, &name)?;
+            continue;
+        }
+        let there = fstatat(&folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        let longer = |there: FileStat| {
+            let is_file = SFlag::from_bits_truncate(there.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+            is_file && u64::try_from(there.st_size).is_ok_and(|size| size >= is.len())
+        };
+        if !there.is_ok_and(longer) {
+            renameat(AT_FDCWD, &entry, &folder, name.as_os_str())?;
+        }
     }
-    touched.iter().try_for_each(|folder| sync(folder))
+    folder.sync_all()
 }
 
 /// Root restores for the daemon's user, whose state folder it is.
 fn own_as(state: &Path, path: &Path) -> std::io::Result<()> {
     own_one(state, path)?;
-    if path.is_dir() {
+    if std::fs::symlink_metadata(path)?.is_dir() {
         for entry in std::fs::read_dir(path)? {
             own_as(state, &entry?.path())?;
         }

@@ -123,6 +123,39 @@ async fn a_store_that_is_there_is_kept_and_one_in_use_is_left_alone() {
     assert_eq!(open_again(&kept).unplanned()[0].id, mine);
 }
 
+#[tokio::test]
+async fn a_link_among_the_logs_leads_no_log_out_of_the_state_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = state_and_backup(folder.path()).await;
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let job = std::fs::read_dir(folder.path().join("state/logs")).unwrap().next().unwrap().unwrap().file_name();
+    let job = job.to_str().unwrap();
+    for (name, link) in
+        [("one", "logs".to_owned()), ("two", format!("logs/{job}")), ("three", format!("logs/{job}/build"))]
+    {
+        let link = folder.path().join(name).join(link);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let refused = store::restore(&file, &folder.path().join(name), false, false).unwrap_err().to_string();
+        assert!(refused.contains("a link is not followed"), "{refused}");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "{link:?}");
+        // As it is told.
+        std::fs::remove_file(&link).unwrap();
+        store::restore(&file, &folder.path().join(name), false, false).unwrap();
+        assert_eq!(std::fs::read(folder.path().join(name).join("logs").join(job).join("update.1")).unwrap(), b"");
+    }
+    // One in a log's own place goes, and what it leads to stays.
+    let (state, outside) = (folder.path().join("four"), elsewhere.join("outside"));
+    std::fs::create_dir_all(state.join("logs").join(job)).unwrap();
+    std::fs::write(&outside, "precious").unwrap();
+    let log = state.join("logs").join(job).join("publish.1");
+    std::os::unix::fs::symlink(&outside, &log).unwrap();
+    store::restore(&file, &state, false, false).unwrap();
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
+    assert_eq!(std::fs::symlink_metadata(&log).unwrap().len(), 600 << 10);
+}
+
 /// Each delivery is one batch, and they come one after the other: of one moment is what has no gap.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_while_deliveries_come_and_jobs_end_is_of_one_moment() {
