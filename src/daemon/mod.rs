@@ -67,6 +67,7 @@ pub struct Daemon {
     config_fault: Arc<ArcSwapOption<String>>,
     serving: JoinHandle<Result<(), http::HttpError>>,
     watching: JoinHandle<()>,
+    backups: JoinHandle<()>,
 }
 
 impl Daemon {
@@ -111,7 +112,7 @@ impl Daemon {
         let setup = Setup { state: state.clone(), rooms, apps: loaded.apps.clone(), concurrency };
         let pipeline = Pipeline::start(store.clone(), setup);
         let stop = CancellationToken::new();
-        tokio::spawn(backups::run(store.clone(), stop.clone()));
+        let backups = tokio::spawn(backups::run(store.clone(), state.clone(), stop.clone()));
         let config_fault: Arc<ArcSwapOption<String>> = Arc::default();
         let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));
@@ -153,7 +154,7 @@ impl Daemon {
         let watching = tokio::spawn(reload.run(stop.clone()));
         upkeep.start();
         tracing::info!(%address, state = %state.display(), builds = concurrency, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(Self { address, state, stop, store, pipeline, config_fault, serving, watching })
+        Ok(Self { address, state, stop, store, pipeline, config_fault, serving, watching, backups })
     }
 
     /// Where it listens.
@@ -174,6 +175,8 @@ impl Daemon {
             tracing::warn!("steps under way are left as they are; the next start looks at them and goes on");
         }
         self.watching.abort();
+        // Ends at once.
+        let _ = self.backups.await;
         // A forgotten address would send the command line to whoever listens there next.
         let _ = std::fs::remove_file(self.state.join("address"));
         match tokio::time::timeout(Duration::from_secs(5), self.serving).await {

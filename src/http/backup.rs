@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -24,6 +24,8 @@ use crate::store::StoreError;
 const CHUNK: usize = 64 << 10;
 /// How long a caller may take none of them: meanwhile the daemon keeps what changes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many bytes a second a caller has to take on the whole, beyond that: else it could hold the one turn for ever.
+const SLOWEST: u64 = 64 << 10;
 
 /// The right to take a backup: one at a time, since each holds a thread for as long as its caller takes.
 #[derive(Clone)]
@@ -69,7 +71,8 @@ pub(super) async fn stream(
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let out = Chunks { sender: sender.clone(), runtime: runtime.clone(), chunk: Vec::with_capacity(CHUNK) };
+        let (chunk, pace) = (Vec::with_capacity(CHUNK), Pace::default());
+        let out = Chunks { sender: sender.clone(), runtime: runtime.clone(), chunk, pace };
         if let Err(error) = store.backup(logs, out) {
             tracing::error!(%error, "a backup broke off");
             let broken = io::Error::other("the backup broke off; the daemon's log says why");
@@ -90,6 +93,24 @@ struct Chunks {
     sender: mpsc::Sender<io::Result<Vec<u8>>>,
     runtime: Handle,
     chunk: Vec<u8>,
+    pace: Pace,
+}
+
+/// How fast the caller is.
+#[derive(Default)]
+struct Pace {
+    /// What it has taken, in bytes.
+    taken: u64,
+    /// How long it was waited for.
+    waited: Duration,
+}
+
+impl Pace {
+    /// How long it is waited for now.
+    fn patience(&self) -> Duration {
+        let earned = PATIENCE + Duration::from_secs(self.taken / SLOWEST);
+        earned.saturating_sub(self.waited).min(PATIENCE)
+    }
 }
 
 impl Chunks {
@@ -98,10 +119,16 @@ impl Chunks {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        match self.runtime.block_on(self.sender.send_timeout(Ok(chunk), PATIENCE)) {
-            Ok(()) => Ok(()),
+        let (length, begun) = (chunk.len() as u64, Instant::now());
+        let sent = self.runtime.block_on(self.sender.send_timeout(Ok(chunk), self.pace.patience()));
+        self.pace.waited += begun.elapsed();
+        match sent {
+            Ok(()) => {
+                self.pace.taken += length;
+                Ok(())
+            }
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                Err(io::Error::other("the caller takes nothing any more"))
+                Err(io::Error::other("the caller takes it too slowly, or not at all"))
             }
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(io::Error::other("the caller went away")),
         }
@@ -118,5 +145,32 @@ impl Write for Chunks {
     }
     fn flush(&mut self) -> io::Result<()> {
         self.send()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_who_takes_a_bit_now_and_then_has_no_turn_for_ever_and_a_slow_line_has_time() {
+        let ends = |bytes_a_second: u64| {
+            let mut pace = Pace::default();
+            let wait = Duration::from_secs(CHUNK as u64).div_f64(bytes_a_second as f64);
+            for chunk in 0..100_000 {
+                if wait > pace.patience() {
+                    return Some(chunk);
+                }
+                pace.taken += CHUNK as u64;
+                pace.waited += wait;
+            }
+            None
+        };
+        assert_eq!(ends(1 << 10), Some(0), "a chunk a minute");
+        let chunks = ends(3 << 10).expect("a chunk every 21 seconds is too slow");
+        assert!(chunks < 5, "{chunks}");
+        assert!(ends(60 << 10).is_some_and(|chunks| chunks < 1_000));
+        assert_eq!(ends(65 << 10), None);
+        assert_eq!(ends(100 << 20), None);
     }
 }

@@ -44,6 +44,27 @@ async fn with_nothing_to_do_sigterm_ends_it_at_once_and_its_address_is_forgotten
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sigterm_waits_for_no_daily_backup_and_nothing_of_it_is_left() {
+    let mut world = World::new(0);
+    world.deploy_edn("");
+    std::fs::create_dir_all(world.path("state/backups")).unwrap();
+    let unfinished = world.path("state/backups/unfinished");
+    // A backup that takes for ever: nobody reads the pipe that it would be written to.
+    nix::unistd::mkfifo(&unfinished, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    world.start().await;
+    let at_it = async || world.text("/metrics").await.contains("airplanes").then_some(());
+    world.until("it serves", at_it).await;
+    let begun = Instant::now();
+    assert_eq!(world.stop(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(std::fs::read_dir(world.path("state/backups")).unwrap().count(), 0);
+    assert!(!world.log().contains("the daily backup"), "{}", world.log());
+    world.start().await;
+    let made = async || world.log().contains("the daily backup is made").then_some(());
+    world.until("the next daemon makes it", made).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_the_same_state_is_refused_and_the_first_goes_on() {
     let world = app().await;
     let address = world.base();
