@@ -1,14 +1,14 @@
 //! Files beside config.edn: written whole or not at all, never over another, for the daemon to read and for nobody else.
 //!
-//! In a folder of another group than the writer's own, as /etc/airplanes is the group's that the daemon runs as, a file
-//! is that group's to read (0640); in any other it is for its owner alone (0600).
+//! In a folder of the group that the daemon runs as, as /etc/airplanes is, a file is that group's to read (0640); in any
+//! other, and where a group may be many people's, it is for its owner alone (0600).
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown};
 use std::path::Path;
 
-use nix::unistd::{Gid, Group, Uid};
+use nix::unistd::{Gid, Group, Uid, User};
 use tempfile::NamedTempFile;
 
 use super::error::CliError;
@@ -16,10 +16,25 @@ use super::error::CliError;
 /// The group that a daemon of the package runs as.
 const DAEMONS_GROUP: &str = "airplanes";
 
-/// Whose group a folder's files are to be read by, if that is another than one's own.
+/// Whose group a folder's files are to be read by: the daemon's own, if that is another than the writer's.
 fn readers(folder: &Path) -> io::Result<Option<u32>> {
     let group = fs::metadata(folder)?.gid();
-    Ok((group != 0 && group != Gid::effective().as_raw()).then_some(group))
+    let is_other = group != 0 && group != Gid::effective().as_raw();
+    Ok((is_other && is_a_daemons(Gid::from_raw(group))).then_some(group))
+}
+
+/// Whether a group can be one daemon's own: the package's, one user's alone, or one that has no name here, as in
+/// containers. `staff` and the like are people's, and grow.
+fn is_a_daemons(group: Gid) -> bool {
+    match Group::from_gid(group) {
+        Ok(Some(known)) if known.name == DAEMONS_GROUP => true,
+        Ok(Some(known)) => {
+            let user = User::from_name(&known.name).ok().flatten();
+            user.is_some_and(|user| user.gid == group) && known.mem.iter().all(|member| *member == known.name)
+        }
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {

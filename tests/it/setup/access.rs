@@ -106,6 +106,32 @@ fn what_root_writes_is_the_daemons_group_to_read_and_nobody_elses_and_ssh_and_gi
 }
 
 #[test]
+fn in_a_folder_of_a_group_of_people_secrets_are_for_their_owner_alone() {
+    let groups = ["users", "staff", "adm"].into_iter().filter_map(|name| nix::unistd::Group::from_name(name).unwrap());
+    let groups: Vec<u32> = groups.map(|group| group.gid.as_raw()).collect();
+    if !Uid::effective().is_root() || groups.is_empty() {
+        eprintln!("skipped: only root can give a folder to a group, and the machine has to have one of people");
+        return;
+    }
+    for group in groups {
+        let desk = desk();
+        chown(desk.path("etc"), None, Some(group)).unwrap();
+        std::fs::set_permissions(desk.path("etc"), PermissionsExt::from_mode(0o2770)).unwrap();
+        let shop = desk.checkout("shop", "git@git.example.com:acme/shop.git", &[("deps.edn", "{}")]);
+        desk.run(&["init", &shop]).done();
+        desk.run(&["keys"]).done();
+        let files = desk.files();
+        assert!(files.len() >= 5, "{files:?}");
+        for (path, _) in &files {
+            assert_eq!(mode(path), 0o600, "{}", path.display());
+        }
+        for folder in ["etc/keys", "etc/secrets"] {
+            assert_eq!(mode(&desk.path(folder)) & 0o777, 0o700, "{folder}");
+        }
+    }
+}
+
+#[test]
 fn who_may_not_write_there_is_told_what_to_do_and_nothing_is_half_written() {
     let Some(mut init) = binary() else { return };
     let desk = desk();
