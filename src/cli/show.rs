@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::output::{Paint, ago, columns, plain, table, took};
 use crate::model::api::{HostView, JobView, StepView};
 use crate::model::inbox::JobEvent;
-use crate::model::{Bump, Entry, HostResult, Outcome, Progress, Sha, StepResult};
+use crate::model::{Bump, Entry, HostResult, Narrowed, Outcome, Progress, Sha, StepResult};
 
 /// How much of a long text is said again.
 const BRIEF: usize = 100;
@@ -161,9 +161,16 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
             }
         }
         Entry::Based { branch, sha } => vec![format!("  {branch} at {}", sha.short())],
-        Entry::Updated { bumps, .. } => bumps.iter().map(|bump| format!("  {}", bump_line(bump))).collect(),
+        Entry::Bumped { bumps } | Entry::Updated { bumps, .. } => {
+            bumps.iter().map(|bump| format!("  {}", bump_line(bump))).collect()
+        }
+        Entry::Narrowed(Narrowed { lib, good, bad, .. }) => {
+            vec![format!("{begun} {lib} {} breaks the build: once more with {}", plain(bad), plain(good))]
+        }
         Entry::Raced { head } => vec![format!("{begun} someone pushed {} first: once more on top of it", head.short())],
         Entry::Publishing { .. } => Vec::new(),
+        Entry::Requested(request) => vec![format!("  pull request {}: {}", request.number, plain(&request.url))],
+        Entry::Merged { commit } => vec![format!("  the pull request is merged, as {}", commit.short())],
         Entry::Published { commit } => vec![format!("  the remote has {}", commit.short())],
         Entry::HostStarted { host, .. } => vec![format!("{begun} {host}")],
         Entry::HostRestarting { host, .. } => vec![format!("  {host} restarts")],

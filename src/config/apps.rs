@@ -13,7 +13,7 @@ use super::values::Time;
 use crate::edn::de::Spanned;
 use crate::edn::{Node, Span, Value};
 use crate::model::{
-    App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Service, Trigger, UnitName,
+    App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Service, Trigger, UnitName, Updates,
 };
 
 /// All apps of a deploy.edn, by name.
@@ -111,6 +111,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         restart: restart.map(|restart| restart.value),
         health,
         runner,
+        updates: Updates::default(),
     })
 }
 

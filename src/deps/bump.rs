@@ -86,7 +86,7 @@ pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord<'_>) -> Opti
         // What people know a version by: the tag, unless only the sha beside it moved.
         let told = moved.tag.or(moved.sha);
         if let Some((from, to)) = told {
-            update.bumps.push(Bump { lib: lib.clone(), file: file.to_owned(), repo: url.id(), from, to });
+            update.bumps.push(Bump { lib: lib.clone(), file: file.to_owned(), repo: url.id(), from, to, sha: None });
         }
     }
     Ok(update)

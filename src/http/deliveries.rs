@@ -75,15 +75,16 @@ fn event(store: &Store, id: EventId) -> Result<Option<EventView>, StoreError> {
         EventState::Planned => "planned",
         EventState::Closed => "closed",
     };
-    let push = match row.event.what {
-        EventKind::Push(push) => Some(push),
-        EventKind::Deploy { .. } => None,
-    };
-    let (branch, before, after, subject, pusher) = match push {
-        Some(push) => (Some(push.branch), push.before, Some(push.after), push.subject, push.pusher),
-        None => (None, None, None, None, None),
-    };
+    let (mut branch, mut tag, mut before, mut after, mut subject, mut pusher) = (None, None, None, None, None, None);
+    match row.event.what {
+        EventKind::Push(push) => {
+            (branch, before, after) = (Some(push.branch), push.before, Some(push.after));
+            (subject, pusher) = (push.subject, push.pusher);
+        }
+        EventKind::Tag(new) => (tag, after, pusher) = (Some(new.tag), Some(new.after), new.pusher),
+        EventKind::Deploy { .. } => {}
+    }
     let again = row.event.again;
     let state = state.to_owned();
-    Ok(Some(EventView { id, state, branch, before, after, subject, pusher, again, notes, jobs }))
+    Ok(Some(EventView { id, state, branch, tag, before, after, subject, pusher, again, notes, jobs }))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::names::{AppName, Branch, HostName, UnitName};
+use super::updates::Updates;
 use super::url::{RepoId, RepoUrl};
 
 /// What starts a job for an app.
@@ -131,6 +132,9 @@ pub struct App {
     pub health: Option<Health>,
     /// Where its build runs.
     pub runner: Runner,
+    /// How it follows its dependencies.
+    #[serde(default, skip_serializing_if = "Updates::is_default")]
+    pub updates: Updates,
 }
 
 impl App {

@@ -18,4 +18,8 @@ pub struct Bump {
     pub from: String,
     /// The sha (or tag) now, as it is written.
     pub to: String,
+    /// Where `from` and `to` are tags: the sha's digits beside them, as they were written and as they are. The commit is
+    /// made again from this after a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha: Option<(String, String)>,
 }

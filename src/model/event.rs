@@ -62,11 +62,36 @@ pub struct Push {
 impl Push {
     /// The identities of its urls, each once.
     pub fn repos(&self) -> Vec<RepoId> {
-        let mut ids: Vec<RepoId> = self.urls.iter().map(RepoUrl::id).collect();
-        ids.sort();
-        ids.dedup();
-        ids
+        ids(&self.urls)
     }
+}
+
+impl TagPush {
+    /// The identities of its urls, each once.
+    pub fn repos(&self) -> Vec<RepoId> {
+        ids(&self.urls)
+    }
+}
+
+fn ids(urls: &[RepoUrl]) -> Vec<RepoId> {
+    let mut ids: Vec<RepoId> = urls.iter().map(RepoUrl::id).collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// A tag that is new, as a forge (or a poll) tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagPush {
+    /// Every url the payload gives for the repository, each form once. Never empty.
+    pub urls: Vec<RepoUrl>,
+    /// Its name, without `refs/tags/`.
+    pub tag: String,
+    /// What it points to as told: the commit or, from some forges, the tag's own object. The mirror knows better.
+    pub after: Sha,
+    /// Who pushed, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pusher: Option<String>,
 }
 
 /// What happened.
@@ -75,6 +100,8 @@ impl Push {
 pub enum EventKind {
     /// A branch moved.
     Push(Push),
+    /// A tag is new.
+    Tag(TagPush),
     /// A person asked for an app to be deployed as its branch stands.
     Deploy {
         /// The app.

@@ -5,10 +5,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
+use super::bump::Bump;
 use super::id::JobId;
-use super::job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
+use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult};
 use super::names::{Branch, HostName, Sha};
-use super::progress::{HostState, Progress, StepState, Updated};
+use super::progress::{HostState, Narrowed, Progress, Request, StepState, Updated};
+
+mod hosts;
 
 /// An entry that can't be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,10 +64,19 @@ pub struct JobState {
     pub hosts: Vec<HostState>,
     /// The branch and the commit that it stands on.
     pub base: Option<(Branch, Sha)>,
+    /// The bumps that were told ahead of `updated`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bumped: Vec<Bump>,
     /// What update made of it.
     pub updated: Option<Updated>,
+    /// How far dependencies may move, after builds that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrowed: Vec<Narrowed>,
     /// The tree that was built.
     pub built: Option<String>,
+    /// The pull request that carries the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<Request>,
     /// What the remote has from us, or has had all along.
     pub published: Option<Sha>,
     /// Who asked for its end.
@@ -102,8 +114,11 @@ impl JobState {
             steps: Vec::new(),
             hosts: Vec::new(),
             base: None,
+            bumped: Vec::new(),
             updated: None,
+            narrowed: Vec::new(),
             built: None,
+            requested: None,
             published: None,
             canceling: None,
             interruptions: 0,
@@ -175,29 +190,52 @@ impl JobState {
                 self.must_run("based", &Step::Prepare)?;
                 self.base = Some((branch.clone(), *sha));
             }
+            Entry::Bumped { bumps } => {
+                self.must_run("bumped", &Step::Update)?;
+                self.bumped.extend_from_slice(bumps);
+            }
             Entry::Updated { commit, tree, time, bumps } => {
                 self.must_run("updated", &Step::Update)?;
-                let updated = Updated { commit: *commit, tree: tree.clone(), time: *time, bumps: bumps.clone() };
-                self.updated = Some(updated);
+                let bumps = [std::mem::take(&mut self.bumped), bumps.clone()].concat();
+                self.updated = Some(Updated { commit: *commit, tree: tree.clone(), time: *time, bumps });
+            }
+            Entry::Narrowed(narrowed) => {
+                self.must_be_started(true, "narrowed")?;
+                let failed = |s: &StepState| matches!(s.step, Step::Build(_)) && s.state == Progress::Failed;
+                if !self.steps.iter().any(failed) {
+                    return Err(order("narrowed", "no build has failed".into()));
+                }
+                self.narrowed.push(narrowed.clone());
+                self.update_again();
             }
             Entry::Raced { head } => {
                 self.must_run("raced", &Step::Publish)?;
                 if let Some((_, sha)) = &mut self.base {
                     *sha = *head;
                 }
-                self.updated = None;
+                self.requested = None;
                 self.races += 1;
-                for step in &mut self.steps {
-                    if !matches!(step.step, Step::Prepare | Step::Rollout) {
-                        step.state = Progress::Pending;
-                    }
-                }
+                self.update_again();
             }
             Entry::Publishing { commit } => {
                 self.must_run("publishing", &Step::Publish)?;
                 if self.updated.as_ref().map(|u| u.commit) != Some(*commit) {
                     return Err(order("publishing", "it is not the commit that was built".into()));
                 }
+            }
+            Entry::Requested(request) => {
+                self.must_run("requested", &Step::Publish)?;
+                if self.updated.as_ref().map(|u| u.commit) != Some(request.commit) {
+                    return Err(order("requested", "it is not the commit that was built".into()));
+                }
+                self.requested = Some(request.clone());
+            }
+            Entry::Merged { commit } => {
+                self.must_run("merged", &Step::Publish)?;
+                if self.requested.is_none() {
+                    return Err(order("merged", "there is no pull request".into()));
+                }
+                self.published = Some(*commit);
             }
             Entry::Published { commit } => {
                 self.must_be_started(true, "published")?;
@@ -210,42 +248,9 @@ impl JobState {
                 }
                 self.published = Some(*commit);
             }
-            Entry::HostStarted { host, previous } => {
-                self.must_run("host-started", &Step::Rollout)?;
-                let host = self.host_mut("host-started", host)?;
-                // A second attempt finds what the first one put there: that is not what it ran before.
-                if host.state != Progress::Running && host.previous.is_none() && host.restarting.is_none() {
-                    host.previous = *previous;
-                }
-                host.state = Progress::Running;
-                host.error = None;
-            }
-            Entry::HostRestarting { host, invocation } => {
-                self.must_run("host-restarting", &Step::Rollout)?;
-                let host = self.host_mut("host-restarting", host)?;
-                if host.state != Progress::Running {
-                    return Err(order("host-restarting", format!("{}'s turn has not begun", host.name)));
-                }
-                host.restarting = Some(invocation.clone());
-                host.changed = true;
-            }
-            Entry::HostFinished { host, result } => {
-                self.must_run("host-finished", &Step::Rollout)?;
-                let host = self.host_mut("host-finished", host)?;
-                if host.state == Progress::Done && !matches!(result, HostResult::Done { .. }) {
-                    return Err(order("host-finished", format!("{} is done", host.name)));
-                }
-                (host.state, host.error) = match result {
-                    HostResult::Done { changed } => {
-                        host.changed |= *changed;
-                        (Progress::Done, None)
-                    }
-                    HostResult::Failed { error } => (Progress::Failed, Some(error.clone())),
-                    HostResult::Unreachable { error } => (Progress::Unreachable, Some(error.clone())),
-                    HostResult::Skipped { reason } => (Progress::Skipped, Some(reason.clone())),
-                };
-                self.interruptions = 0;
-            }
+            Entry::HostStarted { host, previous } => self.start_host(host, *previous)?,
+            Entry::HostRestarting { host, invocation } => self.restart_host(host, invocation)?,
+            Entry::HostFinished { host, result } => self.finish_host(host, result)?,
             Entry::Canceling { by } => self.canceling = Some(by.clone()),
             Entry::Ended { outcome, reason } => {
                 if *outcome == Outcome::Parked {
@@ -346,6 +351,16 @@ impl JobState {
         self.hosts = self.app.hosts.iter().map(|h| host(&h.name)).collect();
     }
 
+    /// All between prepare and rollout begins again.
+    fn update_again(&mut self) {
+        self.updated = None;
+        for step in &mut self.steps {
+            if !matches!(step.step, Step::Prepare | Step::Rollout) {
+                step.state = Progress::Pending;
+            }
+        }
+    }
+
     fn start_step(&mut self, step: &Step, at: Timestamp) -> Result<(), FoldError> {
         self.must_be_started(true, "step-started")?;
         let index = self.index("step-started", step)?;
@@ -354,6 +369,9 @@ impl JobState {
         }
         if self.steps[index].state.is_settled_well() {
             return Err(order("step-started", format!("{step} is done")));
+        }
+        if *step == Step::Update {
+            self.bumped.clear();
         }
         let state = &mut self.steps[index];
         state.state = Progress::Running;
@@ -409,10 +427,6 @@ impl JobState {
     fn index(&self, entry: &'static str, step: &Step) -> Result<usize, FoldError> {
         let found = self.steps.iter().position(|s| s.step == *step);
         found.ok_or_else(|| order(entry, format!("the job has no step {step}")))
-    }
-    fn host_mut(&mut self, entry: &'static str, name: &HostName) -> Result<&mut HostState, FoldError> {
-        let found = self.hosts.iter_mut().find(|h| h.name == *name);
-        found.ok_or_else(|| order(entry, format!("the job has no host {name}")))
     }
     fn must_be_started(&self, want: bool, entry: &'static str) -> Result<(), FoldError> {
         if self.started == want { Ok(()) } else { Err(FoldError::Start { entry, started: self.started }) }

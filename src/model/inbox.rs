@@ -74,6 +74,9 @@ pub struct EventView {
     pub state: String,
     /// The branch that moved.
     pub branch: Option<Branch>,
+    /// The tag that is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// Its head before.
     pub before: Option<Sha>,
     /// Its head now.

@@ -10,6 +10,7 @@ use super::bump::Bump;
 use super::id::{JobId, PlanId};
 use super::names::{Branch, HostName, InvalidName, Sha};
 use super::plan::{Target, Why};
+use super::progress::{Narrowed, Request};
 
 /// How a job ended. Final is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -245,6 +246,11 @@ pub enum Entry {
         /// Its head.
         sha: Sha,
     },
+    /// A part of update's bumps: so many that one row would be too long. `Updated` follows in the same write.
+    Bumped {
+        /// The next of them.
+        bumps: Vec<Bump>,
+    },
     /// Update's result. `commit` is the base itself where there was nothing to bump.
     Updated {
         /// The commit to build.
@@ -253,9 +259,11 @@ pub enum Entry {
         tree: String,
         /// The commit's time.
         time: Timestamp,
-        /// What was changed.
+        /// What was changed, but for what `Bumped` told.
         bumps: Vec<Bump>,
     },
+    /// A build failed, and which commit of a dependency broke it was found: update begins again with the last good one.
+    Narrowed(Narrowed),
     /// Someone was faster: update, build and publish begin again on their head.
     Raced {
         /// The remote's head.
@@ -264,6 +272,13 @@ pub enum Entry {
     /// The push is about to be made.
     Publishing {
         /// What is pushed.
+        commit: Sha,
+    },
+    /// A pull request carries it. Again: it was changed.
+    Requested(Request),
+    /// The pull request was merged: what the branch has of it.
+    Merged {
+        /// A commit with the tree that was built.
         commit: Sha,
     },
     /// The remote has it.
@@ -324,9 +339,13 @@ impl Entry {
             Entry::Resumed => "resumed",
             Entry::StepStarted { .. } => "step-started",
             Entry::Based { .. } => "based",
+            Entry::Bumped { .. } => "bumped",
             Entry::Updated { .. } => "updated",
+            Entry::Narrowed(_) => "narrowed",
             Entry::Raced { .. } => "raced",
             Entry::Publishing { .. } => "publishing",
+            Entry::Requested(_) => "requested",
+            Entry::Merged { .. } => "merged",
             Entry::Published { .. } => "published",
             Entry::StepFinished { .. } => "step-finished",
             Entry::HostStarted { .. } => "host-started",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bump::Bump;
 use super::job::Step;
-use super::names::{HostName, Sha};
+use super::names::{Branch, HostName, Lib, Sha};
 
 /// Where a step or a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,4 +83,30 @@ pub struct Updated {
     pub time: Timestamp,
     /// What was changed.
     pub bumps: Vec<Bump>,
+}
+
+/// A pull request that carries the job's commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Its number on the forge.
+    pub number: u64,
+    /// Its page.
+    pub url: String,
+    /// The branch that it is of.
+    pub branch: Branch,
+    /// The commit that it offers.
+    pub commit: Sha,
+}
+
+/// What a search for the first bad commit has found: how far the job may move a dependency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Narrowed {
+    /// The library.
+    pub lib: Lib,
+    /// The sha (or tag) that it moves from.
+    pub from: String,
+    /// The last with which the build does not fail; `from` where there is none.
+    pub good: String,
+    /// The first with which it does.
+    pub bad: String,
 }

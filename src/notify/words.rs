@@ -137,6 +137,13 @@ impl Writer<'_> {
                 subject: push.subject.as_deref().map(|subject| self.clean(subject, 200, 1)),
                 ..none
             },
+            EventKind::Tag(tag) => NoticePush {
+                repo: tag.repos().into_iter().next(),
+                sha: Some(tag.after),
+                by: tag.pusher.as_deref().map(|by| self.clean(by, 100, 1)),
+                subject: Some(self.clean(&format!("tag {}", tag.tag), 200, 1)),
+                ..none
+            },
             EventKind::Deploy { by, .. } => NoticePush { by: Some(self.clean(by, 100, 1)), ..none },
         }
     }

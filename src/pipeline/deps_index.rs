@@ -12,7 +12,7 @@ use crate::deps;
 use crate::edn;
 use crate::git::GitError;
 use crate::model::url::Transport;
-use crate::model::{App, AppName, Branch, RepoId, RepoUrl, Sha};
+use crate::model::{App, AppName, Branch, Follows, RepoId, RepoUrl, Sha};
 use crate::store::{AppIndex, DepRow, StoreError};
 
 /// How many apps are read at once.
@@ -179,7 +179,7 @@ impl Inner {
                 let (lib, url) = (coord.lib.clone()?, coord.repo_url()?);
                 let repo = url.id();
                 let ssh_url = (url.parts().transport == Transport::Ssh).then_some(url);
-                Some(DepRow { lib, repo, ssh_url })
+                Some(DepRow { lib, repo, ssh_url, follows: Follows::Unknown, at: None })
             }));
         }
         let index = AppIndex { repo: app.repo(), branch: branch.clone(), sha, deps: deps.into_iter().collect() };

@@ -9,11 +9,13 @@ mod deps_index;
 mod lease;
 mod log;
 mod plan;
+mod preview;
 mod space;
 mod steps;
+mod views;
 mod worker;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -24,13 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::git::Mirrors;
-use crate::model::api::{AppView, JobView, PlanQuery, PlanView, PlannedView, Submitted};
-use crate::model::inbox::BuildsView;
-use crate::model::{
-    App, AppName, Entry, Event, EventId, EventKind, InvalidName, JobId, Outcome, PlanRow, Push, RepoId, RepoUrl,
-    Secret, Step, Why,
-};
-use crate::planner::{self, Graph};
+use crate::model::api::Submitted;
+use crate::model::{App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Outcome, PlanRow, Secret};
+use crate::planner::Graph;
 use crate::runner::Runner;
 use crate::ssh::Hosts;
 use crate::store::{Store, StoreError};
@@ -244,126 +242,6 @@ impl Pipeline {
             token.cancel();
         }
         Ok(())
-    }
-
-    /// What a push to a repository would set in motion. Read-only: no remote is asked.
-    pub fn preview(&self, query: &PlanQuery) -> Result<PlanView, PipelineError> {
-        let graph = unpoison(self.inner.graph.read());
-        let app = AppName::new(query.repo.as_str()).ok().and_then(|name| graph.app(&name).cloned());
-        let url = match &app {
-            Some(app) => app.git_url.clone(),
-            None => known_repo(&graph, &query.repo)?,
-        };
-        let branch = query.branch.clone().or_else(|| app.and_then(|a| a.branch));
-        let default = branch.clone().map_or_else(|| "main".parse(), Ok)?;
-        let after = "f".repeat(40).parse()?;
-        let push = Push {
-            urls: vec![url.clone()],
-            branch: default.clone(),
-            before: None,
-            after,
-            default_branch: if query.branch.is_some() { None } else { Some(default) },
-            pusher: None,
-            subject: None,
-        };
-        let event = Event {
-            id: EventId(0),
-            at: jiff::Timestamp::UNIX_EPOCH,
-            delivery: None,
-            again: None,
-            what: EventKind::Push(push),
-        };
-        let draft = planner::plan(&graph, &event, &planner::Context::default());
-        let apps = draft.apps.into_iter().map(|p| PlannedView {
-            why: match p.why {
-                Why::OwnPush { .. } => "its own branch moved".to_owned(),
-                _ if p.after.is_empty() => "it depends on the repository".to_owned(),
-                _ => "it depends on apps that run before it".to_owned(),
-            },
-            hosts: p.app.hosts.iter().map(|h| h.name.clone()).collect(),
-            app: p.app.name,
-            wave: p.wave,
-            after: p.after,
-        });
-        let (apps, mut notes) = (apps.collect(), draft.notes);
-        drop(graph);
-        notes.extend(self.inner.unread_notes());
-        Ok(PlanView { repo: url.id(), apps, notes })
-    }
-
-    /// The repositories that apps live in or are known to depend on.
-    pub fn repos(&self) -> BTreeSet<RepoId> {
-        let graph = unpoison(self.inner.graph.read());
-        let deps = graph.apps().flat_map(|app| graph.deps(&app.name).iter().cloned());
-        deps.chain(graph.apps().map(App::repo)).collect()
-    }
-    /// How builds run on this machine. Asks nobody.
-    pub fn builds(&self) -> BuildsView {
-        let kept = self.inner.rooms.load().runner.kept();
-        let (each, lacking) = kept.map_or((None, Vec::new()), |(each, lacking)| (Some(each), lacking));
-        BuildsView { at_once: self.inner.concurrency, each, lacking }
-    }
-
-    /// How many apps deploy.edn has. Asks nobody.
-    pub fn count_apps(&self) -> usize {
-        unpoison(self.inner.graph.read()).apps().count()
-    }
-    /// The apps of deploy.edn with what is known of them.
-    pub fn apps(&self) -> Vec<AppView> {
-        let graph = unpoison(self.inner.graph.read());
-        let view = |app: &App| {
-            let mut view = AppView::of(app);
-            view.depends_on = graph.deps(&app.name).iter().cloned().collect();
-            if let Ok(Some(index)) = self.inner.store.index(&app.name) {
-                view.depends_on_ssh = index.deps.into_iter().filter_map(|dep| dep.ssh_url).collect();
-            }
-            let filter = crate::store::JobFilter { app: Some(app.name.clone()), limit: 1, ..Default::default() };
-            if let Ok(Some(job)) = self.inner.store.jobs(&filter).map(|jobs| jobs.into_iter().next()) {
-                view.last_job = Some(job.id);
-                view.last_state = Some(JobView::of(&job).state);
-            }
-            view
-        };
-        graph.apps().map(view).collect()
-    }
-
-    /// The file of a step's log (`build/test`, `rollout/web-1`), of the newest attempt if none is named.
-    pub fn log_path(&self, job: JobId, step: &str, attempt: Option<u32>) -> Option<PathBuf> {
-        self.inner.logs.find(job, step, attempt)
-    }
-
-    /// Whether nothing will be added to that log.
-    pub fn log_complete(&self, job: JobId, step: &str, attempt: Option<u32>) -> bool {
-        let Ok(Some(job)) = self.inner.store.job(job) else { return true };
-        if job.ended.is_some() {
-            return true;
-        }
-        if let Some(host) = step.strip_prefix("rollout/") {
-            let settled = |h: &crate::model::HostState| {
-                !matches!(h.state, crate::model::Progress::Pending | crate::model::Progress::Running)
-            };
-            return job.hosts.iter().find(|h| h.name.as_str() == host).is_none_or(settled);
-        }
-        let Ok(step) = Step::try_from(step.to_owned()) else { return true };
-        job.step(&step).is_none_or(|s| {
-            attempt.is_some_and(|a| a < s.attempt)
-                || !matches!(s.state, crate::model::Progress::Pending | crate::model::Progress::Running)
-        })
-    }
-}
-
-/// A url for a repository that is named by a url, or by an identity that some app has or depends on.
-fn known_repo(graph: &Graph, text: &str) -> Result<RepoUrl, PipelineError> {
-    let url = RepoUrl::new(text).map_err(|_| PipelineError::NoSuchRepo(text.to_owned()))?;
-    let is_known = |id: &RepoId| graph.apps_in(id).next().is_some() || graph.dependents(id).next().is_some();
-    if is_known(&url.id()) {
-        return Ok(url);
-    }
-    let guess = RepoUrl::new(format!("https://{text}")).ok().filter(|u| is_known(&u.id()));
-    match guess {
-        Some(url) => Ok(url),
-        None if text.contains(':') || text.starts_with('/') => Ok(url),
-        None => Err(PipelineError::NoSuchRepo(text.to_owned())),
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Context {
 pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
     match &event.what {
         EventKind::Push(push) => plan_push(graph, push, context),
+        EventKind::Tag(tag) => {
+            note(format!("no app follows the tags of this repository, so nothing moves to {}", tag.tag))
+        }
         EventKind::Deploy { app, by } => match graph.app(app) {
             Some(entry) => {
                 let why = Why::Asked { by: by.clone() };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::model::{EventId, RepoUrl, Runner};
+use crate::model::{EventId, RepoUrl, Runner, Updates};
 
 fn app(name: &str) -> App {
     App {
@@ -23,6 +23,7 @@ fn app(name: &str) -> App {
         restart: None,
         health: None,
         runner: Runner::Local,
+        updates: Updates::default(),
     }
 }
 fn url(name: &str) -> RepoUrl {

@@ -180,8 +180,8 @@ impl State {
                 }
             }
             for (key, value) in tx.rows(&keys::records(job.id))? {
-                if let Ok(Record { entry: Entry::Updated { commit, bumps, .. }, .. }) = decode(&key, &value)
-                    && !bumps.is_empty()
+                if let Ok(Record { entry: Entry::Updated { commit, .. } | Entry::Merged { commit }, .. }) =
+                    decode(&key, &value)
                     && tx.hint::<OwnCommit>(&keys::own_commit(&commit)).is_some_and(|own| own.job == job.id)
                 {
                     let past = Some(Past { app: job.app.name.clone(), apps: apps.clone() });
@@ -353,7 +353,7 @@ fn events_of(delivery: &Delivery) -> &[EventId] {
 fn head_key(event: &Event) -> Option<Vec<u8>> {
     match &event.what {
         EventKind::Push(push) => Some(keys::head(&repo_of(push), &push.branch)),
-        EventKind::Deploy { .. } => None,
+        EventKind::Tag(_) | EventKind::Deploy { .. } => None,
     }
 }
 

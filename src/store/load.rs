@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rows::EventRow;
 use super::tx::{decode, get, unavailable};
 use super::{StoreError, keys};
-use crate::model::{App, Cause, JobId, JobState, Outcome, PlanRow, Record, RepoUrl, Runner, Trigger, Why};
+use crate::model::{App, Cause, JobId, JobState, Outcome, PlanRow, Record, RepoUrl, Runner, Trigger, Updates, Why};
 
 /// The job that its journal makes; parked where an entry can't be read or can't follow those before it. Errs only
 /// where the disk can't be read or nothing at all is known of the job.
@@ -71,6 +71,7 @@ fn stub(id: JobId, row: PlanRow, event: Option<EventRow>) -> JobState {
         restart: None,
         health: None,
         runner: Runner::Local,
+        updates: Updates::default(),
     };
     let why = Why::Asked { by: "an entry that can't be read".to_owned() };
     let (after, targets) = (Vec::new(), Vec::new());

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AppName, Branch, Event, EventId, JobId, Lib, RepoId, RepoUrl, Sha};
+use crate::model::{AppName, Branch, Event, EventId, Follows, JobId, Lib, RepoId, RepoUrl, Sha};
 
 /// Where an event is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,8 @@ pub struct LastGood {
     pub at: Timestamp,
 }
 
-/// One git dependency of an app, as the planner needs it.
+/// One git dependency of an app, as the planner needs it: one row for each coordinate that differs, since an alias may
+/// have another sha.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DepRow {
     /// The library.
@@ -76,6 +77,12 @@ pub struct DepRow {
     /// The url that it is named by, where that is ssh's: then a key is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_url: Option<RepoUrl>,
+    /// What moves it.
+    #[serde(default)]
+    pub follows: Follows,
+    /// The commit that it stands at, where that is a full sha.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Sha>,
 }
 
 /// What is known of an app's dependencies, from the deps.edn of the commit `sha`.

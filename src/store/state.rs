@@ -334,7 +334,10 @@ impl State {
         for (record, after) in steps {
             tx.put(keys::record(id, after.seq), &*record)?;
             match &record.entry {
-                Entry::Updated { commit, bumps, .. } if !bumps.is_empty() => {
+                Entry::Updated { commit, .. } if after.updated.as_ref().is_some_and(|u| !u.bumps.is_empty()) => {
+                    tx.put(keys::own_commit(commit), &OwnCommit { job: id, past: None })?;
+                }
+                Entry::Merged { commit } => {
                     tx.put(keys::own_commit(commit), &OwnCommit { job: id, past: None })?;
                 }
                 Entry::Joined { cause, .. } => {

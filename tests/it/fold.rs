@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the functions that tests share")]
 
 use airplanes::model::{
-    App, BuildStep, Bump, Cause, Entry, EventId, FoldError, Host, HostResult, JobId, JobState, Outcome, Progress,
-    RECORD_VERSION, Record, Step, StepResult, Target, Why,
+    App, BuildStep, Bump, Cause, Entry, EventId, FoldError, Host, HostResult, JobId, JobState, Narrowed, Outcome,
+    Progress, RECORD_VERSION, Record, Request, Step, StepResult, Target, Why,
 };
 use proptest::prelude::*;
 
@@ -68,6 +68,7 @@ fn updated(commit: u32) -> Entry {
         repo: app("snow").repo(),
         from: sha(1).to_string(),
         to: sha(2).to_string(),
+        sha: None,
     };
     let time = "2026-11-22T10:00:00Z".parse().unwrap();
     Entry::Updated { commit: sha(commit), tree: format!("tree-{commit}"), time, bumps: vec![bump] }
@@ -266,9 +267,65 @@ fn the_base_itself_may_be_published_without_a_push() {
     assert_eq!(fold(&entries).unwrap().outcome(), Some(Outcome::Unchanged));
 }
 
+fn bumped(lib: &str) -> Entry {
+    let Entry::Updated { mut bumps, .. } = updated(7) else { unreachable!() };
+    (bumps[0].lib, bumps[0].sha) = (lib.parse().unwrap(), Some(("abc1234".into(), "def5678".into())));
+    Entry::Bumped { bumps }
+}
+fn narrowed() -> Entry {
+    let (lib, [from, good, bad]) = ("acme/snow".parse().unwrap(), [1, 2, 3].map(|n| sha(n).to_string()));
+    Entry::Narrowed(Narrowed { lib, from, good, bad })
+}
+fn requested(commit: u32) -> Entry {
+    let url = "https://github.com/acme/a/pull/12".to_owned();
+    Entry::Requested(Request { number: 12, url, branch: branch("airplanes/1"), commit: sha(commit) })
+}
+
+#[test]
+fn bumps_in_parts_are_one_list_and_begin_anew_with_their_step() {
+    let mut entries = until(&start(Step::Update));
+    entries.extend([bumped("acme/lost"), Entry::Resumed, start(Step::Update)]);
+    assert!(fold(&entries).unwrap().bumped.is_empty());
+    entries.extend([bumped("acme/a"), bumped("acme/b"), updated(7)]);
+    let state = fold(&entries).unwrap();
+    let libs: Vec<_> = state.updated.unwrap().bumps.into_iter().map(|b| b.lib.to_string()).collect();
+    assert_eq!(libs, ["acme/a", "acme/b", "acme/snow"]);
+    assert!(state.bumped.is_empty());
+}
+
+#[test]
+fn a_build_that_failed_may_begin_again_with_less() {
+    let mut entries = until(&start(build("test")));
+    let mut state = fold(&entries).unwrap();
+    assert!(state.apply(&record(narrowed())).is_err(), "it has not failed");
+    entries.extend([fails(build("test")), narrowed()]);
+    state = fold(&entries).unwrap();
+    assert_eq!((state.updated.is_some(), state.narrowed.len()), (false, 1));
+    entries.extend([start(Step::Update), updated(8), done(Step::Update), start(build("test"))]);
+    fold(&entries).unwrap();
+}
+
+#[test]
+fn a_commit_may_get_there_by_a_pull_request() {
+    let mut entries = until(&start(Step::Publish));
+    let mut state = fold(&entries).unwrap();
+    assert!(state.apply(&record(requested(8))).is_err(), "not what was built");
+    assert!(state.apply(&record(Entry::Merged { commit: sha(8) })).is_err(), "nothing was requested");
+    entries.extend([requested(7), requested(7), Entry::Merged { commit: sha(8) }, done(Step::Publish)]);
+    state = fold(&entries).unwrap();
+    assert_eq!((state.commit(), state.requested.unwrap().number), (Some(sha(8)), 12));
+    let mut raced = until(&start(Step::Publish));
+    raced.extend([requested(7), Entry::Raced { head: sha(8) }]);
+    assert_eq!(fold(&raced).unwrap().requested, None, "another commit wants another request");
+}
+
 /// All kinds of entries, some of which fit each other.
 fn any_entry() -> impl Strategy<Value = Entry> {
     let others = vec![
+        bumped("acme/snow"),
+        narrowed(),
+        requested(7),
+        Entry::Merged { commit: sha(7) },
         Entry::Canceling { by: "ada".into() },
         Entry::HostFinished { host: host("web-1").name, result: HostResult::Unreachable { error: "no route".into() } },
         Entry::HostFinished { host: host("web-2").name, result: HostResult::Skipped { reason: "web-1 failed".into() } },
@@ -329,7 +386,8 @@ fn each() -> Vec<Record> {
 
 #[test]
 fn every_entry_is_read_back_as_it_was_written() {
-    for record in each() {
+    let later = [bumped("acme/snow"), narrowed(), requested(7), Entry::Merged { commit: sha(7) }];
+    for record in each().into_iter().chain(later.map(record)) {
         let json = serde_json::to_vec(&record).unwrap();
         assert_eq!(serde_json::from_slice::<Record>(&json).unwrap(), record);
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use airplanes::model::event::Answer;
 use airplanes::model::{
     App, AppName, Branch, Draft, Entry, EventId, EventKind, Forge, JobId, Outcome, Planned, Push, RepoUrl, Runner, Sha,
-    Step, StepResult, Trigger, Why,
+    Step, StepResult, Trigger, Updates, Why,
 };
 use airplanes::store::{Accepted, EventState, NewDelivery, Store, StoreError};
 
@@ -68,6 +68,7 @@ pub fn app(app: &str) -> App {
         restart: None,
         health: None,
         runner: Runner::Local,
+        updates: Updates::default(),
     }
 }
 pub fn planned(name_: &str, after: &[&str]) -> Planned {

@@ -12,7 +12,7 @@ use airplanes::http::{self, Door, Limits};
 use airplanes::model::inbox::HookAnswer;
 use airplanes::model::{
     App, AppName, Branch, Draft, Entry, EventKind, Forge, ForgeSecrets, JobId, Outcome, Planned, RepoUrl, Runner,
-    Secret, Trigger, Why,
+    Secret, Trigger, Updates, Why,
 };
 use airplanes::notify::{Notify, Pace};
 use airplanes::pipeline::{Pipeline, Rooms, Setup};
@@ -196,6 +196,7 @@ pub fn app_of(name: &str) -> App {
         restart: None,
         health: None,
         runner: Runner::Local,
+        updates: Updates::default(),
     }
 }
 

@@ -1,0 +1,198 @@
+//! The commands and what `--help` says of each, with examples. What a command does is in the file of its name; this one
+//! must hold nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    apps, backup, deliveries, deploy, doctor, gc, hook, host, init, jobs, keys, logs, notify, restore, status, update,
+};
+
+/// The commands.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Write a first config.edn and deploy.edn.
+    #[command(
+        long_about = "Write a first config.edn and deploy.edn, commented, from the checkouts that it is pointed at: \
+        their git remotes say where they are, and their deps.edn which of them depend on which. What it guesses, it \
+        says in a comment. It also makes the webhooks' secret and shows it, once, with where to paste it. Nothing that \
+        is there is overwritten; needs no daemon.\n\n  airplanes init ~/src/shop ~/src/snow\n  \
+        airplanes init ~/src --dry-run\n  \
+        sudo airplanes init git@github.com:acme/shop.git --url https://deploy.example.com"
+    )]
+    Init(init::InitArgs),
+    /// Make a deploy key for each repository, and say what to paste where.
+    #[command(
+        long_about = "Make a deploy key for each repository that is spoken to over ssh and has none, and one for the \
+        hosts, in keys/ beside the config file; print each public key and where to paste it; add what is new to the \
+        config file; and trust the git hosts by the host keys that they publish. What is there already is shown again \
+        and never replaced. Libraries are those that :git :keys names, and those that the checkouts or urls given here \
+        depend on.\n\n  airplanes keys\n  airplanes keys ~/src/shop --dry-run\n  \
+        airplanes keys git@github.com:acme/snow.git"
+    )]
+    Keys(keys::KeysArgs),
+    /// Trust a host, by the key that it shows.
+    #[command(long_about = "What is done about one host. `trust` shows its key, asks, and records it.\n\n  \
+        airplanes host trust web-1\n  airplanes host trust --help")]
+    Host(host::HostArgs),
+    /// Run the daemon.
+    #[command(long_about = "Run the daemon: webhooks in, jobs out, until SIGTERM.\n\n\
+        It reads the config file and deploy.edn, and reads them again when they change; a bad edit is reported and the \
+        last good one stays in force.\n\n  airplanes serve --config /etc/airplanes/config.edn")]
+    Serve,
+    /// Bump the git dependencies of a local checkout.
+    #[command(
+        long_about = "Bump the git dependencies of a local checkout: each sha in deps.edn and bb.edn that is behind its \
+        repository's default branch moves to that branch's head. Nothing but the digits changes, and nothing is \
+        committed. What is pinned, tagged or can't be used is left alone, and why is said.\n\n  \
+        airplanes update --dry-run\n  airplanes update ~/src/shop"
+    )]
+    Update(update::UpdateArgs),
+    /// Show it all on this machine, with nothing configured.
+    #[command(
+        long_about = "Show it all on this machine, with nothing configured: a git host with a library and an app, \
+        two ssh hosts on loopback and the daemon, in a temporary folder. A push to the library goes live before your \
+        eyes.\n\n  airplanes demo          stays up to play with\n  airplanes demo --once   ends by itself, with 0 if all was seen"
+    )]
+    Demo(DemoArgs),
+    /// What the demo's git server does after a push: post a signed webhook.
+    #[command(hide = true)]
+    DemoHook(DemoHookArgs),
+    /// Check config.edn and deploy.edn.
+    #[command(
+        long_about = "Check config.edn and deploy.edn as the daemon reads them, and change nothing. Faults are shown \
+        with file, line, column and a caret; then the exit code is 2.\n\n  airplanes check --config ./config.edn"
+    )]
+    Check,
+    /// List jobs, newest first.
+    #[command(long_about = "List jobs, newest first.\n\n  airplanes jobs --app shop --state failed\n  \
+        airplanes jobs --state open --json")]
+    Jobs(jobs::JobsArgs),
+    /// Show one job: its causes, steps, hosts and bumps.
+    #[command(long_about = "Show one job: its causes, steps, hosts and bumps.\n\n  airplanes job last\n  \
+        airplanes job 1jq3m8x2k4a0c-000 --json")]
+    Job(jobs::JobArgs),
+    /// Print a job's logs.
+    #[command(
+        long_about = "Print a job's logs: all steps in order, or one. With -f it goes on until the job ends, and ends \
+        with the job's exit code.\n\n  airplanes logs last -f\n  airplanes logs 1jq3m8x2k4a0c-000 build/test\n  \
+        airplanes logs last rollout/web-1"
+    )]
+    Logs(logs::LogsArgs),
+    /// Deploy an app as its branch stands.
+    #[command(
+        long_about = "Deploy an app as its branch stands, with the bumps that are due. With --watch it tells the \
+        steps as they happen, and ends with the job's exit code.\n\n  airplanes deploy shop --watch"
+    )]
+    Deploy(deploy::DeployArgs),
+    /// Cancel a job.
+    #[command(
+        long_about = "Cancel a job: one that waits ends at once, a build is ended, and a rollout stops after the host \
+        in hand.\n\n  airplanes cancel last"
+    )]
+    Cancel(jobs::CancelArgs),
+    /// Say what a push would set in motion.
+    #[command(
+        long_about = "Say what a push to a repository would set in motion: which apps, in which order, to which hosts. \
+        Nothing of it happens.\n\n  airplanes plan github.com/acme/snow\n  airplanes plan shop --branch master"
+    )]
+    Plan(apps::PlanArgs),
+    /// List the apps of deploy.edn.
+    #[command(
+        long_about = "List the apps of deploy.edn, with what they depend on and their last job.\n\n  airplanes apps\n  \
+        airplanes apps shop --json"
+    )]
+    Apps(apps::AppsArgs),
+    /// List webhook calls and what became of each.
+    #[command(
+        long_about = "List the authentic webhook calls, newest first, and what became of each: ignored and why, or its \
+        event and jobs.\n\n  airplanes deliveries --limit 5"
+    )]
+    Deliveries(deliveries::DeliveriesArgs),
+    /// Try everything that a deploy needs, and say what mends what fails.
+    #[command(
+        long_about = "Try everything that a deploy needs, without changing anything: the repositories (fetch, and push \
+        as `git push --dry-run` asks), ssh to each host, sudo, working directories, units, the tools and git \
+        dependencies of builds, disk, clock, port, public url, webhooks. Under what fails stands the command that \
+        mends it. The daemon looks, as its own user; where none answers, what can be told without it is looked at as \
+        you. Exit code 0 if nothing failed, else 1.\n\n\
+        \u{20} airplanes doctor\n  airplanes doctor shop --json"
+    )]
+    Doctor(doctor::DoctorArgs),
+    /// Try the ways of :notify.
+    #[command(
+        long_about = "Try the ways of :notify, by which the daemon tells of failures.\n\n  airplanes notify test\n  \
+        airplanes notify test --dry-run"
+    )]
+    Notify(notify::NotifyArgs),
+    /// Write all that the daemon keeps to a file, while it runs.
+    #[command(
+        long_about = "Write all that the daemon keeps to a file, while it runs and takes webhooks: every job with its \
+        journal, the deliveries, the jobs' logs and the operator's token, as of one moment. The file appears only once \
+        it is whole and checked; it is readable by you alone, since it holds the token. Mirrors and clones are made \
+        again and are not in it. config.edn, deploy.edn and the keys are yours: keep them beside it.\n\n  \
+        airplanes backup /backup/airplanes-$(date +%F).airplanes\n  \
+        airplanes backup - --no-logs | ssh backup 'cat > airplanes.airplanes'"
+    )]
+    Backup(backup::BackupArgs),
+    /// Put a backup back, while the daemon is stopped.
+    #[command(
+        long_about = "Put a backup into the state folder, while the daemon is stopped: jobs that were under way go on \
+        at its next start. The file is read to its end and checked before anything is touched. Over a store that is \
+        there only with --replace, which keeps that one aside.\n\n  \
+        airplanes restore backup.airplanes --dry-run\n  \
+        airplanes restore /var/lib/airplanes/backups/daily-20261122T131500Z.airplanes --replace\n  \
+        airplanes restore backup.airplanes --state /srv/airplanes"
+    )]
+    Restore(restore::RestoreArgs),
+    /// Test the way of webhooks.
+    #[command(
+        long_about = "Test the way of webhooks. `test` lets the daemon call itself as an app's forge would, and \
+        shows each check that the call passes.\n\n  airplanes hook test shop\n  airplanes hook test --help"
+    )]
+    Hook(hook::HookArgs),
+    /// Show how the daemon is.
+    #[command(
+        long_about = "Show how the daemon is: version, store, jobs under way, last deliveries.\n\n  airplanes status"
+    )]
+    Status(status::StatusArgs),
+    /// Do the daily upkeep now.
+    #[command(
+        long_about = "Do the daily upkeep now, in the running daemon: what :keep does not keep goes (jobs, their \
+        journals and logs, old events and deliveries), so does what ended jobs and killed daemons left, and mirrors are \
+        maintained. Nothing that a job under way needs is touched. Ends with 1 if a part could not be done.\n\n  \
+        airplanes gc --dry-run   says what would go, and lets it be\n  airplanes gc"
+    )]
+    Gc(gc::GcArgs),
+    /// Print what makes a shell complete these commands.
+    #[command(
+        long_about = "Print what makes a shell complete these commands: bash, zsh, fish, elvish or powershell.\n\n  \
+        airplanes completions bash | sudo tee /etc/bash_completion.d/airplanes\n  \
+        airplanes completions fish > ~/.config/fish/completions/airplanes.fish"
+    )]
+    Completions(CompletionsArgs),
+}
+
+/// `demo`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DemoArgs {
+    /// End by itself, with exit code 0 only if all of it was seen.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `demo-hook`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoHookArgs {
+    /// Where the webhook goes and how it is signed, as the demo wrote it.
+    pub file: PathBuf,
+}

@@ -1,0 +1,55 @@
+//! What a host's entries do to its state. Must never let a host's turn end that has not begun its rollout.
+
+use super::{FoldError, JobState, order};
+use crate::model::job::{HostResult, Step};
+use crate::model::names::{HostName, Sha};
+use crate::model::progress::{HostState, Progress};
+
+impl JobState {
+    pub(super) fn start_host(&mut self, name: &HostName, previous: Option<Sha>) -> Result<(), FoldError> {
+        self.must_run("host-started", &Step::Rollout)?;
+        let host = self.host_mut("host-started", name)?;
+        // A second attempt finds what the first one put there: that is not what it ran before.
+        if host.state != Progress::Running && host.previous.is_none() && host.restarting.is_none() {
+            host.previous = previous;
+        }
+        host.state = Progress::Running;
+        host.error = None;
+        Ok(())
+    }
+
+    pub(super) fn restart_host(&mut self, name: &HostName, invocation: &Option<String>) -> Result<(), FoldError> {
+        self.must_run("host-restarting", &Step::Rollout)?;
+        let host = self.host_mut("host-restarting", name)?;
+        if host.state != Progress::Running {
+            return Err(order("host-restarting", format!("{name}'s turn has not begun")));
+        }
+        host.restarting = Some(invocation.clone());
+        host.changed = true;
+        Ok(())
+    }
+
+    pub(super) fn finish_host(&mut self, name: &HostName, result: &HostResult) -> Result<(), FoldError> {
+        self.must_run("host-finished", &Step::Rollout)?;
+        let host = self.host_mut("host-finished", name)?;
+        if host.state == Progress::Done && !matches!(result, HostResult::Done { .. }) {
+            return Err(order("host-finished", format!("{name} is done")));
+        }
+        (host.state, host.error) = match result {
+            HostResult::Done { changed } => {
+                host.changed |= *changed;
+                (Progress::Done, None)
+            }
+            HostResult::Failed { error } => (Progress::Failed, Some(error.clone())),
+            HostResult::Unreachable { error } => (Progress::Unreachable, Some(error.clone())),
+            HostResult::Skipped { reason } => (Progress::Skipped, Some(reason.clone())),
+        };
+        self.interruptions = 0;
+        Ok(())
+    }
+
+    fn host_mut(&mut self, entry: &'static str, name: &HostName) -> Result<&mut HostState, FoldError> {
+        let found = self.hosts.iter_mut().find(|h| h.name == *name);
+        found.ok_or_else(|| order(entry, format!("the job has no host {name}")))
+    }
+}

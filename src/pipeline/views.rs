@@ -1,0 +1,71 @@
+//! What is known of apps, builds and logs, for those who ask. Must never change anything, or ask a remote.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::{Pipeline, unpoison};
+use crate::model::api::{AppView, JobView};
+use crate::model::inbox::BuildsView;
+use crate::model::{App, JobId, RepoId, Step};
+
+impl Pipeline {
+    /// The repositories that apps live in or are known to depend on.
+    pub fn repos(&self) -> BTreeSet<RepoId> {
+        let graph = unpoison(self.inner.graph.read());
+        let deps = graph.apps().flat_map(|app| graph.deps(&app.name).iter().cloned());
+        deps.chain(graph.apps().map(App::repo)).collect()
+    }
+    /// How builds run on this machine. Asks nobody.
+    pub fn builds(&self) -> BuildsView {
+        let kept = self.inner.rooms.load().runner.kept();
+        let (each, lacking) = kept.map_or((None, Vec::new()), |(each, lacking)| (Some(each), lacking));
+        BuildsView { at_once: self.inner.concurrency, each, lacking }
+    }
+
+    /// How many apps deploy.edn has. Asks nobody.
+    pub fn count_apps(&self) -> usize {
+        unpoison(self.inner.graph.read()).apps().count()
+    }
+    /// The apps of deploy.edn with what is known of them.
+    pub fn apps(&self) -> Vec<AppView> {
+        let graph = unpoison(self.inner.graph.read());
+        let view = |app: &App| {
+            let mut view = AppView::of(app);
+            view.depends_on = graph.deps(&app.name).iter().cloned().collect();
+            if let Ok(Some(index)) = self.inner.store.index(&app.name) {
+                view.depends_on_ssh = index.deps.into_iter().filter_map(|dep| dep.ssh_url).collect();
+            }
+            let filter = crate::store::JobFilter { app: Some(app.name.clone()), limit: 1, ..Default::default() };
+            if let Ok(Some(job)) = self.inner.store.jobs(&filter).map(|jobs| jobs.into_iter().next()) {
+                view.last_job = Some(job.id);
+                view.last_state = Some(JobView::of(&job).state);
+            }
+            view
+        };
+        graph.apps().map(view).collect()
+    }
+
+    /// The file of a step's log (`build/test`, `rollout/web-1`), of the newest attempt if none is named.
+    pub fn log_path(&self, job: JobId, step: &str, attempt: Option<u32>) -> Option<PathBuf> {
+        self.inner.logs.find(job, step, attempt)
+    }
+
+    /// Whether nothing will be added to that log.
+    pub fn log_complete(&self, job: JobId, step: &str, attempt: Option<u32>) -> bool {
+        let Ok(Some(job)) = self.inner.store.job(job) else { return true };
+        if job.ended.is_some() {
+            return true;
+        }
+        if let Some(host) = step.strip_prefix("rollout/") {
+            let settled = |h: &crate::model::HostState| {
+                !matches!(h.state, crate::model::Progress::Pending | crate::model::Progress::Running)
+            };
+            return job.hosts.iter().find(|h| h.name.as_str() == host).is_none_or(settled);
+        }
+        let Ok(step) = Step::try_from(step.to_owned()) else { return true };
+        job.step(&step).is_none_or(|s| {
+            attempt.is_some_and(|a| a < s.attempt)
+                || !matches!(s.state, crate::model::Progress::Pending | crate::model::Progress::Running)
+        })
+    }
+}
