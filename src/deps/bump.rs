@@ -142,6 +142,8 @@ fn set(edit: &mut TextEdit, field: &Field<'_>, to: &str) -> Result<Option<(Strin
     if old == to {
         return Ok(None);
     }
-    edit.replace(span.range(), to.replace('\\', "\\\\").replace('"', "\\\""))?;
+    let plain = !to.contains(['\\', '"']);
+    let content = if plain { to.to_owned() } else { to.replace('\\', "\\\\").replace('"', "\\\"") };
+    edit.replace(span.range(), content)?;
     Ok(Some((old.to_string(), to.to_owned())))
 }

@@ -11,12 +11,12 @@ pub fn inferred_url(lib: &Lib) -> Option<RepoUrl> {
         return None;
     }
     let url = match (top, service) {
-        ("com" | "io", "github") => format!("https://github.com/{owner}/{project}.git"),
-        ("com" | "io", "gitlab") => format!("https://gitlab.com/{owner}/{project}.git"),
-        ("org" | "page", "codeberg") => format!("https://codeberg.org/{owner}/{project}.git"),
-        ("org" | "io", "bitbucket") => format!("https://bitbucket.org/{owner}/{project}.git"),
-        ("com" | "io", "beanstalkapp") => format!("https://{owner}.git.beanstalkapp.com/{project}.git"),
-        ("ht", "sr") => format!("https://git.sr.ht/~{owner}/{project}"),
+        ("com" | "io", "github") => ["https://github.com/", owner, "/", project, ".git"].concat(),
+        ("com" | "io", "gitlab") => ["https://gitlab.com/", owner, "/", project, ".git"].concat(),
+        ("org" | "page", "codeberg") => ["https://codeberg.org/", owner, "/", project, ".git"].concat(),
+        ("org" | "io", "bitbucket") => ["https://bitbucket.org/", owner, "/", project, ".git"].concat(),
+        ("com" | "io", "beanstalkapp") => ["https://", owner, ".git.beanstalkapp.com/", project, ".git"].concat(),
+        ("ht", "sr") => ["https://git.sr.ht/~", owner, "/", project].concat(),
         _ => return None,
     };
     RepoUrl::new(url).ok()

@@ -19,7 +19,7 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
     {
         return found;
     }
-    let form = |index: u32| Form::at(document.source, &document.nodes, index);
+    let form = |index: u32| Form::at(document, index);
     let equal = |a: u32, b: u32| match (simple(document, a), simple(document, b)) {
         // A namespace to add makes `:b` and `:a/b` equal.
         (Some(a), Some(b)) if namespace.is_none() => a == b,
@@ -113,7 +113,7 @@ fn simple<'s>(document: &Document<'s>, index: u32) -> Option<&'s str> {
     let text = &document.source[raw.start as usize..raw.end as usize];
     match raw.tag {
         Tag::Keyword | Tag::Symbol => Some(text),
-        Tag::Str if raw.name_end == 0 => Some(text),
+        Tag::Str if !raw.has_escapes() => Some(text),
         Tag::Number if text.len() < 18 => {
             let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
             let shortest = digits[0] != b'0' || text == "0";

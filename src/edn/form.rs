@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
 use super::node::{Node, Value};
 use super::number::{self, Number};
@@ -39,9 +40,16 @@ pub(super) struct Raw {
     pub end: u32,
     /// The node after this one's subtree.
     pub next: u32,
-    /// The end of a tag's or a namespaced map's name.
+    /// The end of a tag's or a namespaced map's name. Of a string: how many escapes it holds.
     pub name_end: u32,
     pub tag: Tag,
+}
+
+impl Raw {
+    /// Whether it is a string whose text is not its content.
+    pub fn has_escapes(&self) -> bool {
+        self.tag == Tag::Str && self.name_end != 0
+    }
 }
 
 /// A text that was read: its values, discards and metadata, each with its place.
@@ -49,8 +57,6 @@ pub(super) struct Raw {
 pub struct Document<'s> {
     pub(super) source: &'s str,
     pub(super) nodes: Vec<Raw>,
-    /// The top-level values.
-    pub(super) roots: Vec<u32>,
 }
 
 impl<'s> Document<'s> {
@@ -60,15 +66,19 @@ impl<'s> Document<'s> {
     }
     /// The first value. [`super::read`] gives documents that have exactly one; of an empty one this is `nil`.
     pub fn root(&self) -> Form<'_> {
-        self.forms().next().unwrap_or(Form { source: "nil", nodes: &NIL, outer: 0, index: 0, namespace: None })
+        self.forms().next().unwrap_or_else(|| Form::at(&NIL, 0))
     }
     /// The top-level values.
     pub fn forms(&self) -> impl Iterator<Item = Form<'_>> {
-        self.roots.iter().map(|&index| Form::at(self.source, &self.nodes, index))
+        let mut children = Children { document: self, at: 0, end: self.nodes.len() as u32 };
+        std::iter::from_fn(move || children.next_value())
     }
 }
 
-static NIL: [Raw; 1] = [Raw { start: 0, end: 3, next: 1, name_end: 0, tag: Tag::Nil }];
+static NIL: LazyLock<Document<'static>> = LazyLock::new(|| {
+    let nil = Raw { start: 0, end: 3, next: 1, name_end: 0, tag: Tag::Nil };
+    Document { source: "nil", nodes: vec![nil] }
+});
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,8 +163,7 @@ impl fmt::Display for Name<'_> {
 /// A value in a document, behind whatever metadata stands before it.
 #[derive(Clone, Copy)]
 pub struct Form<'d> {
-    pub(super) source: &'d str,
-    pub(super) nodes: &'d [Raw],
+    document: &'d Document<'d>,
     /// The node with its metadata.
     outer: u32,
     /// The node itself.
@@ -171,11 +180,15 @@ impl fmt::Debug for Form<'_> {
 
 impl<'d> Form<'d> {
     /// The value at a node.
-    pub(super) fn at(source: &'d str, nodes: &'d [Raw], outer: u32) -> Self {
-        Form { source, nodes, outer, index: behind_metadata(nodes, outer), namespace: None }
+    pub(super) fn at(document: &'d Document<'d>, outer: u32) -> Self {
+        Form { document, outer, index: behind_metadata(&document.nodes, outer), namespace: None }
+    }
+    /// A node that is no value, or one without what stands behind its metadata.
+    fn bare(document: &'d Document<'d>, index: u32) -> Self {
+        Form { document, outer: index, index, namespace: None }
     }
     pub(super) fn raw(&self) -> &'d Raw {
-        &self.nodes[self.index as usize]
+        &self.document.nodes[self.index as usize]
     }
     /// What it is.
     pub fn kind(&self) -> Kind {
@@ -200,11 +213,11 @@ impl<'d> Form<'d> {
     }
     /// Where it stands with its metadata.
     pub fn outer_span(&self) -> Span {
-        Span::new(self.nodes[self.outer as usize].start as usize, self.raw().end as usize)
+        Span::new(self.document.nodes[self.outer as usize].start as usize, self.raw().end as usize)
     }
     /// As it is written, without its metadata.
     pub fn text(&self) -> &'d str {
-        &self.source[self.span().range()]
+        &self.document.source[self.span().range()]
     }
     /// Whether metadata stands before it.
     pub fn has_metadata(&self) -> bool {
@@ -212,13 +225,12 @@ impl<'d> Form<'d> {
     }
     /// The metadata forms before it, the outermost first.
     pub fn metadata(&self) -> impl Iterator<Item = Form<'d>> + use<'d> {
-        let (source, nodes, mut outer, index) = (self.source, self.nodes, self.outer, self.index);
+        let (document, mut outer, index) = (self.document, self.outer, self.index);
         std::iter::from_fn(move || {
             if outer == index {
                 return None;
             }
-            let holder = Form { source, nodes, outer, index: outer, namespace: None };
-            let mut values = holder.values();
+            let mut values = Form::bare(document, outer).values();
             let (meta, target) = (values.next()?, values.next()?);
             outer = target.outer;
             Some(meta)
@@ -226,8 +238,7 @@ impl<'d> Form<'d> {
     }
     /// What a collection or tag holds, discards included.
     pub fn children(&self) -> Children<'d> {
-        let raw = self.raw();
-        Children { source: self.source, nodes: self.nodes, at: self.index + 1, end: raw.next }
+        Children { document: self.document, at: self.index + 1, end: self.raw().next }
     }
     /// What a collection or tag holds, without discards. Of a map: keys and values in turn.
     pub fn values(&self) -> impl Iterator<Item = Form<'d>> + use<'d> {
@@ -257,7 +268,8 @@ impl<'d> Form<'d> {
     /// The `git` of `#:git{…}`.
     pub fn map_namespace(&self) -> Option<&'d str> {
         let raw = self.raw();
-        let written = (raw.tag == Tag::NsMap).then(|| &self.source[raw.start as usize + 2..raw.name_end as usize])?;
+        let written =
+            (raw.tag == Tag::NsMap).then(|| &self.document.source[raw.start as usize + 2..raw.name_end as usize])?;
         Some(written.trim_start_matches(|c: char| c.is_ascii() && lex::class(c as u8) == lex::SPACE))
     }
     /// The same form as a key of a map with that namespace.
@@ -268,7 +280,7 @@ impl<'d> Form<'d> {
     /// A tag's name, without `#`.
     pub fn tag(&self) -> Option<&'d str> {
         let raw = self.raw();
-        (raw.tag == Tag::Tagged).then(|| &self.source[raw.start as usize + 1..raw.name_end as usize])
+        (raw.tag == Tag::Tagged).then(|| &self.document.source[raw.start as usize + 1..raw.name_end as usize])
     }
     /// A keyword's name.
     pub fn keyword(&self) -> Option<Name<'d>> {
@@ -305,8 +317,11 @@ impl<'d> Form<'d> {
     }
     /// A string's content.
     pub fn string(&self) -> Option<Cow<'d, str>> {
-        let text = self.text();
-        (self.raw().tag == Tag::Str).then(|| text::unescape(&text[1..text.len() - 1]))
+        let (raw, text) = (self.raw(), self.text());
+        (raw.tag == Tag::Str).then(|| match (&text[1..text.len() - 1], raw.has_escapes()) {
+            (body, true) => text::unescape(body),
+            (body, false) => Cow::Borrowed(body),
+        })
     }
     /// A character.
     pub fn character(&self) -> Option<char> {
@@ -390,38 +405,38 @@ pub enum Child<'d> {
 /// The children of a form in source order.
 #[derive(Clone)]
 pub struct Children<'d> {
-    source: &'d str,
-    nodes: &'d [Raw],
+    document: &'d Document<'d>,
     at: u32,
     end: u32,
 }
 
 impl<'d> Children<'d> {
+    /// The next node, and whether it is a value.
+    fn next_node(&mut self) -> Option<(u32, bool)> {
+        let index = self.at;
+        if index >= self.end {
+            return None;
+        }
+        let raw = &self.document.nodes[index as usize];
+        self.at = raw.next;
+        Some((index, raw.tag != Tag::Discard))
+    }
     /// The next value, past discards.
     fn next_value(&mut self) -> Option<Form<'d>> {
-        while self.at < self.end {
-            let (index, raw) = (self.at, &self.nodes[self.at as usize]);
-            self.at = raw.next;
-            if raw.tag != Tag::Discard {
-                return Some(Form::at(self.source, self.nodes, index));
+        loop {
+            if let (index, true) = self.next_node()? {
+                return Some(Form::at(self.document, index));
             }
         }
-        None
     }
 }
 
 impl<'d> Iterator for Children<'d> {
     type Item = Child<'d>;
     fn next(&mut self) -> Option<Child<'d>> {
-        if self.at >= self.end {
-            return None;
-        }
-        let raw = &self.nodes[self.at as usize];
-        let index = self.at;
-        self.at = raw.next;
-        if raw.tag != Tag::Discard {
-            return Some(Child::Value(Form::at(self.source, self.nodes, index)));
-        }
-        Some(Child::Discarded(Form { source: self.source, nodes: self.nodes, outer: index, index, namespace: None }))
+        Some(match self.next_node()? {
+            (index, true) => Child::Value(Form::at(self.document, index)),
+            (index, false) => Child::Discarded(Form::bare(self.document, index)),
+        })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Java looks at UTF-16 units and Unicode classes; where that shows, the rule is spelled out here.
 
+use super::eight;
+
 /// ASCII white space and the comma.
 pub(super) const SPACE: u8 = 1;
 /// Ends any token: `" ; ^ ( ) [ ] { } \`.
@@ -133,39 +135,33 @@ pub(super) fn number_end(text: &str, from: usize) -> usize {
     at
 }
 
-/// The place from `from` on of the first byte that is one of two.
-pub(super) fn find2(bytes: &[u8], from: usize, a: u8, b: u8) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
-    let (each_a, each_b) = (ONES * u64::from(a), ONES * u64::from(b));
-    // The top bit of each byte that is zero; the lowest is right, those above it may not be.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
-    let mut at = from;
-    // Eight at a time, and no loop to look again where in the eight it was.
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*eight);
-        let hit = zeros(word ^ each_a) | zeros(word ^ each_b);
-        if hit != 0 {
-            return Some(at + hit.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    bytes[at..].iter().position(|byte| *byte == a || *byte == b).map(|step| at + step)
-}
-
-/// The end of a run of spaces: indentation is a quarter of what people write.
-pub(super) fn past_spaces(bytes: &[u8], mut at: usize) -> usize {
-    const SPACES: [u8; 8] = [b' '; 8];
-    if bytes.get(at) != Some(&b' ') {
-        return at;
-    }
-    while bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) == Some(&SPACES) {
-        at += 8;
-    }
-    while bytes.get(at) == Some(&b' ') {
+/// Past white space and comments.
+pub(super) fn past_space(text: &str, mut at: usize) -> usize {
+    let bytes = text.as_bytes();
+    // One space or none, most of the time.
+    if bytes.get(at) == Some(&b' ') {
         at += 1;
     }
-    at
+    if bytes.get(at).is_some_and(|byte| class(*byte) & (SPACE | HIGH) == 0 && *byte != b';') {
+        return at;
+    }
+    loop {
+        at = eight::past_blanks(bytes, at);
+        let Some(&byte) = bytes.get(at) else { return at };
+        let class = class(byte);
+        if class & SPACE != 0 {
+            at += 1;
+        } else if byte == b';' {
+            at = eight::find2(bytes, at, b'\n', b'\r').unwrap_or(bytes.len());
+        } else if class & HIGH != 0 {
+            match char_at(text, at) {
+                Some(c) if is_wide_space(c) => at += c.len_utf8(),
+                _ => return at,
+            }
+        } else {
+            return at;
+        }
+    }
 }
 
 /// The end of the word at `from`, if it is one that needs no closer look, as most do: ASCII, at most one slash inside,
@@ -178,14 +174,14 @@ pub(super) fn plain_word(bytes: &[u8], from: usize) -> Option<usize> {
     }
     let mut slashes = 0;
     loop {
-        at += 1;
+        at = eight::past_letters(bytes, at + 1);
         let Some(&byte) = bytes.get(at) else { return Some(at) };
         let class = class(byte);
-        if class & !(DIGIT | HASH) == 0 {
-            continue;
-        }
         if class & (SPACE | MACRO) != 0 {
             return Some(at);
+        }
+        if class & !(DIGIT | HASH) == 0 {
+            continue;
         }
         slashes += 1;
         if class != SLASH || slashes > 1 || !inside(at + 1) {

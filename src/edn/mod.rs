@@ -11,6 +11,7 @@
 
 pub mod de;
 mod edit;
+mod eight;
 mod equality;
 mod error;
 mod form;

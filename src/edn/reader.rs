@@ -1,9 +1,9 @@
 //! The reader: one pass, a stack of open forms, no recursion.
 
 use super::form::{Document, Form, Kind, Raw, Tag, behind_metadata};
-use super::lex::{self, BANNED, COLON, DIGIT, HASH, HIGH, MACRO, SPACE};
+use super::lex::{self, BANNED, COLON, DIGIT, HASH, MACRO, SPACE};
 use super::number::{self, Fault};
-use super::{Error, ErrorKind, Span, equality, instant_millis, text, uuid_bits};
+use super::{Error, ErrorKind, Span, eight, equality, instant_millis, text, uuid_bits};
 
 /// How deep forms may nest; a tag, `#_` and metadata count too.
 pub const MAX_DEPTH: usize = 128;
@@ -35,12 +35,14 @@ pub fn read_all(source: &str) -> Result<Document<'_>, Error> {
     if source.len() > MAX_BYTES {
         return Err(Error::new(Span::new(0, 0), ErrorKind::TooLarge(source.len())));
     }
-    let nodes = Vec::with_capacity(source.len() / 8 + 4);
-    let document = Document { source, nodes, roots: Vec::with_capacity(1) };
+    let nodes = Vec::with_capacity(source.len() / 12 + 8);
+    let document = Document { source, nodes };
     let (open, keys) = (Vec::with_capacity(16), Vec::with_capacity(64));
-    let mut reader = Reader { source, bytes: source.as_bytes(), at: 0, document, open, keys };
-    reader.run()?;
-    Ok(reader.document)
+    let mut reader = Reader { source, bytes: source.as_bytes(), document, open, keys };
+    match reader.run() {
+        Ok(()) => Ok(reader.document),
+        Err(error) => Err(*error),
+    }
 }
 
 /// A form that is not yet complete.
@@ -56,35 +58,36 @@ struct Open {
 struct Reader<'s> {
     source: &'s str,
     bytes: &'s [u8],
-    at: usize,
     document: Document<'s>,
     open: Vec<Open>,
     /// The keys of the open maps and the elements of the open sets, the innermost last.
     keys: Vec<u32>,
 }
 
-type Read<T = ()> = Result<T, Error>;
+/// What reads something at a place gives the place after it. An error is boxed: it is large, and it is seldom.
+type Read<T = usize> = Result<T, Box<Error>>;
 
 impl<'s> Reader<'s> {
-    fn run(&mut self) -> Read {
-        while let Some(byte) = self.skip_space() {
-            match byte {
-                b'(' => self.push(Tag::List, 1)?,
-                b'[' => self.push(Tag::Vector, 1)?,
-                b'{' => self.push(Tag::Map, 1)?,
-                b')' | b']' | b'}' => self.close(byte)?,
-                b'"' => self.string()?,
-                b':' => self.word()?,
-                b'^' => self.push(Tag::Meta, 1)?,
-                b'#' => self.dispatch()?,
-                b'\\' => self.character()?,
-                b'0'..=b'9' => self.number()?,
-                b'+' | b'-' if self.digit_follows() => self.number()?,
-                _ if lex::class(byte) & HIGH != 0 && lex::char_at(self.source, self.at).is_some_and(lex::is_digit) => {
-                    self.number()?;
-                }
-                _ => self.word()?,
-            }
+    fn run(&mut self) -> Read<()> {
+        let mut at = 0;
+        loop {
+            at = lex::past_space(self.source, at);
+            let Some(&byte) = self.bytes.get(at) else { break };
+            at = match byte {
+                b'(' => self.push(Tag::List, at, at + 1)?,
+                b'[' => self.push(Tag::Vector, at, at + 1)?,
+                b'{' => self.push(Tag::Map, at, at + 1)?,
+                b')' | b']' | b'}' => self.close(at, byte)?,
+                b'"' => self.string(at)?,
+                b':' => self.word(at)?,
+                b'^' => self.push(Tag::Meta, at, at + 1)?,
+                b'#' => self.dispatch(at)?,
+                b'\\' => self.character(at)?,
+                b'0'..=b'9' => self.number(at)?,
+                b'+' | b'-' if self.is_digit(at + 1) => self.number(at)?,
+                128.. if self.is_digit(at) => self.number(at)?,
+                _ => self.word(at)?,
+            };
         }
         match self.open.last() {
             None => Ok(()),
@@ -92,69 +95,48 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// The first byte of the next form, past white space and comments.
-    fn skip_space(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.bytes.get(self.at)?;
-            let class = lex::class(byte);
-            if class & SPACE != 0 {
-                self.at = lex::past_spaces(self.bytes, self.at + 1);
-            } else if byte == b';' {
-                self.at = lex::find2(self.bytes, self.at, b'\n', b'\r').unwrap_or(self.bytes.len());
-            } else if class & HIGH != 0 {
-                match lex::char_at(self.source, self.at) {
-                    Some(c) if lex::is_wide_space(c) => self.at += c.len_utf8(),
-                    _ => return Some(byte),
-                }
-            } else {
-                return Some(byte);
-            }
-        }
+    fn is_digit(&self, at: usize) -> bool {
+        lex::char_at(self.source, at).is_some_and(lex::is_digit)
     }
 
-    fn digit_follows(&self) -> bool {
-        match self.bytes.get(self.at + 1) {
-            Some(byte) if lex::class(*byte) & HIGH != 0 => {
-                lex::char_at(self.source, self.at + 1).is_some_and(lex::is_digit)
-            }
-            Some(byte) => byte.is_ascii_digit(),
-            None => false,
-        }
-    }
-
-    /// Opens a form whose first `width` bytes are here.
-    fn push(&mut self, tag: Tag, width: usize) -> Read {
+    /// Opens a form whose first bytes are those from `start` to `end`.
+    fn push(&mut self, tag: Tag, start: usize, end: usize) -> Read {
         if self.open.len() >= MAX_DEPTH {
-            return Err(self.error(self.at, self.at + width, ErrorKind::TooDeep));
+            return Err(self.error(start, end, ErrorKind::TooDeep));
         }
         let (node, keys) = (self.document.nodes.len() as u32, self.keys.len() as u32);
         self.open.push(Open { node, tag, values: 0, keys });
-        self.node(tag, self.at, self.at + width);
-        self.at += width;
-        Ok(())
+        self.node(tag, start, end, 0);
+        Ok(end)
     }
 
-    fn node(&mut self, tag: Tag, start: usize, end: usize) -> u32 {
+    /// Opens a form that begins with a name, whose end it keeps.
+    fn push_named(&mut self, tag: Tag, start: usize, name_end: usize, end: usize) -> Read {
+        let end = self.push(tag, start, end)?;
+        if let Some(raw) = self.document.nodes.last_mut() {
+            raw.name_end = name_end as u32;
+        }
+        Ok(end)
+    }
+
+    fn node(&mut self, tag: Tag, start: usize, end: usize, name_end: u32) -> u32 {
         let index = self.document.nodes.len() as u32;
-        let raw = Raw { start: start as u32, end: end as u32, next: index + 1, name_end: 0, tag };
+        let raw = Raw { start: start as u32, end: end as u32, next: index + 1, name_end, tag };
         self.document.nodes.push(raw);
         index
     }
 
     /// Adds a form that is complete.
-    fn leaf(&mut self, tag: Tag, end: usize) -> Read {
-        let index = self.node(tag, self.at, end);
-        self.at = end;
-        self.complete(index)
+    fn leaf(&mut self, tag: Tag, start: usize, end: usize) -> Read {
+        let index = self.node(tag, start, end, 0);
+        self.complete(index)?;
+        Ok(end)
     }
 
     /// A value is complete: what it completes in turn is finished here.
-    fn complete(&mut self, mut index: u32) -> Read {
+    fn complete(&mut self, mut index: u32) -> Read<()> {
         loop {
-            let Some(open) = self.open.last_mut() else {
-                self.document.roots.push(index);
-                return Ok(());
-            };
+            let Some(open) = self.open.last_mut() else { return Ok(()) };
             open.values += 1;
             match open.tag {
                 Tag::Map | Tag::NsMap if open.values % 2 == 1 => {
@@ -196,39 +178,44 @@ impl<'s> Reader<'s> {
         open.node
     }
 
-    fn close(&mut self, byte: u8) -> Read {
-        let found = char::from(byte);
-        let here = Span::new(self.at, self.at + 1);
-        let unmatched = |expected| Error::new(here, ErrorKind::Unmatched { found, expected });
-        let Some(open) = self.open.last() else { return Err(unmatched(None)) };
-        let (node, tag, values) = (open.node, open.tag, open.values);
-        if let Some(expected) = wanted(tag, values) {
-            return Err(Error::new(here, ErrorKind::MissingForm { found, expected }));
+    fn close(&mut self, at: usize, byte: u8) -> Read {
+        let Some(&Open { node, tag, values, keys }) = self.open.last() else { return Err(self.misplaced(at, None)) };
+        if byte != closing(tag) {
+            return Err(self.misplaced(at, self.open.last()));
         }
-        let (_, expected) = brackets(tag);
-        if found != expected {
-            return Err(unmatched(Some(expected)).relating(self.opening(node)));
-        }
-        let keys_from = open.keys as usize;
         if matches!(tag, Tag::Map | Tag::NsMap) && values % 2 == 1 {
-            let key = self.keys.last().map_or(node, |key| *key);
-            let form = Form::at(self.source, &self.document.nodes, key);
-            return Err(
-                Error::new(form.outer_span(), ErrorKind::OddMap(short(form.text()))).relating(self.opening(node))
-            );
+            let key = Form::at(&self.document, self.keys.last().map_or(node, |key| *key));
+            let error = Error::new(key.outer_span(), ErrorKind::OddMap(short(key.text())));
+            return Err(Box::new(error.relating(self.opening(node))));
         }
-        if keys_from < self.keys.len() {
+        let keys_from = keys as usize;
+        // One alone has no twin.
+        if keys_from + 1 < self.keys.len() {
             self.check_duplicates(node, keys_from)?;
-            self.keys.truncate(keys_from);
         }
-        self.at += 1;
-        let index = self.finish(self.at as u32);
-        self.complete(index)
+        self.keys.truncate(keys_from);
+        let index = self.finish(at as u32 + 1);
+        self.complete(index)?;
+        Ok(at + 1)
     }
 
-    fn check_duplicates(&self, node: u32, keys_from: usize) -> Read {
+    /// A closing bracket that `open` doesn't wait for.
+    fn misplaced(&self, at: usize, open: Option<&Open>) -> Box<Error> {
+        let found = char::from(self.bytes[at]);
+        let here = Span::new(at, at + 1);
+        let unmatched = |expected| Error::new(here, ErrorKind::Unmatched { found, expected });
+        Box::new(match open {
+            None => unmatched(None),
+            Some(open) => match wanted(open.tag, open.values) {
+                Some(expected) => Error::new(here, ErrorKind::MissingForm { found, expected }),
+                None => unmatched(Some(brackets(open.tag).1)).relating(self.opening(open.node)),
+            },
+        })
+    }
+
+    fn check_duplicates(&self, node: u32, keys_from: usize) -> Read<()> {
         let document = &self.document;
-        let form = |index| Form::at(self.source, &document.nodes, index);
+        let form = |index| Form::at(document, index);
         let holder = form(node);
         let Some((first, later)) = equality::duplicate(document, holder.map_namespace(), &self.keys[keys_from..])
         else {
@@ -238,10 +225,10 @@ impl<'s> Reader<'s> {
         let text = short(later.text());
         let kind =
             if holder.kind() == Kind::Set { ErrorKind::DuplicateElement(text) } else { ErrorKind::DuplicateKey(text) };
-        Err(Error::new(later.outer_span(), kind).relating(form(first).outer_span()))
+        Err(Box::new(Error::new(later.outer_span(), kind).relating(form(first).outer_span())))
     }
 
-    fn check_metadata(&self, index: u32, is_metadata: bool) -> Read {
+    fn check_metadata(&self, index: u32, is_metadata: bool) -> Read<()> {
         let index = behind_metadata(&self.document.nodes, index);
         let raw = &self.document.nodes[index as usize];
         let kind = match raw.tag {
@@ -254,54 +241,48 @@ impl<'s> Reader<'s> {
         Err(self.error(raw.start as usize, raw.end as usize, kind))
     }
 
-    fn check_tagged(&self, node: u32, index: u32) -> Read {
-        let inner = Form::at(self.source, &self.document.nodes, index);
+    fn check_tagged(&self, node: u32, index: u32) -> Read<()> {
+        let inner = Form::at(&self.document, index);
         let raw = &self.document.nodes[node as usize];
         let fault = match &self.source[raw.start as usize + 1..raw.name_end as usize] {
             "inst" if inner.string().and_then(|text| instant_millis(&text)).is_none() => ErrorKind::BadInst,
             "uuid" if inner.string().and_then(|text| uuid_bits(&text)).is_none() => ErrorKind::BadUuid,
             _ => return Ok(()),
         };
-        Err(Error::new(inner.outer_span(), fault))
+        Err(Box::new(Error::new(inner.outer_span(), fault)))
     }
 
-    fn string(&mut self) -> Read {
-        let mut at = self.at + 1;
-        let mut escapes = 0;
-        loop {
-            match lex::find2(self.bytes, at, b'"', b'\\') {
+    fn string(&mut self, start: usize) -> Read {
+        let (mut at, mut escapes) = (start + 1, 0);
+        let end = loop {
+            match eight::find2(self.bytes, at, b'"', b'\\') {
                 None => {
                     let end = self.source.len();
-                    let kind = ErrorKind::Unclosed { open: "\"", close: '"' };
-                    return Err(self.error(end, end, kind).relating(Span::new(self.at, self.at + 1)));
+                    let error = Error::new(Span::new(end, end), ErrorKind::Unclosed { open: "\"", close: '"' });
+                    return Err(Box::new(error.relating(Span::new(start, start + 1))));
                 }
-                Some(quote) if self.bytes[quote] == b'"' => {
-                    at = quote + 1;
-                    break;
-                }
+                Some(quote) if self.bytes[quote] == b'"' => break quote + 1,
                 Some(from) => {
-                    escapes = 1;
+                    escapes += 1;
                     at = text::check_escape(self.source, from).map_err(|bad| {
                         let end = bad + lex::char_at(self.source, bad).map_or(0, char::len_utf8);
                         self.error(from, end, ErrorKind::BadEscape(short(&self.source[from..end])))
                     })?;
                 }
             }
-        }
-        let index = self.node(Tag::Str, self.at, at);
-        // Marks a string whose text is not its content; see `equality`.
-        self.document.nodes[index as usize].name_end = escapes;
-        self.at = at;
-        self.complete(index)
+        };
+        let index = self.node(Tag::Str, start, end, escapes);
+        self.complete(index)?;
+        Ok(end)
     }
 
-    fn number(&mut self) -> Read {
-        let end = lex::number_end(self.source, self.at);
-        let text = &self.source[self.at..end];
+    fn number(&mut self, start: usize) -> Read {
+        let end = lex::number_end(self.source, start);
+        let text = &self.source[start..end];
         match number::check(text) {
-            Ok(()) => self.leaf(Tag::Number, end),
-            Err(Fault::Form) => Err(self.error(self.at, end, ErrorKind::BadNumber(short(text)))),
-            Err(Fault::DivideByZero) => Err(self.error(self.at, end, ErrorKind::DivideByZero(short(text)))),
+            Ok(()) => self.leaf(Tag::Number, start, end),
+            Err(Fault::Form) => Err(self.error(start, end, ErrorKind::BadNumber(short(text)))),
+            Err(Fault::DivideByZero) => Err(self.error(start, end, ErrorKind::DivideByZero(short(text)))),
         }
     }
 
@@ -317,14 +298,13 @@ impl<'s> Reader<'s> {
         lex::token_end(self.source, from).map_err(banned)
     }
 
-    fn word(&mut self) -> Read {
-        if let Some(end) = lex::plain_word(self.bytes, self.at) {
-            let tag = word_tag(&self.bytes[self.at..end]);
-            return self.leaf(tag, end);
+    fn word(&mut self, start: usize) -> Read {
+        if let Some(end) = lex::plain_word(self.bytes, start) {
+            return self.leaf(word_tag(&self.bytes[start..end]), start, end);
         }
-        let (end, classes) = self.token(self.at, true)?;
-        let tag = self.check_word(self.at, end, classes)?;
-        self.leaf(tag, end)
+        let (end, classes) = self.token(start, true)?;
+        let tag = self.check_word(start, end, classes)?;
+        self.leaf(tag, start, end)
     }
 
     /// What the token is: a symbol, a keyword, `nil`, `true` or `false`.
@@ -337,46 +317,38 @@ impl<'s> Reader<'s> {
         Err(self.error(from, end, ErrorKind::BadToken { text: short(text), what }))
     }
 
-    fn character(&mut self) -> Read {
-        let from = self.at + 1;
+    fn character(&mut self, start: usize) -> Read {
+        let from = start + 1;
         if from >= self.source.len() {
             return Err(self.error(from, from, ErrorKind::UnexpectedEnd("a character after `\\`")));
         }
         let (end, _) = self.token(from, false)?;
         let token = &self.source[from..end];
         if text::character(token).is_none() {
-            return Err(self.error(self.at, end, ErrorKind::BadChar(short(token))));
+            return Err(self.error(start, end, ErrorKind::BadChar(short(token))));
         }
-        self.leaf(Tag::Char, end)
+        self.leaf(Tag::Char, start, end)
     }
 
-    fn dispatch(&mut self) -> Read {
-        let Some(next) = lex::char_at(self.source, self.at + 1) else {
-            return Err(self.error(self.at + 1, self.at + 1, ErrorKind::UnexpectedEnd("a tag, `{` or `_` after `#`")));
+    fn dispatch(&mut self, start: usize) -> Read {
+        let from = start + 1;
+        let Some(next) = lex::char_at(self.source, from) else {
+            return Err(self.error(from, from, ErrorKind::UnexpectedEnd("a tag, `{` or `_` after `#`")));
         };
         match next {
-            '{' => self.push(Tag::Set, 2),
-            '_' => self.push(Tag::Discard, 2),
-            '^' => self.push(Tag::Meta, 2),
-            ':' => self.namespaced_map(),
-            '#' => self.symbolic_value(),
+            '{' => self.push(Tag::Set, start, start + 2),
+            '_' => self.push(Tag::Discard, start, start + 2),
+            '^' => self.push(Tag::Meta, start, start + 2),
+            ':' => self.namespaced_map(start),
+            '#' => self.symbolic_value(start),
             c if lex::begins_tag(c) => {
-                let from = self.at + 1;
                 let (end, classes) = self.token(from, true)?;
                 if self.check_word(from, end, classes)? != Tag::Symbol {
-                    return Err(self.error(self.at, end, ErrorKind::BadTag(short(&self.source[from..end]))));
+                    return Err(self.error(start, end, ErrorKind::BadTag(short(&self.source[from..end]))));
                 }
-                self.push(Tag::Tagged, end - self.at)?;
-                self.name_end(end);
-                Ok(())
+                self.push_named(Tag::Tagged, start, end, end)
             }
-            c => Err(self.error(self.at, self.at + 1 + c.len_utf8(), ErrorKind::BadDispatch(c))),
-        }
-    }
-
-    fn name_end(&mut self, end: usize) {
-        if let Some(raw) = self.document.nodes.last_mut() {
-            raw.name_end = end as u32;
+            c => Err(self.error(start, from + c.len_utf8(), ErrorKind::BadDispatch(c))),
         }
     }
 
@@ -388,10 +360,10 @@ impl<'s> Reader<'s> {
         at
     }
 
-    fn namespaced_map(&mut self) -> Read {
-        let from = self.past_space(self.at + 2);
+    fn namespaced_map(&mut self, start: usize) -> Read {
+        let from = self.past_space(start + 2);
         let begins_word = |b: &u8| lex::class(*b) & (MACRO | HASH | BANNED | DIGIT | COLON) == 0;
-        let bad = |end: usize| self.error(self.at, end, ErrorKind::BadMapNamespace);
+        let bad = |end: usize| self.error(start, end, ErrorKind::BadMapNamespace);
         if !self.bytes.get(from).is_some_and(begins_word) {
             return Err(bad(from));
         }
@@ -409,26 +381,24 @@ impl<'s> Reader<'s> {
             brace += c.len_utf8();
         }
         if self.bytes.get(brace) != Some(&b'{') {
-            return Err(self.error(self.at, end, ErrorKind::MapExpected(short(name))));
+            return Err(self.error(start, end, ErrorKind::MapExpected(short(name))));
         }
-        self.push(Tag::NsMap, brace + 1 - self.at)?;
-        self.name_end(end);
-        Ok(())
+        self.push_named(Tag::NsMap, start, end, brace + 1)
     }
 
-    fn symbolic_value(&mut self) -> Read {
-        let from = self.past_space(self.at + 2);
+    fn symbolic_value(&mut self, start: usize) -> Read {
+        let from = self.past_space(start + 2);
         if from >= self.source.len() {
             return Err(self.error(from, from, ErrorKind::UnexpectedEnd("Inf, -Inf or NaN after `##`")));
         }
         let (end, _) = self.token(from, false)?;
         match &self.source[from..end] {
-            "Inf" | "-Inf" | "NaN" => self.leaf(Tag::Symbolic, end),
-            other => Err(self.error(self.at, end, ErrorKind::BadSymbolicValue(short(other)))),
+            "Inf" | "-Inf" | "NaN" => self.leaf(Tag::Symbolic, start, end),
+            other => Err(self.error(start, end, ErrorKind::BadSymbolicValue(short(other)))),
         }
     }
 
-    fn unfinished(&self, open: &Open) -> Error {
+    fn unfinished(&self, open: &Open) -> Box<Error> {
         let end = self.source.trim_end().len().max(self.document.nodes[open.node as usize].start as usize + 1);
         let end = end.min(self.source.len());
         let kind = match wanted(open.tag, open.values) {
@@ -438,7 +408,7 @@ impl<'s> Reader<'s> {
                 ErrorKind::Unclosed { open, close }
             }
         };
-        self.error(end, end, kind).relating(self.opening(open.node))
+        Box::new(Error::new(Span::new(end, end), kind).relating(self.opening(open.node)))
     }
 
     /// The bracket or prefix that opened a form.
@@ -453,8 +423,8 @@ impl<'s> Reader<'s> {
         Span::new(start, start + width)
     }
 
-    fn error(&self, start: usize, end: usize, kind: ErrorKind) -> Error {
-        Error::new(Span::new(start, end), kind)
+    fn error(&self, start: usize, end: usize, kind: ErrorKind) -> Box<Error> {
+        Box::new(Error::new(Span::new(start, end), kind))
     }
 }
 
@@ -466,6 +436,16 @@ fn word_tag(word: &[u8]) -> Tag {
         b"true" => Tag::True,
         b"false" => Tag::False,
         _ => Tag::Symbol,
+    }
+}
+
+/// The byte that closes a form; of a prefix none does.
+fn closing(tag: Tag) -> u8 {
+    match tag {
+        Tag::List => b')',
+        Tag::Vector => b']',
+        Tag::Map | Tag::NsMap | Tag::Set => b'}',
+        _ => 0,
     }
 }
 

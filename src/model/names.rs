@@ -24,6 +24,12 @@ impl InvalidName {
     }
 }
 
+/// Whether it holds neither white space nor control characters.
+pub(super) fn is_one_word(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    plain || !text.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
         $(#[$doc])*
@@ -119,7 +125,7 @@ name!(
         if text.is_empty() || text.len() > 400 {
             return Err("it is empty or too long");
         }
-        if text.starts_with('-') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.starts_with('-') || !is_one_word(text) {
             return Err("it begins with `-` or holds white space");
         }
         Ok(())
