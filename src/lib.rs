@@ -25,7 +25,7 @@
 //! |---|---|
 //! | 5 | [`daemon`] composes all of it · [`demo`] shows it on one machine · `main` |
 //! | 4 | [`http`] the door · [`cli`] the commands |
-//! | 3 | [`host`] what is done on a server · [`pipeline`] from events to ended jobs · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
+//! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
 //! | 2, I/O, one concern each | [`store`] [`process`] [`watch`] [`net`] [`git`] [`ssh`] [`runner`] |
 //! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans · [`render`] text files from templates |
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
@@ -83,6 +83,7 @@
 //! - `{host}` and `{address}` may stand in `:working-directory` and in the health url, for hosts that share a file
 //!   system and apps that listen on the host's own address.
 
+pub mod bumps;
 pub mod cli;
 pub mod config;
 pub mod daemon;

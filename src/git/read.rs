@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::error::GitError;
 use super::mirror::{Mirrors, check, damaged, open};
-use super::remote::{oid, sha};
+use super::remote::{Heads, oid, sha};
 use crate::model::{Branch, RepoId, Sha};
 
 /// What names a commit.
@@ -68,6 +68,29 @@ impl Mirrors {
             let Some(name) = head.symbolic_target().ok().flatten() else { return Ok(None) };
             let there = absent(repo.refname_to_id(name))?.is_some();
             Ok(name.strip_prefix("refs/heads/").filter(|_| there).and_then(|name| Branch::new(name).ok()))
+        })
+        .await
+    }
+
+    /// The branches and tags that the mirror has, as the last fetch found them at the remote.
+    pub async fn known_heads(&self, repo: &RepoId) -> Result<Heads, GitError> {
+        self.read(repo, |repo| {
+            let mut heads = Heads::default();
+            let head = repo.find_reference("HEAD")?;
+            let head = head.symbolic_target().ok().flatten().and_then(|name| name.strip_prefix("refs/heads/"));
+            for (name, id) in super::mirror::refs(repo)? {
+                if let Some(branch) = name.strip_prefix("refs/heads/") {
+                    let Some((branch, at)) = Branch::new(branch).ok().zip(sha(id)) else { continue };
+                    heads.branches.insert(branch, at);
+                } else if let Some(tag) = name.strip_prefix("refs/tags/") {
+                    let commit =
+                        absent(repo.find_object(id, None))?.map(|object| absent(object.peel(ObjectType::Commit)));
+                    let Some(at) = commit.transpose()?.flatten().and_then(|commit| sha(commit.id())) else { continue };
+                    heads.tags.insert(tag.to_owned(), at);
+                }
+            }
+            heads.head_branch = head.and_then(|name| Branch::new(name).ok()).filter(|b| heads.branches.contains_key(b));
+            Ok(heads)
         })
         .await
     }

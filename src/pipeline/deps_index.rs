@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Inner, unpoison};
+use crate::bumps::at;
 use crate::deps;
-use crate::edn;
 use crate::git::GitError;
 use crate::model::url::Transport;
 use crate::model::{App, AppName, Branch, Follows, RepoId, RepoUrl, Sha};
@@ -42,12 +42,6 @@ pub(super) enum IndexError {
     /// A file that can't be read; the text says which, and where in it.
     #[error("{0}")]
     File(String),
-}
-
-/// A fault in a file of a repository, as `file:line:column: what`.
-pub(super) fn at(file: &str, source: &str, error: &edn::Error) -> String {
-    let place = edn::position(source, error.span.start);
-    format!("{file}:{}:{}: {error}", place.line, place.column)
 }
 
 impl Inner {
@@ -87,9 +81,9 @@ impl Inner {
     pub(super) fn url_of(&self, repo: &RepoId) -> Option<RepoUrl> {
         unpoison(self.graph.read()).apps_in(repo).next().map(|app| app.git_url.clone())
     }
-    /// The branch that an app of deploy.edn follows in a repository.
-    pub(super) fn branch_of(&self, repo: &RepoId) -> Option<Branch> {
-        unpoison(self.graph.read()).apps_in(repo).find_map(|app| app.branch.clone())
+    /// The branches that apps of deploy.edn follow in a repository; none stands for its default branch.
+    pub(super) fn branches_of(&self, repo: &RepoId) -> Vec<Option<Branch>> {
+        unpoison(self.graph.read()).apps_in(repo).map(|app| app.branch.clone()).collect()
     }
 
     /// Begins to read the apps whose dependencies are not known yet, in the background.

@@ -208,12 +208,13 @@ fn update_moves_the_sha_bytes_of_a_checkout_and_nothing_else() {
     let old = commit(&lib, "one");
     git(&lib, &["checkout", "-q", "-b", "side"]);
     let side = commit(&lib, "aside");
+    let along = commit(&lib, "further aside");
     git(&lib, &["checkout", "-q", "main"]);
     let new = commit(&lib, "two");
     let url = format!("file://{}", lib.display());
     let app = folder.path().join("app");
     std::fs::create_dir(&app).unwrap();
-    let text = |sha: &str| {
+    let text = |sha: &str, side: &str| {
         format!(
             ";; sha {old}\r\n{{:deps {{acme/lib   {{:git/url \"{url}\" :sha \"{sha}\"}} ; ours\n\
              \x20       ^:antq/exclude acme/pin {{:git/url \"{url}\" :git/sha \"{old}\"}}\n\
@@ -223,21 +224,24 @@ fn update_moves_the_sha_bytes_of_a_checkout_and_nothing_else() {
             &old[..7]
         )
     };
-    let file = write(&app, "deps.edn", &text(&old));
+    let file = write(&app, "deps.edn", &text(&old, &side));
     let folder = app.display().to_string();
 
     let dry = run(&["update", &folder, "--dry-run"]);
     assert_eq!(code(&dry), 0, "{}", err(&dry));
     assert!(out(&dry).starts_with("--- a/deps.edn\n+++ b/deps.edn\n@@ "), "{}", out(&dry));
-    assert_eq!(out(&dry).lines().filter(|l| l.starts_with('+') && l.contains(&new)).count(), 1);
-    for why in ["acme/pin in deps.edn: it is pinned", "not on main but on side", "the tag v1", "prefix sha abc"] {
+    // The one on another branch follows that branch.
+    for sha in [&new, &along] {
+        assert_eq!(out(&dry).lines().filter(|l| l.starts_with('+') && l.contains(sha)).count(), 1, "{}", out(&dry));
+    }
+    for why in ["acme/pin in deps.edn: it is pinned", "the tag v1", "prefix sha abc"] {
         assert!(err(&dry).contains(why), "{why}: {}", err(&dry));
     }
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), text(&old));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text(&old, &side));
 
     let real = run(&["update", &folder]);
     assert_eq!((code(&real), out(&real)), (0, out(&dry)));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), text(&new));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text(&new, &along));
 
     let again = run(&["update", &folder]);
     assert_eq!((code(&again), out(&again)), (0, String::new()));

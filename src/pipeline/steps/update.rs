@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::{StepError, Work, prepare, rollout, say};
-use crate::deps::{self, Coord};
+use crate::bumps::{self, Asking, BumpsError, Due, Rules, Want};
+use crate::deps;
 use crate::git::{Rev, Stamp, WorkClone, message};
 use crate::model::{Branch, Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
 use crate::pipeline::lease::BranchLease;
@@ -31,10 +32,10 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let time = time.map_err(|e| StepError::failed(format!("the commit {base} has a time out of range: {e}")))?;
     if bumps.is_empty() {
         let tree = git.tree_id(&repo, base).await.map_err(|e| work.git(e))?.to_string();
-        let reason = match (app.update, due.kept.is_empty()) {
-            (false, _) => ":update? is not set".to_owned(),
-            (true, true) => "nothing is due".to_owned(),
-            (true, false) => due.kept.join("; "),
+        let reason = match told(&due.kept) {
+            _ if !app.update => ":update? is not set".to_owned(),
+            told if told.is_empty() => "nothing is due".to_owned(),
+            told => told,
         };
         let updated = Entry::Updated { commit: base, tree, time, bumps };
         let skipped = StepResult::Skipped { reason: reason.clone() };
@@ -68,6 +69,19 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     Ok(StepResult::Done)
 }
 
+/// Why what moved is not bumped, in words, each once.
+fn told(kept: &[bumps::Kept]) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for kept in kept.iter().filter(|kept| kept.named && !matches!(kept.why, bumps::Why::Pinned | bumps::Why::Tagged(_)))
+    {
+        let words = kept.to_string();
+        if !told.contains(&words) {
+            told.push(words);
+        }
+    }
+    told.join("; ")
+}
+
 /// Whether there is nothing to do at all: every host runs the base and is well, or without hosts, it was built.
 async fn is_unchanged(work: &Work, base: Sha) -> Result<bool, StepError> {
     let app = &work.job.app;
@@ -88,231 +102,94 @@ async fn is_unchanged(work: &Work, base: Sha) -> Result<bool, StepError> {
     Ok(!others && work.job.live_causes().all(|c| c.why == Why::Dependency))
 }
 
-/// What is known of where a repository should be bumped to.
-#[derive(Default)]
-struct Wanted {
-    /// What the causes name, oldest first. If there is any, not getting there is an error.
-    named: Vec<Named>,
-    /// Which commit it is, once it was asked for and if it can be told; the mirror has it.
-    sha: Option<Option<Sha>>,
-}
-
 /// A commit that a cause names.
 enum Named {
     /// It was pushed.
     Pushed(Target),
-    /// An upstream of ours has published it.
-    Published(Sha),
-}
-
-/// What update has found.
-#[derive(Default)]
-struct Due {
-    bumps: Vec<Bump>,
-    /// Why a dependency that moved is not bumped, in words.
-    kept: Vec<String>,
+    /// An upstream of ours has published it, on this branch.
+    Published(Sha, Option<Branch>),
 }
 
 /// The bumps that are due on `base`.
 async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepError> {
     let app = work.job.app.clone();
-    let mut wanted: HashMap<RepoId, Wanted> = HashMap::new();
+    let mut files = Vec::new();
+    for file in deps::FILES {
+        if let Some(text) = work.inner.read_text(&app.repo(), base, file).await.map_err(|e| work.index(e))? {
+            files.push(bumps::File { path: file.to_owned(), text });
+        }
+    }
+    let wants = wants(work, &files, log).await?;
+    let all = work.job.live_causes().any(|c| c.why.bumps_all());
+    let (inner, rooms, own) = (work.inner.clone(), work.rooms(), app.repo());
+    let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
+    let rules = Rules { wants: &wants, all, own: Some(&own), lives_on: &|repo| inner.branches_of(repo) };
+    let due = asking.due(&files, &rules).await.map_err(|error| match error {
+        BumpsError::Git(error) => work.git(error),
+        error => StepError::failed(error.to_string()),
+    })?;
+    for kept in &due.kept {
+        say(log, format!("left alone: {kept}")).await?;
+    }
+    Ok(due)
+}
+
+/// The commits that the job's causes want, of the repositories that `files` may be bumped to: each is in its mirror.
+async fn wants(work: &Work, files: &[bumps::File], log: &mut LogFile) -> Result<HashMap<RepoId, Want>, StepError> {
+    // Oldest first.
+    let mut named: HashMap<RepoId, Vec<Named>> = HashMap::new();
     for cause in work.job.live_causes() {
         for target in &cause.targets {
-            wanted.entry(target.repo.clone()).or_default().named.push(Named::Pushed(target.clone()));
+            named.entry(target.repo.clone()).or_default().push(Named::Pushed(target.clone()));
         }
         for up in &cause.after {
             if let Some(upstream) = work.inner.store.job(*up)?
                 && let Some(sha) = upstream.published
             {
-                wanted.entry(upstream.app.repo()).or_default().named.push(Named::Published(sha));
+                let branch = upstream.base.as_ref().map(|(branch, _)| branch.clone());
+                named.entry(upstream.app.repo()).or_default().push(Named::Published(sha, branch));
             }
         }
     }
-    let all = work.job.live_causes().any(|c| c.why.bumps_all());
-    let mut due = Due::default();
-    for file in deps::FILES {
-        let Some(source) = work.inner.read_text(&app.repo(), base, file).await.map_err(|e| work.index(e))? else {
-            continue;
-        };
-        let scanned =
-            deps::scan(&source).map_err(|e| StepError::failed(crate::pipeline::deps_index::at(file, &source, &e)))?;
-        let mut moves: HashMap<(String, RepoId), Sha> = HashMap::new();
-        for (_, coord) in scanned.live() {
-            let Some((lib, url, current)) = movable(coord, log).await? else { continue };
-            let repo = url.id();
-            if repo == app.repo() || (!all && !wanted.contains_key(&repo)) {
-                continue;
-            }
-            let url = work.inner.url_of(&repo).unwrap_or(url);
-            let entry = wanted.entry(repo.clone()).or_default();
-            let is_named = !entry.named.is_empty();
-            let Some(want) = resolve(work, log, &repo, &url, entry).await? else { continue };
-            let why = match relation(work, &repo, &url, current, want).await? {
-                Relation::Older => {
-                    moves.insert((current.to_string(), repo), want);
-                    continue;
-                }
-                Relation::Same => continue,
-                Relation::Newer => {
-                    format!("{lib} stays at {}, which is newer than {}", current.short(), want.short())
-                }
-                Relation::Rewound => format!(
-                    "{lib} stays at {}, which {repo} has taken back: its branch is at {}. Set the sha by hand if the app is to go back",
-                    current.short(),
-                    want.short()
-                ),
-                Relation::Elsewhere(branch) => {
-                    format!("{lib} stays at {} of branch {branch}, which {} is not on", current.short(), want.short())
-                }
-                Relation::Rewritten(why) if is_named => {
-                    return Err(StepError::failed(format!("{lib} in {file}: {why}")));
-                }
-                Relation::Rewritten(why) => format!("{lib} in {file}: {why}"),
-            };
-            say(log, format!("left alone: {why}")).await?;
-            if is_named && !due.kept.contains(&why) {
-                due.kept.push(why);
-            }
+    let movable = bumps::movable(files).map_err(|e| StepError::failed(e.to_string()))?;
+    let mut wants = HashMap::new();
+    for (repo, url) in movable.into_iter().filter(|(repo, _)| *repo != work.job.app.repo()) {
+        let Some(named) = named.get(&repo) else { continue };
+        let url = work.inner.url_of(&repo).unwrap_or(url);
+        if let Some(want) = want(work, log, &url, named).await? {
+            wants.insert(repo, want);
         }
-        let update = deps::plan_update(&source, file, |coord| {
-            let key = (coord.sha()?.to_owned(), coord.repo_url()?.id());
-            if coord.tag().is_some() {
-                return None;
-            }
-            Some(deps::Target { sha: *moves.get(&key)?, tag: None, unique: 0 })
-        });
-        due.bumps.extend(update.map_err(|e| StepError::failed(format!("{file}: {e}")))?.bumps);
     }
-    Ok(due)
+    Ok(wants)
 }
 
-/// A coordinate that follows a branch: its library, where it is, and the commit it stands at.
-async fn movable(coord: &Coord<'_>, log: &mut LogFile) -> Result<Option<(String, RepoUrl, Sha)>, StepError> {
-    let name = coord.lib_text.as_deref().unwrap_or_default().to_owned();
-    if let Some(problem) = coord.problem() {
-        say(log, format!("left alone: {problem}")).await?;
-        return Ok(None);
-    }
-    if !coord.is_movable() {
-        say(log, format!("left alone: {name} is pinned")).await?;
-        return Ok(None);
-    }
-    if let Some(tag) = coord.tag() {
-        say(log, format!("left alone: {name} is at tag {tag}")).await?;
-        return Ok(None);
-    }
-    Ok(coord.repo_url().zip(coord.full_sha()).map(|(url, sha)| (name, url, sha)))
-}
-
-/// Where a repository should be bumped to, with its mirror at hand. None if it can't be told and need not be.
-async fn resolve(
-    work: &Work,
-    log: &mut LogFile,
-    repo: &RepoId,
-    url: &RepoUrl,
-    wanted: &mut Wanted,
-) -> Result<Option<Sha>, StepError> {
-    if let Some(known) = wanted.sha {
-        return Ok(known);
-    }
-    let found = look(work, log, repo, url, wanted).await?;
-    wanted.sha = Some(found);
-    Ok(found)
-}
-
-async fn look(
-    work: &Work,
-    log: &mut LogFile,
-    repo: &RepoId,
-    url: &RepoUrl,
-    wanted: &Wanted,
-) -> Result<Option<Sha>, StepError> {
-    let git = work.rooms().git.clone();
-    if let Some((newest, earlier)) = wanted.named.split_last() {
-        let want = match newest {
-            Named::Published(sha) => {
-                if !git.contains(repo, *sha).await.unwrap_or(false) {
-                    git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
-                }
-                *sha
+/// The newest commit that causes name of a repository, once its mirror has it.
+async fn want(work: &Work, log: &mut LogFile, url: &RepoUrl, named: &[Named]) -> Result<Option<Want>, StepError> {
+    let (git, repo) = (work.rooms().git.clone(), url.id());
+    let Some((newest, earlier)) = named.split_last() else { return Ok(None) };
+    match newest {
+        Named::Published(sha, branch) => {
+            if !git.contains(&repo, *sha).await.unwrap_or(false) {
+                git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
             }
-            Named::Pushed(t) => {
-                let mut want = prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await?;
-                // A redelivery is the newest that came and not the newest that was pushed.
-                let head = git.resolve(repo, Rev::Branch(t.branch.clone())).await.map_err(|e| work.git(e))?;
-                for named in earlier {
-                    if let (Named::Pushed(other), Some(head)) = (named, head)
-                        && other.branch == t.branch
-                        && git.is_ancestor(repo, want, other.after).await.map_err(|e| work.git(e))?
-                        && git.is_ancestor(repo, other.after, head).await.map_err(|e| work.git(e))?
-                    {
-                        want = other.after;
-                    }
-                }
-                want
-            }
-        };
-        return Ok(Some(want));
-    }
-    let fetched = match git.fetch(url, &work.stop).await {
-        Ok(fetched) => fetched,
-        Err(error) if work.stop.is_cancelled() => return Err(work.git(error)),
-        Err(error) => {
-            say(log, format!("left alone: {error}")).await?;
-            return Ok(None);
+            Ok(Some(Want { sha: *sha, branch: branch.clone() }))
         }
-    };
-    let branch = work.inner.branch_of(repo).or(fetched.heads.head_branch);
-    let head = branch.and_then(|branch| fetched.heads.branches.get(&branch).copied());
-    if head.is_none() {
-        say(log, format!("left alone: {url} has no default branch")).await?;
+        Named::Pushed(t) => {
+            let mut sha = prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await?;
+            // A redelivery is the newest that came and not the newest that was pushed.
+            let head = git.resolve(&repo, Rev::Branch(t.branch.clone())).await.map_err(|e| work.git(e))?;
+            for named in earlier {
+                if let (Named::Pushed(other), Some(head)) = (named, head)
+                    && other.branch == t.branch
+                    && git.is_ancestor(&repo, sha, other.after).await.map_err(|e| work.git(e))?
+                    && git.is_ancestor(&repo, other.after, head).await.map_err(|e| work.git(e))?
+                {
+                    sha = other.after;
+                }
+            }
+            Ok(Some(Want { sha, branch: Some(t.branch.clone()) }))
+        }
     }
-    Ok(head)
-}
-
-enum Relation {
-    Same,
-    Older,
-    Newer,
-    /// It is newer, and on no branch any more.
-    Rewound,
-    /// It is on this other branch.
-    Elsewhere(Branch),
-    /// It is on no branch at all; why, and what to do.
-    Rewritten(String),
-}
-
-/// How the commit that stands in deps.edn is related to the wanted one.
-async fn relation(work: &Work, repo: &RepoId, url: &RepoUrl, current: Sha, want: Sha) -> Result<Relation, StepError> {
-    if current == want {
-        return Ok(Relation::Same);
-    }
-    let git = work.rooms().git.clone();
-    let mut known = git.contains(repo, current).await.map_err(|e| work.git(e))?;
-    if !known {
-        // Newer than our last look at the library, perhaps.
-        git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
-        known = git.contains(repo, current).await.map_err(|e| work.git(e))?;
-    }
-    if !known {
-        return Ok(Relation::Rewritten(format!(
-            "{current} is not in {repo} (any more): its history was rewritten, or it was never pushed. Set the sha by hand once, to {want} if that is meant"
-        )));
-    }
-    if git.is_ancestor(repo, current, want).await.map_err(|e| work.git(e))? {
-        return Ok(Relation::Older);
-    }
-    let is_newer = git.is_ancestor(repo, want, current).await.map_err(|e| work.git(e))?;
-    match git.branches_with(repo, current).await.map_err(|e| work.git(e))?.into_iter().next() {
-        Some(_) if is_newer => return Ok(Relation::Newer),
-        None if is_newer => return Ok(Relation::Rewound),
-        Some(branch) => return Ok(Relation::Elsewhere(branch)),
-        None => {}
-    }
-    Ok(Relation::Rewritten(format!(
-        "{current} is on no branch of {repo} any more, and not an ancestor of {want}: its history was rewritten. Set the sha by hand once, to {want} if that is meant"
-    )))
 }
 
 /// The files with the bumps made, from the clone's head.

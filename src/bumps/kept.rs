@@ -1,0 +1,164 @@
+//! A dependency that stays where it is, and why, in words that say what a person can do about it.
+
+use std::fmt;
+
+use crate::deps::Problem;
+use crate::model::{Branch, RepoId, Sha};
+
+/// A dependency that stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The library as its file has it.
+    pub lib: String,
+    /// The file.
+    pub file: String,
+    /// The line in it, from 1.
+    pub line: usize,
+    /// Why.
+    pub why: Why,
+    /// Whether its repository is one that moved.
+    pub named: bool,
+}
+
+/// Why a dependency stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// A person's word in the file.
+    #[error("it is pinned")]
+    Pinned,
+    /// It can't be used as it is.
+    #[error("{0}")]
+    Problem(#[from] Problem),
+    /// It stands at a tag.
+    #[error("it is at the tag {0}")]
+    Tagged(String),
+    /// It is ahead of what it would move to.
+    #[error("it stays at {}, which is newer than {}", .current.short(), .head.short())]
+    Newer {
+        /// What the file says.
+        current: Sha,
+        /// What it would move to.
+        head: Sha,
+    },
+    /// What it stands at was taken back by its repository.
+    #[error(
+        "it stays at {}, which {repo} has taken back: its branch is at {}. Set the sha by hand if the app is to go back",
+        .current.short(),
+        .head.short()
+    )]
+    Rewound {
+        /// What the file says.
+        current: Sha,
+        /// Its repository.
+        repo: RepoId,
+        /// Its branch's head.
+        head: Sha,
+    },
+    /// It follows another branch than the one that moved.
+    #[error("it stays at {} of branch {follows}, which {} is not on", .current.short(), .head.short())]
+    Elsewhere {
+        /// What the file says.
+        current: Sha,
+        /// The branch that it follows.
+        follows: Branch,
+        /// What moved.
+        head: Sha,
+    },
+    /// The branch that `:track` names does not stand on it.
+    #[error(
+        "it stays at {}, which branch {branch} that :track names is not built on (its head is {}). Set the sha by hand \
+         once, to {head} if that is meant",
+        .current.short(),
+        .head.short()
+    )]
+    Sideways {
+        /// What the file says.
+        current: Sha,
+        /// The branch to follow.
+        branch: Branch,
+        /// Its head.
+        head: Sha,
+    },
+    /// Several branches hold it, and nothing says which it follows.
+    #[error(
+        "it stays at {}, which is on the branches {}: say in deploy.edn which it follows, :track {{{lib} {{:branch \"{}\"}}}}",
+        .current.short(),
+        names(.on),
+        .on.first().map_or("main", Branch::as_str)
+    )]
+    Ambiguous {
+        /// The library.
+        lib: String,
+        /// What the file says.
+        current: Sha,
+        /// The branches.
+        on: Vec<Branch>,
+    },
+    /// It is on no branch any more.
+    #[error(
+        "{current} is on no branch of {repo} any more{}: its history was rewritten. Set the sha by hand once, to {} if \
+         that is meant",
+        not_under(.head),
+        head_words(.head)
+    )]
+    Orphan {
+        /// What the file says.
+        current: Sha,
+        /// Its repository.
+        repo: RepoId,
+        /// The head of the branch that it would follow.
+        head: Option<Sha>,
+    },
+    /// Its repository does not know it.
+    #[error(
+        "{current} is not in {repo} (any more): its history was rewritten, or it was never pushed. Set the sha by hand \
+         once, to {} if that is meant",
+        head_words(.head)
+    )]
+    Rewritten {
+        /// What the file says.
+        current: Sha,
+        /// Its repository.
+        repo: RepoId,
+        /// The head of the branch that it would follow.
+        head: Option<Sha>,
+    },
+    /// The branch that `:track` names is not there.
+    #[error("{repo} has no branch {branch}; delete or correct its :track in deploy.edn")]
+    BranchGone {
+        /// The branch.
+        branch: Branch,
+        /// The repository.
+        repo: RepoId,
+    },
+    /// Its repository could not be asked.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl Why {
+    /// Whether only a person can say where it should go.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Orphan { .. } | Self::Rewritten { .. })
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}: {}", self.lib, self.file, self.why)
+    }
+}
+
+fn names(branches: &[Branch]) -> String {
+    let shown: Vec<&str> = branches.iter().take(5).map(Branch::as_str).collect();
+    let more = branches.len().saturating_sub(shown.len());
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
+fn not_under(head: &Option<Sha>) -> String {
+    head.map(|head| format!(", and not an ancestor of {}", head.short())).unwrap_or_default()
+}
+
+fn head_words(head: &Option<Sha>) -> String {
+    head.map_or_else(|| "a commit that is there".to_owned(), |head| head.to_string())
+}

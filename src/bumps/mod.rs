@@ -1,0 +1,204 @@
+//! Which commit a dependency may move to, and what its file then says. It is decided here and nowhere else: jobs,
+//! `airplanes update` and plans all ask [`Asking::due`].
+//!
+//! It reads mirrors and has them fetched; the rules of deps.edn are `deps`'. Must never know of jobs, journals or the
+//! store, and never move a dependency backwards or sideways: what can't move forward stays and is told, with the reason.
+
+mod choice;
+mod kept;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::deps::{self, Coord};
+use crate::edn;
+use crate::git::{GitError, Mirrors};
+use crate::model::{Branch, Bump, RepoId, RepoUrl, Sha};
+use choice::Verdict;
+pub use kept::{Kept, Why};
+use view::Views;
+
+/// Who is asked: the mirrors, the urls under which keys are set up for repositories, and when to stop.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    /// The mirrors.
+    pub git: &'a Mirrors,
+    /// The url by which deploy.edn names a repository: the one that keys and tokens are set up for.
+    pub url_of: &'a (dyn Fn(&RepoId) -> Option<RepoUrl> + Sync),
+    /// Ends everything.
+    pub stop: &'a CancellationToken,
+}
+
+/// A commit that a job has to bring to its app: not getting there is told as its result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// The commit, pushed or published.
+    pub sha: Sha,
+    /// The branch that it is on, where that is known.
+    pub branch: Option<Branch>,
+}
+
+/// What decides beside the files.
+pub struct Rules<'a> {
+    /// The repositories that moved, and where to. The newest is right for others.
+    pub wants: &'a HashMap<RepoId, Want>,
+    /// Whether everything that is due moves, and not only what `wants` names.
+    pub all: bool,
+    /// The repository of the files: what it names of itself stays.
+    pub own: Option<&'a RepoId>,
+    /// The branches that apps which live in a repository follow; none stands for its default branch.
+    pub lives_on: &'a (dyn Fn(&RepoId) -> Vec<Option<Branch>> + Sync),
+}
+
+/// A file with dependencies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its path from the repository's root.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Default)]
+pub struct Due {
+    /// The moves, in the order of the files and of the places in them.
+    pub bumps: Vec<Bump>,
+    /// The files that change, with what they say then.
+    pub files: Vec<File>,
+    /// What stays, and why.
+    pub kept: Vec<Kept>,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum BumpsError {
+    /// A file that can't be read; the text says which, where in it, and what is wrong.
+    #[error("{0}")]
+    File(String),
+    /// A repository that has to be asked could not be, or the asking was ended.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A dependency that has to move can't: a person has to say where to.
+    #[error("{0}")]
+    Stuck(Box<Kept>),
+}
+
+/// A fault in a file of a repository, as `file:line:column: what`.
+pub fn at(file: &str, source: &str, error: &edn::Error) -> String {
+    let place = edn::position(source, error.span.start);
+    format!("{file}:{}:{}: {error}", place.line, place.column)
+}
+
+/// The repositories of the coordinates that may move, with a url of each.
+pub fn movable(files: &[File]) -> Result<BTreeMap<RepoId, RepoUrl>, BumpsError> {
+    let mut found = BTreeMap::new();
+    for file in files {
+        let scanned = scan(file)?;
+        let urls = scanned.coords.iter().filter(|coord| coord.is_movable()).filter_map(Coord::repo_url);
+        found.extend(urls.map(|url| (url.id(), url)));
+    }
+    Ok(found)
+}
+
+fn scan(file: &File) -> Result<deps::DepsFile<'_>, BumpsError> {
+    deps::scan(&file.text).map_err(|e| BumpsError::File(at(&file.path, &file.text, &e)))
+}
+
+impl Asking<'_> {
+    /// The moves that are due in `files`.
+    pub async fn due(&self, files: &[File], rules: &Rules<'_>) -> Result<Due, BumpsError> {
+        let mut due = Due::default();
+        let mut asked: BTreeMap<RepoId, RepoUrl> = BTreeMap::new();
+        let mut scanned = Vec::new();
+        for file in files {
+            let found = scan(file)?;
+            for (_, coord) in found.live() {
+                if let (Ok(()), Some(url)) = (rules.concern(coord), coord.repo_url()) {
+                    asked.insert(url.id(), url);
+                }
+            }
+            scanned.push((file, found));
+        }
+        let mut views = self.look(asked, rules).await?;
+        for (file, found) in &scanned {
+            let mut moves: HashMap<u32, deps::Target> = HashMap::new();
+            for (_, coord) in found.live() {
+                let named = coord.repo().is_some_and(|repo| rules.wants.contains_key(&repo));
+                let why = match rules.concern(coord) {
+                    Ok(()) => match self.verdict(coord, &mut views, rules).await? {
+                        Verdict::Move(to) => {
+                            moves.insert(coord.span.start, to);
+                            continue;
+                        }
+                        Verdict::Same => continue,
+                        Verdict::Stay(why) => why,
+                    },
+                    Err(Some(why)) => why,
+                    Err(None) => continue,
+                };
+                let kept = Kept {
+                    lib: coord.lib_text.as_deref().unwrap_or("a coordinate").to_owned(),
+                    file: file.path.clone(),
+                    line: edn::position(&file.text, coord.span.start).line,
+                    why,
+                    named,
+                };
+                if named && kept.why.is_lost() {
+                    return Err(BumpsError::Stuck(Box::new(kept)));
+                }
+                due.kept.push(kept);
+            }
+            let update = deps::plan_update(&file.text, &file.path, |coord| moves.get(&coord.span.start).cloned());
+            let broken = |error: &dyn std::fmt::Display| BumpsError::File(format!("{}: {error}", file.path));
+            let update = update.map_err(|e| broken(&e))?;
+            if update.bumps.is_empty() {
+                continue;
+            }
+            due.bumps.extend(update.bumps);
+            let text = update.edit.apply(&file.text).map_err(|e| broken(&e))?;
+            due.files.push(File { path: file.path.clone(), text });
+        }
+        Ok(due)
+    }
+
+    async fn verdict(&self, coord: &Coord<'_>, views: &mut Views, rules: &Rules<'_>) -> Result<Verdict, BumpsError> {
+        let Some(repo) = coord.repo() else { return Ok(Verdict::Same) };
+        match views.get_mut(&repo) {
+            Some(Ok(view)) => match self.choose(coord, view, rules).await {
+                Ok(verdict) => Ok(verdict),
+                Err(error) if self.must_have(&repo, rules) => Err(error.into()),
+                Err(error) => Ok(Verdict::Stay(Why::Unreachable(error.to_string()))),
+            },
+            Some(Err(error)) => Ok(Verdict::Stay(Why::Unreachable(error.to_string()))),
+            None => Ok(Verdict::Same),
+        }
+    }
+
+    /// Whether an error of asking this repository ends everything.
+    fn must_have(&self, repo: &RepoId, rules: &Rules<'_>) -> bool {
+        self.stop.is_cancelled() || rules.wants.contains_key(repo)
+    }
+}
+
+impl Rules<'_> {
+    /// Whether a coordinate is to be judged; else why it stays, if that is worth a word.
+    fn concern(&self, coord: &Coord<'_>) -> Result<(), Option<Why>> {
+        if let Some(problem) = coord.problem() {
+            return Err(Some(Why::Problem(problem)));
+        }
+        if !coord.is_movable() {
+            return Err(Some(Why::Pinned));
+        }
+        if let Some(tag) = coord.tag() {
+            return Err(Some(Why::Tagged(tag.to_owned())));
+        }
+        let Some(repo) = coord.repo() else { return Err(None) };
+        if self.own == Some(&repo) || (!self.all && !self.wants.contains_key(&repo)) {
+            return Err(None);
+        }
+        Ok(())
+    }
+}
