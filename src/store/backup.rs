@@ -48,7 +48,7 @@ impl Store {
         if backups.iter().any(is_recent) {
             return Ok(None);
         }
-        let size = self.shared.db.load_full().map_or(0, |db| db.size_on_disk().unwrap_or(0));
+        let size = self.shared.table.load_full().map_or(0, |table| table.db.size_on_disk().unwrap_or(0));
         let free = nix::sys::statvfs::statvfs(&folder.store()).map(|fs| fs.blocks_available() * fs.fragment_size());
         if free.is_ok_and(|free| free < 2 * size) {
             let why = std::io::Error::from(std::io::ErrorKind::StorageFull);
@@ -106,8 +106,8 @@ pub(super) fn write<W: Write>(
     let about = About { format, daemon: env!("CARGO_PKG_VERSION").to_owned(), at: Timestamp::now(), logs };
     let mut writer = Writer::begin(out, &about)?;
     rows(&mut |key, value| match key {
-        // It is said by the backup itself.
-        keys::VERSION => Ok(()),
+        // The one is said by the backup itself, the other is true of these files only.
+        keys::VERSION | keys::MERGED => Ok(()),
         _ => writer.row(key, value),
     })?;
     match std::fs::read(folder.token()) {

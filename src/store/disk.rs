@@ -85,22 +85,31 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Writes what is there already, so as to see whether the disk takes it.
-    pub fn probe(&self, db: &sled::Db) -> Result<(), StoreError> {
-        db.insert(keys::VERSION, FORMAT.to_string().as_bytes()).map_err(|e| unavailable(&self.path, &e))?;
-        self.sync(db)
-    }
-
-    /// All that was written is on disk when this returns, and found there by the next start.
+    /// All that sled was given is on disk when this returns, and found there by the next start.
     pub fn sync(&self, db: &sled::Db) -> Result<(), StoreError> {
-        let io = |why: String| StoreError::Unavailable { path: self.path.clone(), why };
         db.flush().map_err(|e| unavailable(&self.path, &e))?;
-        self.file.sync_data().map_err(|e| io(e.to_string()))?;
-        // A file that was deleted or moved away takes every write.
-        let ours = self.file.metadata().map_err(|e| io(e.to_string()))?;
-        match std::fs::metadata(&self.name) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
-            _ => Err(io("its file db was moved or deleted under the daemon; put the folder back".to_owned())),
+        self.file.sync_data().map_err(|e| self.refused(&e))?;
+        self.is_there()
+    }
+    /// Whether sled's file is where the next start looks for it.
+    pub fn is_there(&self) -> Result<(), StoreError> {
+        in_place(&self.file, &self.name).map_err(|e| self.refused(&e))
+    }
+    /// What the system refused.
+    pub fn refused(&self, error: &std::io::Error) -> StoreError {
+        StoreError::Unavailable { path: self.path.clone(), why: error.to_string() }
+    }
+}
+
+/// A file that was deleted or moved away takes every write.
+pub(super) fn in_place(file: &File, name: &Path) -> std::io::Result<()> {
+    let ours = file.metadata()?;
+    match std::fs::metadata(name) {
+        Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+        _ => {
+            let name = name.file_name().unwrap_or_default().to_string_lossy();
+            let why = format!("its file {name} was moved or deleted under the daemon; put the folder back");
+            Err(std::io::Error::other(why))
         }
     }
 }

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Past, Seen};
 use super::state::{State, repo_of};
-use super::tx::{Tx, decode, get, unavailable};
+use super::table::{Row, Table};
+use super::tx::{Tx, decode, get};
 use super::{Store, StoreError, keys, unpoison, writer};
 use crate::model::event::Answer;
 use crate::model::{
@@ -66,14 +67,13 @@ impl Store {
 
     /// What is not kept, oldest first. Reads all keys of the past: for once a day.
     pub fn old(&self, keep: &Retention) -> Result<Old, StoreError> {
-        let db = self.db()?;
-        let path = &self.shared.path;
+        let table = self.table()?;
         let open = unpoison(self.shared.jobs.read()).clone();
         let unplanned = unpoison(self.shared.unplanned.read()).clone();
-        let needed = Needed::of(&db, path, open.values().map(AsRef::as_ref), unplanned.values())?;
+        let needed = Needed::of(&table, open.values().map(AsRef::as_ref), unplanned.values())?;
         let mut old = Old::default();
         let mut going = HashSet::new();
-        for ids in jobs_by_app(&db, path)?.into_values() {
+        for ids in jobs_by_app(&table)?.into_values() {
             // The newest is never looked at.
             for (newer, id) in ids.iter().rev().enumerate().skip(1) {
                 let beyond = newer >= keep.jobs;
@@ -84,8 +84,8 @@ impl Store {
                 let Some(job) = self.job(*id)? else { continue };
                 let ended_before = job.ended.as_ref().is_some_and(|(at, ..)| *at < keep.jobs_since);
                 let is_good = self.last_good(&job.app.name)?.is_some_and(|good| good.job == *id);
-                if (beyond || ended_before) && !is_good && is_closed(&db, path, *id)? {
-                    old.jobs.push((*id, size(&db, path, keys::records(*id))? + size(&db, path, keys::job(*id))?));
+                if (beyond || ended_before) && !is_good && is_closed(&table, *id)? {
+                    old.jobs.push((*id, size(&table, keys::records(*id))? + size(&table, keys::job(*id))?));
                     going.insert(*id);
                 }
             }
@@ -93,24 +93,24 @@ impl Store {
         old.jobs.sort();
         let mut gone = HashSet::new();
         let to = keys::event(EventId(first_id(keep.events_since)));
-        for row in db.range(vec![keys::EVENT]..to) {
-            let (key, value) = row.map_err(|e| unavailable(path, &e))?;
+        for row in table.range(vec![keys::EVENT]..to) {
+            let (key, value) = row?;
             let Some(id) = keys::number(&key).map(EventId) else { continue };
             let Ok(row) = decode::<EventRow>(&key, &value) else { continue };
             if row.state != EventState::Closed || needed.events.contains(&id) || self.is_head(&row.event)? {
                 continue;
             }
-            let rows = plan_rows(&db, path, id)?;
+            let rows = plan_rows(&table, id)?;
             let kept = |row: &PlanRow| Ok::<_, StoreError>(!going.contains(&row.job) && self.job(row.job)?.is_some());
             if !any(&rows, kept)? {
-                let plan = size(&db, path, keys::plan(id))? + size(&db, path, keys::plan_rows(id))?;
+                let plan = size(&table, keys::plan(id))? + size(&table, keys::plan_rows(id))?;
                 old.events.push((id, (key.len() + value.len()) as u64 + plan));
                 gone.insert(id);
             }
         }
         let to = keys::delivery(DeliveryId(first_id(keep.events_since)));
-        for row in db.range(vec![keys::DELIVERY]..to) {
-            let (key, value) = row.map_err(|e| unavailable(path, &e))?;
+        for row in table.range(vec![keys::DELIVERY]..to) {
+            let (key, value) = row?;
             let Some(id) = keys::number(&key).map(DeliveryId) else { continue };
             let Ok(delivery) = decode::<Delivery>(&key, &value) else { continue };
             let kept = |event: &EventId| Ok::<_, StoreError>(!gone.contains(event) && self.event(*event)?.is_some());
@@ -124,7 +124,7 @@ impl Store {
     /// Whether it brought a branch's last accepted head.
     fn is_head(&self, event: &Event) -> Result<bool, StoreError> {
         let Some(key) = head_key(event) else { return Ok(false) };
-        Ok(get::<Seen>(&*self.db()?, &self.shared.path, &key)?.is_some_and(|seen| seen.event == event.id))
+        Ok(get::<Seen>(&*self.table()?, &key)?.is_some_and(|seen| seen.event == event.id))
     }
 }
 
@@ -139,8 +139,7 @@ impl State {
     }
 
     fn needed(&self, tx: &Tx) -> Result<Needed, StoreError> {
-        let (db, path) = tx.disk();
-        Needed::of(db, path, self.jobs.values().map(AsRef::as_ref), self.unplanned.values())
+        Needed::of(tx.table(), self.jobs.values().map(AsRef::as_ref), self.unplanned.values())
     }
 
     fn forget_jobs(&mut self, tx: &mut Tx, ids: &[JobId]) -> Result<Vec<usize>, StoreError> {
@@ -191,7 +190,7 @@ impl State {
         }
         for (_, job) in &going {
             for (key, _) in tx.rows(&keys::records(job.id))? {
-                tx.delete(key);
+                tx.delete(key.to_vec());
             }
             tx.delete(keys::job(job.id));
             tx.delete(keys::app_job(&job.app.name, job.id));
@@ -223,11 +222,11 @@ impl State {
             if let Some(key) = redelivery_key(tx, &row.event)
                 && tx.hint::<EventId>(&key) == Some(*id)
             {
-                tx.delete(key);
+                tx.delete(key.to_vec());
             }
             tx.delete(keys::event(*id));
             tx.delete(keys::plan(*id));
-            rows.into_iter().for_each(|(key, _)| tx.delete(key));
+            rows.into_iter().for_each(|(key, _)| tx.delete(key.to_vec()));
             gone.push(place);
         }
         Ok(gone)
@@ -282,8 +281,7 @@ struct Needed {
 
 impl Needed {
     fn of<'a>(
-        db: &sled::Db,
-        path: &str,
+        table: &Table,
         open: impl Iterator<Item = &'a JobState>,
         unplanned: impl Iterator<Item = &'a Event>,
     ) -> Result<Self, StoreError> {
@@ -296,27 +294,26 @@ impl Needed {
             // The apps that the earlier ones left well do not run again.
             let mut next = event.again;
             while let Some(id) = next.filter(|id| needed.events.insert(*id)) {
-                next = get::<EventRow>(db, path, &keys::event(id)).ok().flatten().and_then(|row| row.event.again);
+                next = get::<EventRow>(table, &keys::event(id)).ok().flatten().and_then(|row| row.event.again);
             }
         }
         for event in &needed.events {
-            needed.jobs.extend(plan_rows(db, path, *event)?.into_iter().map(|row| row.job));
+            needed.jobs.extend(plan_rows(table, *event)?.into_iter().map(|row| row.job));
         }
         Ok(needed)
     }
 }
 
-fn plan_rows(db: &sled::Db, path: &str, event: EventId) -> Result<Vec<PlanRow>, StoreError> {
-    let rows = db.scan_prefix(keys::plan_rows(event)).map(|row| row.map_err(|e| unavailable(path, &e)));
-    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+fn plan_rows(table: &Table, event: EventId) -> Result<Vec<PlanRow>, StoreError> {
+    let rows: Vec<Row> = table.prefix(&keys::plan_rows(event)).collect::<Result<_, _>>()?;
     Ok(rows.iter().filter_map(|(key, value)| decode(key, value).ok()).collect())
 }
 
 /// Every app's jobs, oldest first.
-fn jobs_by_app(db: &sled::Db, path: &str) -> Result<BTreeMap<Vec<u8>, Vec<JobId>>, StoreError> {
+fn jobs_by_app(table: &Table) -> Result<BTreeMap<Vec<u8>, Vec<JobId>>, StoreError> {
     let mut jobs: BTreeMap<Vec<u8>, Vec<JobId>> = BTreeMap::new();
-    for key in db.scan_prefix([keys::APP_JOB]).keys() {
-        let key = key.map_err(|e| unavailable(path, &e))?;
+    for row in table.prefix(&[keys::APP_JOB]) {
+        let (key, _) = row?;
         let Some(id) = keys::job_at_end(&key) else { continue };
         jobs.entry(key[..key.len() - 10].to_vec()).or_default().push(id);
     }
@@ -324,14 +321,13 @@ fn jobs_by_app(db: &sled::Db, path: &str) -> Result<BTreeMap<Vec<u8>, Vec<JobId>
 }
 
 /// Whether the store holds a job for ended. One that it does not, though nothing is known of it, stays.
-fn is_closed(db: &sled::Db, path: &str, id: JobId) -> Result<bool, StoreError> {
-    db.contains_key(keys::open_job(id)).map(|open| !open).map_err(|e| unavailable(path, &e))
+fn is_closed(table: &Table, id: JobId) -> Result<bool, StoreError> {
+    Ok(!table.has(&keys::open_job(id))?)
 }
 
 /// The bytes of the rows under a prefix.
-fn size(db: &sled::Db, path: &str, prefix: Vec<u8>) -> Result<u64, StoreError> {
-    let rows = db.scan_prefix(prefix).map(|row| row.map_err(|e| unavailable(path, &e)));
-    rows.map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64)).sum()
+fn size(table: &Table, prefix: Vec<u8>) -> Result<u64, StoreError> {
+    table.prefix(&prefix).map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64)).sum()
 }
 
 fn any<T>(items: &[T], is_so: impl Fn(&T) -> Result<bool, StoreError>) -> Result<bool, StoreError> {

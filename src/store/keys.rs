@@ -4,6 +4,8 @@ use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, RepoId, S
 
 /// The format's version.
 pub(super) const VERSION: &[u8] = b"m/version";
+/// The number of the log's last frame whose rows sled has. Of this folder's files, not of what the rows say.
+pub(super) const MERGED: &[u8] = b"m/merged";
 /// Prefix of delivery rows.
 pub(super) const DELIVERY: u8 = b'd';
 /// Prefix of event rows.

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use super::rows::EventRow;
-use super::tx::{decode, get, unavailable};
+use super::table::Table;
+use super::tx::{decode, get};
 use super::{StoreError, keys};
 use crate::model::{App, Cause, JobId, JobState, Outcome, PlanRow, Record, RepoUrl, Runner, Trigger, Updates, Why};
 
 /// The job that its journal makes; parked where an entry can't be read or can't follow those before it. Errs only
 /// where the disk can't be read or nothing at all is known of the job.
-pub(super) fn load_job(db: &sled::Db, path: &str, id: JobId) -> Result<JobState, StoreError> {
+pub(super) fn load_job(table: &Table, id: JobId) -> Result<JobState, StoreError> {
     let mut state: Option<JobState> = None;
     let mut fault = None;
-    for row in db.scan_prefix(keys::records(id)) {
-        let (key, value) = row.map_err(|e| unavailable(path, &e))?;
+    for row in table.prefix(&keys::records(id)) {
+        let (key, value) = row?;
         if let Err(error) = fold(&mut state, id, &key, &value) {
             fault = Some(error);
             break;
@@ -27,8 +28,8 @@ pub(super) fn load_job(db: &sled::Db, path: &str, id: JobId) -> Result<JobState,
     };
     let error = error.unwrap_or(StoreError::NotOpen(id));
     // Its plan still knows the app.
-    let Some(row) = get::<PlanRow>(db, path, &keys::plan_row(id.event, id.index))? else { return Err(error) };
-    let event = get::<EventRow>(db, path, &keys::event(id.event)).ok().flatten();
+    let Some(row) = get::<PlanRow>(table, &keys::plan_row(id.event, id.index))? else { return Err(error) };
+    let event = get::<EventRow>(table, &keys::event(id.event)).ok().flatten();
     Ok(park(stub(id, row, event), &error))
 }
 

@@ -9,8 +9,9 @@ use super::StoreError;
 /// The format of the rows that this daemon writes.
 ///
 /// 1: the first. 2: jobs of the past may be missing (`forget`): an older daemon would take a push that a forgotten job
-/// answered for a new one, and a commit that it made for somebody else's.
-pub(super) const FORMAT: u32 = 2;
+/// answered for a new one, and a commit that it made for somebody else's. 3: rows may be in the log before sled, where
+/// an older daemon would not look for them.
+pub(super) const FORMAT: u32 = 3;
 /// The oldest that it can bring here.
 const OLDEST: u32 = 1;
 
@@ -20,9 +21,9 @@ pub(super) type Row = (Vec<u8>, Vec<u8>);
 type Step = fn(Row) -> Vec<Row>;
 
 /// The step from format `OLDEST + i` to the one after it.
-const STEPS: [Step; (FORMAT - OLDEST) as usize] = [only_the_number];
+const STEPS: [Step; (FORMAT - OLDEST) as usize] = [only_the_number, only_the_number];
 
-/// What a row may refer to has changed, not how it is written.
+/// What a row may refer to, or where it is, has changed, not how it is written.
 fn only_the_number(row: Row) -> Vec<Row> {
     vec![row]
 }

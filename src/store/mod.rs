@@ -1,8 +1,8 @@
 //! The store: what is accepted, planned and done, on disk before anyone is told.
 //!
-//! One sled tree with prefixed keys. All writes go through one thread (`writer`), which groups what is waiting into
-//! one batch, one `flush()` and one fdatasync, and answers only then. Readers see what is on disk, never what is
-//! about to be. Values stay under 16 KB (sled leaks larger ones); logs are plain files elsewhere.
+//! One sled tree with prefixed keys, and a log of writes before it (`wal`). All writes go through one thread
+//! (`writer`), which groups what is waiting into one frame of the log and one fdatasync, and answers only then; sled
+//! takes them over later (`merge`). Readers see both as one (`table`): what is on disk, never what is about to be. Values stay under 16 KB (sled leaks larger ones); logs are plain files elsewhere.
 //!
 //! Must never: answer before the data is synced, hold state that a reload would not give again, or let an entry in
 //! that the fold refuses.
@@ -15,6 +15,7 @@ mod folder;
 mod forget;
 mod keys;
 mod load;
+mod merge;
 mod migrate;
 mod read;
 mod restore;
@@ -23,8 +24,10 @@ mod rows;
 mod snapshot;
 mod start;
 mod state;
+mod table;
 mod telling;
 mod tx;
+mod wal;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -159,7 +162,7 @@ struct Shared {
     folder: folder::Folder,
     snapshot: snapshot::Snapshot,
     /// None while the disk refuses.
-    db: ArcSwapOption<sled::Db>,
+    table: ArcSwapOption<table::Table>,
     jobs: RwLock<HashMap<JobId, Arc<JobState>>>,
     unplanned: RwLock<BTreeMap<EventId, Event>>,
     fault: RwLock<Option<Fault>>,

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::load::load_job;
 use super::rows::{AppIndex, EventRow, EventState, LastGood, OwnCommit, Seen};
-use super::tx::{decode, get, unavailable};
+use super::table::{Row, Table};
+use super::tx::{decode, get};
 use super::{Store, StoreError, keys, unpoison};
 use crate::model::{
     AppName, Branch, Delivery, DeliveryId, Event, EventId, JobId, JobState, Outcome, PlanHead, PlanRow, Record, RepoId,
@@ -36,8 +37,8 @@ pub struct JobFilter {
 }
 
 impl Store {
-    pub(super) fn db(&self) -> Result<Arc<sled::Db>, StoreError> {
-        self.shared.db.load_full().ok_or_else(|| {
+    pub(super) fn table(&self) -> Result<Arc<Table>, StoreError> {
+        self.shared.table.load_full().ok_or_else(|| {
             let why = self.fault().map(|f| f.why).unwrap_or_default();
             StoreError::Unavailable { path: self.shared.path.clone(), why }
         })
@@ -47,11 +48,11 @@ impl Store {
         if let Some(job) = unpoison(self.shared.jobs.read()).get(&id) {
             return Ok(Some(job.clone()));
         }
-        let db = self.db()?;
-        match get::<JobState>(&db, &self.shared.path, &keys::job(id)) {
+        let table = self.table()?;
+        match get::<JobState>(&table, &keys::job(id)) {
             Ok(job) => Ok(job.map(Arc::new)),
             // The row is a summary; the journal is the truth.
-            Err(StoreError::Row { .. }) => load_job(&db, &self.shared.path, id).map(|job| Some(Arc::new(job))),
+            Err(StoreError::Row { .. }) => load_job(&table, id).map(|job| Some(Arc::new(job))),
             Err(error) => Err(error),
         }
     }
@@ -67,12 +68,12 @@ impl Store {
     }
     /// A job's journal from the entry after `seq` on, each with its place.
     pub fn records(&self, id: JobId, seq: u64) -> Result<Vec<(u64, Record)>, StoreError> {
-        let db = self.db()?;
+        let table = self.table()?;
         // What the writer has handed to sled and not yet synced is not there for readers.
         let Some(job) = self.job(id)?.filter(|job| job.seq > seq) else { return Ok(Vec::new()) };
         let mut records = Vec::new();
-        for row in db.range(keys::record(id, seq + 1)..=keys::record(id, job.seq)) {
-            let (key, value) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
+        for row in table.range(keys::record(id, seq + 1)..=keys::record(id, job.seq)) {
+            let (key, value) = row?;
             records.push((keys::seq(&key).unwrap_or(0), decode(&key, &value)?));
         }
         Ok(records)
@@ -85,7 +86,7 @@ impl Store {
             let wanted = wanted.filter(|job| filter.app.as_ref().is_none_or(|app| job.app.name == *app));
             return Ok(wanted.take(filter.limit).collect());
         }
-        let db = self.db()?;
+        let table = self.table()?;
         let (from, to) = match &filter.app {
             Some(app) => (keys::app_jobs(app), filter.before.map(|id| keys::app_job(app, id))),
             None => (vec![b'r'], filter.before.map(keys::records)),
@@ -96,8 +97,8 @@ impl Store {
         let mut jobs = Vec::new();
         while jobs.len() < filter.limit {
             // Straight to the last key of the next older job: a journal's entries are never walked.
-            let Some(row) = db.range(from.clone()..to.clone()).next_back() else { break };
-            let (key, _) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
+            let Some(row) = table.range(from.clone()..to.clone()).next_back() else { break };
+            let (key, _) = row?;
             let id = match filter.app {
                 Some(_) => keys::job_at_end(&key),
                 None => key.get(1..11).and_then(JobId::from_key),
@@ -116,22 +117,20 @@ impl Store {
     }
     /// Deliveries, newest first, older than `before`.
     pub fn deliveries(&self, before: Option<DeliveryId>, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-        let db = self.db()?;
+        let table = self.table()?;
         let to = before.map_or_else(|| vec![keys::DELIVERY + 1], keys::delivery);
-        let rows = db.range(vec![keys::DELIVERY]..to).rev().take(limit);
+        let rows = table.range(vec![keys::DELIVERY]..to).rev().take(limit);
         // One that can't be read hides no other.
-        let known = |(key, value): (sled::IVec, sled::IVec)| {
+        let known = |(key, value): Row| {
             decode(&key, &value).inspect_err(|error| tracing::error!(%error, "a delivery is left out of the list")).ok()
         };
-        rows.map(|row| row.map_err(|e| unavailable(&self.shared.path, &e)))
-            .filter_map(|row| row.map(known).transpose())
-            .collect()
+        rows.filter_map(|row| row.map(known).transpose()).collect()
     }
     /// An event and where it is.
     pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
         // As with its plan: not planned for readers before that is on disk.
         let waits = unpoison(self.shared.unplanned.read()).contains_key(&id);
-        let row = get::<EventRow>(&*self.db()?, &self.shared.path, &keys::event(id))?;
+        let row = get::<EventRow>(&*self.table()?, &keys::event(id))?;
         Ok(row.map(|row| if waits { EventRow { state: EventState::Accepted, ..row } } else { row }))
     }
     /// An event's plan: its head and its rows, in order.
@@ -140,27 +139,26 @@ impl Store {
         if unpoison(self.shared.unplanned.read()).contains_key(&id) {
             return Ok(None);
         }
-        let db = self.db()?;
-        let Some(head) = get(&db, &self.shared.path, &keys::plan(id))? else { return Ok(None) };
-        let rows = db.scan_prefix(keys::plan_rows(id));
-        let rows = rows.map(|r| r.map_err(|e| unavailable(&self.shared.path, &e)).and_then(|(k, v)| decode(&k, &v)));
+        let table = self.table()?;
+        let Some(head) = get(&table, &keys::plan(id))? else { return Ok(None) };
+        let rows = table.prefix(&keys::plan_rows(id)).map(|row| row.and_then(|(key, value)| decode(&key, &value)));
         Ok(Some((head, rows.collect::<Result<_, _>>()?)))
     }
     /// The last head of a branch that a webhook told of.
     pub fn accepted_head(&self, repo: &RepoId, branch: &Branch) -> Result<Option<Sha>, StoreError> {
-        Ok(get::<Seen>(&*self.db()?, &self.shared.path, &keys::head(repo, branch))?.map(|seen| seen.after))
+        Ok(get::<Seen>(&*self.table()?, &keys::head(repo, branch))?.map(|seen| seen.after))
     }
     /// The job that made a commit, if one of ours did.
     pub fn own_commit(&self, sha: &Sha) -> Result<Option<OwnCommit>, StoreError> {
-        get(&*self.db()?, &self.shared.path, &keys::own_commit(sha))
+        get(&*self.table()?, &keys::own_commit(sha))
     }
     /// The last job of an app that ended well.
     pub fn last_good(&self, app: &AppName) -> Result<Option<LastGood>, StoreError> {
-        get(&*self.db()?, &self.shared.path, &keys::last_good(app))
+        get(&*self.table()?, &keys::last_good(app))
     }
     /// What is known of an app's dependencies.
     pub fn index(&self, app: &AppName) -> Result<Option<AppIndex>, StoreError> {
-        get(&*self.db()?, &self.shared.path, &keys::index(app))
+        get(&*self.table()?, &keys::index(app))
     }
     /// Since when and why the store takes no writes, if it does not.
     pub fn fault(&self) -> Option<Fault> {

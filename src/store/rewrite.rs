@@ -5,6 +5,7 @@ use super::disk::Disk;
 use super::folder::{Folder, remove};
 use super::migrate::bring;
 use super::state::State;
+use super::table::Table;
 use super::tx::unavailable;
 use super::{StoreError, keys};
 
@@ -32,7 +33,7 @@ impl Builder {
     }
 
     pub fn row(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        if key == keys::VERSION {
+        if key == keys::VERSION || key == keys::MERGED {
             return Ok(());
         }
         for (key, value) in bring(self.from, (key.to_vec(), value.to_vec()))? {
@@ -53,7 +54,7 @@ impl Builder {
     pub fn end(mut self) -> Result<u64, StoreError> {
         self.write()?;
         self.disk.sync(&self.db)?;
-        State::load(&self.db, &self.disk.path)?;
+        State::load(&Table::new(&self.disk.path, self.db))?;
         Ok(self.rows)
     }
 }

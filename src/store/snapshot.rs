@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 use super::archive::BackupError;
-use super::tx::{Tx, unavailable};
+use super::tx::Tx;
 use super::{Shared, StoreError, unpoison};
 
 /// How many rows are read while the writer waits.
@@ -35,13 +35,13 @@ pub(super) struct Held<'a>(#[allow(dead_code, reason = "held, not read")] MutexG
 
 impl Snapshot {
     /// Called by the writer before it writes; what it returns is held until that is on disk.
-    pub fn keep(&self, db: &sled::Db, tx: &Tx, path: &str) -> Result<Held<'_>, StoreError> {
+    pub fn keep(&self, tx: &Tx) -> Result<Held<'_>, StoreError> {
         let mut held = unpoison(self.moment.lock());
         if let Some(moment) = held.as_mut() {
             for key in tx.keys() {
                 let is_read = moment.read.as_ref().is_some_and(|read| key <= read.as_ref());
                 if !is_read && !moment.before.contains_key(key) {
-                    let old = db.get(key).map_err(|e| unavailable(path, &e))?;
+                    let old = tx.table().get(key)?;
                     moment.before.insert(key.to_vec(), old);
                 }
             }
@@ -71,11 +71,11 @@ pub(super) fn read(
     let snapshot = &shared.snapshot;
     let _turn = unpoison(snapshot.turn.lock());
     let gone = |why: &str| StoreError::Unavailable { path: shared.path.clone(), why: why.to_owned() };
-    let db: Arc<sled::Db> = {
+    let table = {
         let mut moment = unpoison(snapshot.moment.lock());
-        let db = shared.db.load_full().ok_or_else(|| gone("the disk refused a write"))?;
+        let table = shared.table.load_full().ok_or_else(|| gone("the disk refused a write"))?;
         *moment = Some(Moment::default());
-        db
+        table
     };
     let _ending = Ending(snapshot);
     loop {
@@ -83,11 +83,11 @@ pub(super) fn read(
         let is_last = {
             let mut held = unpoison(snapshot.moment.lock());
             let moment = held.as_mut().ok_or_else(|| gone("the disk refused a write meanwhile"))?;
-            let from = moment.read.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+            let from = moment.read.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
             let mut last = None;
             let mut count = 0;
-            for row in db.range::<sled::IVec, _>((from, Bound::Unbounded)).take(CHUNK) {
-                let (key, value) = row.map_err(|e| unavailable(&shared.path, &e))?;
+            for row in table.range((from, Bound::Unbounded)).take(CHUNK) {
+                let (key, value) = row?;
                 count += 1;
                 match moment.before.remove(key.as_ref()) {
                     None => rows.push((key.to_vec(), value)),

@@ -3,15 +3,20 @@
 //!
 //! Must never touch a store that another process has, or one that a newer daemon wrote.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::backup::{Each, into_file, write};
 use super::disk::{Disk, opening};
 use super::folder::{Folder, Instead, Lock, remove, stamp};
+use super::merge::merge;
 use super::migrate::FORMAT;
 use super::rewrite::Builder;
 use super::state::State;
+use super::table::{Rows, Table};
 use super::tx::unavailable;
+use super::wal::{Logged, Wal, WalError};
 use super::{StoreError, keys};
 
 /// A store's file below this size is never made small, in bytes.
@@ -22,9 +27,49 @@ const LOOSE: u64 = 4;
 /// A store that is open, and the right to it.
 pub(super) struct Opened {
     pub lock: Lock,
-    pub disk: Disk,
-    pub db: sled::Db,
+    pub files: Files,
     pub state: State,
+}
+
+/// What it consists of: sled with its folder, and the log before it.
+pub(super) struct Files {
+    pub disk: Arc<Disk>,
+    pub table: Arc<Table>,
+    pub wal: Wal,
+}
+
+impl Files {
+    /// Opens what is there, and brings what the log holds into sled.
+    pub fn open(folder: &Folder) -> Result<Self, StoreError> {
+        let (disk, db, _) = Disk::open(folder)?;
+        let logged = take_over(folder, &disk, &db)?;
+        Self::begin(folder, disk, db, &logged)
+    }
+    fn begin(folder: &Folder, disk: Disk, db: sled::Db, logged: &Logged) -> Result<Self, StoreError> {
+        let wal = Wal::begin(&folder.store(), logged).map_err(|e| disk.refused(&e))?;
+        // From now on it is known that there is a log.
+        merge(&disk, &db, &Rows::new(), wal.last())?;
+        let table = Arc::new(Table::new(&disk.path, db));
+        Ok(Self { disk: Arc::new(disk), table, wal })
+    }
+}
+
+/// Brings into sled what only the log holds.
+fn take_over(folder: &Folder, disk: &Disk, db: &sled::Db) -> Result<Logged, StoreError> {
+    let damaged = |why| StoreError::Damaged { path: disk.path.clone(), why, way_back: folder.way_back() };
+    let merged = db.get(keys::MERGED).map_err(|e| unavailable(&disk.path, &e))?;
+    let merged = merged.map(|bytes| std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()));
+    let merged = merged.map(|number| number.ok_or_else(|| damaged("it does not say where its log goes on".to_owned())));
+    let mut logged = Logged::read(&folder.store(), merged.transpose()?.unwrap_or(0)).map_err(|error| match error {
+        WalError::Io(error) => StoreError::Denied { path: disk.path.clone(), why: error.to_string() },
+        WalError::Damaged(why) => damaged(why),
+    })?;
+    let rows = std::mem::take(&mut logged.rows);
+    if !rows.is_empty() {
+        merge(disk, db, &rows, logged.last)?;
+        tracing::info!(rows = rows.len(), "the store's log is taken over: the last daemon did not end in order");
+    }
+    Ok(logged)
 }
 
 /// Opens the store of a state folder; makes it at first.
@@ -46,6 +91,7 @@ fn open_whole(folder: &Folder) -> Result<Opened, StoreError> {
         Err(error) => return Err(error),
     };
     folder.has_begun().map_err(denied)?;
+    let mut logged = take_over(folder, &disk, &db)?;
     let migrates = format < FORMAT;
     if migrates {
         let name = format!("before-format-{FORMAT}-{}.airplanes", stamp(Timestamp::now()));
@@ -73,10 +119,12 @@ fn open_whole(folder: &Folder) -> Result<Opened, StoreError> {
             }
         }
         (disk, db, _) = Disk::open(folder)?;
+        logged = take_over(folder, &disk, &db)?;
         tracing::info!(before, after = size(&db)?, "the store is written anew");
     }
-    let state = State::load(&db, &disk.path)?;
-    Ok(Opened { lock, disk, db, state })
+    let files = Files::begin(folder, disk, db, &logged)?;
+    let state = State::load(&files.table)?;
+    Ok(Opened { lock, files, state })
 }
 
 /// A new store, where there is none.
@@ -97,7 +145,7 @@ fn rewrite(folder: &Folder, db: &sled::Db, format: u32, path: &str) -> Result<()
     Ok(())
 }
 
-/// Every row but that of the format.
+/// Every row but those that are about the files.
 fn each_row<E: From<StoreError>>(
     db: &sled::Db,
     path: &str,
@@ -105,7 +153,7 @@ fn each_row<E: From<StoreError>>(
 ) -> Result<(), E> {
     for row in db.iter() {
         let (key, value) = row.map_err(|e| unavailable(path, &e))?;
-        if key.as_ref() != keys::VERSION {
+        if ![keys::VERSION, keys::MERGED].contains(&key.as_ref()) {
             each(&key, &value)?;
         }
     }

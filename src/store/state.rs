@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::forget::jobs_ended_well;
 use super::load::load_job;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
+use super::table::Table;
 use super::tx::Tx;
 use super::{Change, StoreError, keys};
 use crate::model::event::Answer;
@@ -80,21 +81,18 @@ pub(super) struct Told {
 
 impl State {
     /// Reads what is open. A journal that can't be read parks its job.
-    pub fn load(db: &sled::Db, path: &str) -> Result<Self, StoreError> {
+    pub fn load(table: &Table) -> Result<Self, StoreError> {
         let mut state = Self::default();
-        let unavailable = |e: sled::Error| super::tx::unavailable(path, &e);
         for prefix in [keys::DELIVERY, keys::EVENT, keys::ENDED, keys::OUTGOING] {
-            // The keys of a prefix sort by number: the last before the next prefix is the largest.
-            if let Some((key, _)) = db.get_lt([prefix + 1]).map_err(unavailable)?
-                && key.first() == Some(&prefix)
-            {
+            // The keys of a prefix sort by number: the last is the largest.
+            if let Some((key, _)) = table.prefix(&[prefix]).next_back().transpose()? {
                 state.last_id = state.last_id.max(keys::number(&key).unwrap_or(0));
             }
         }
-        for row in db.scan_prefix([keys::OPEN_EVENT]) {
-            let (key, _) = row.map_err(unavailable)?;
+        for row in table.prefix(&[keys::OPEN_EVENT]) {
+            let (key, _) = row?;
             let Some(id) = keys::number(&key).map(EventId) else { continue };
-            match super::tx::get::<EventRow>(db, path, &keys::event(id)) {
+            match super::tx::get::<EventRow>(table, &keys::event(id)) {
                 Ok(Some(row)) if row.state == EventState::Accepted => {
                     state.unplanned.insert(id, row.event);
                 }
@@ -103,10 +101,10 @@ impl State {
                 Err(error) => tracing::error!(event = %id, %error, "an event can't be read and is left as it is"),
             }
         }
-        for row in db.scan_prefix([keys::OPEN_JOB]) {
-            let (key, _) = row.map_err(unavailable)?;
+        for row in table.prefix(&[keys::OPEN_JOB]) {
+            let (key, _) = row?;
             let Some(id) = keys::job_at_end(&key) else { continue };
-            match load_job(db, path, id) {
+            match load_job(table, id) {
                 Ok(job) => state.admit(id, Arc::new(job)),
                 Err(error @ StoreError::Unavailable { .. }) => return Err(error),
                 Err(error) => tracing::error!(job = %id, %error, "nothing is known of a job that was under way"),

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::state::State;
-use super::tx::{LONGEST, Tx, decode, unavailable};
+use super::tx::{LONGEST, Tx, decode};
 use super::{Store, StoreError, keys, writer};
 use crate::model::{JobId, JobState, Outgoing, Topic, Trouble};
 
@@ -37,9 +37,9 @@ impl Telling {
 impl Store {
     /// The marks of jobs that have ended and were not judged yet, oldest first. One that can't be read is no job's.
     pub fn unjudged(&self, limit: usize) -> Result<Vec<(u64, JobId)>, StoreError> {
-        let db = self.db()?;
-        let rows = db.scan_prefix([keys::ENDED]).take(limit).map(|row| {
-            let (key, value) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
+        let table = self.table()?;
+        let rows = table.prefix(&[keys::ENDED]).take(limit).map(|row| {
+            let (key, value) = row?;
             // Nobody would be told of anything any more if it were an error.
             Ok((keys::number(&key).unwrap_or(0), decode(&key, &value).unwrap_or(JobId::NONE)))
         });
@@ -47,10 +47,10 @@ impl Store {
     }
     /// The troubles that people were told of.
     pub fn troubles(&self) -> Result<Vec<(Topic, Trouble)>, StoreError> {
-        let db = self.db()?;
+        let table = self.table()?;
         let mut troubles = Vec::new();
-        for row in db.scan_prefix([keys::TROUBLE]) {
-            let (key, value) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
+        for row in table.prefix(&[keys::TROUBLE]) {
+            let (key, value) = row?;
             let topic = key.get(1..).and_then(|text| String::from_utf8(text.to_vec()).ok());
             let topic = topic.and_then(|text| Topic::try_from(text).ok());
             match (topic, decode::<Trouble>(&key, &value)) {
@@ -65,10 +65,10 @@ impl Store {
     }
     /// Notices that some way does not have yet, by their places, oldest first.
     pub fn outgoing(&self) -> Result<Vec<(u64, Outgoing)>, StoreError> {
-        let db = self.db()?;
+        let table = self.table()?;
         let mut notices = Vec::new();
-        for row in db.scan_prefix([keys::OUTGOING]) {
-            let (key, value) = row.map_err(|e| unavailable(&self.shared.path, &e))?;
+        for row in table.prefix(&[keys::OUTGOING]) {
+            let (key, value) = row?;
             match decode::<Outgoing>(&key, &value) {
                 Ok(notice) => notices.push((keys::number(&key).unwrap_or(0), notice)),
                 Err(error) => tracing::error!(%error, "a notice can't be read and is not told"),

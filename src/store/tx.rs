@@ -5,9 +5,11 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sled::IVec;
 
 use super::StoreError;
 use super::load::load_job;
+use super::table::{Row, Table};
 use crate::model::{JobId, JobState};
 
 /// Values are shorter than this, in bytes: sled puts what is longer, or a page of such, into files of their own that
@@ -16,16 +18,15 @@ pub(super) const LONGEST: usize = 16 << 10;
 
 /// Writes that are not on disk yet; reads see them.
 pub(super) struct Tx<'a> {
-    db: &'a sled::Db,
-    path: &'a str,
+    table: &'a Table,
     over: HashMap<Vec<u8>, Option<Vec<u8>>>,
     /// The first time the disk could not be read: then nothing of the group is written.
     fault: OnceCell<StoreError>,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(db: &'a sled::Db, path: &'a str) -> Self {
-        Self { db, path, over: HashMap::new(), fault: OnceCell::new() }
+    pub(super) fn new(table: &'a Table) -> Self {
+        Self { table, over: HashMap::new(), fault: OnceCell::new() }
     }
     pub(super) fn is_empty(&self) -> bool {
         self.over.is_empty()
@@ -38,31 +39,29 @@ impl<'a> Tx<'a> {
         if let Some(value) = self.over.get(key) {
             return value.as_ref().map(|v| decode(key, v)).transpose();
         }
-        self.note(get(self.db, self.path, key))
+        self.note(get(self.table, key))
     }
     /// Whether there is such a row.
     pub(super) fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
         match self.over.get(key) {
             Some(value) => Ok(value.is_some()),
-            None => self.note(self.db.contains_key(key).map_err(|e| unavailable(self.path, &e))),
+            None => self.note(self.table.has(key)),
         }
     }
     /// The rows under a prefix that were on disk before this group and have not been deleted in it.
-    pub(super) fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, sled::IVec)>, StoreError> {
-        let rows = self.db.scan_prefix(prefix).map(|row| row.map_err(|e| unavailable(self.path, &e)));
-        let rows: Result<Vec<_>, _> = rows.map(|row| row.map(|(key, value)| (key.to_vec(), value))).collect();
-        let mut rows = self.note(rows)?;
-        rows.retain(|(key, _)| !matches!(self.over.get(key), Some(None)));
+    pub(super) fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StoreError> {
+        let mut rows: Vec<Row> = self.note(self.table.prefix(prefix).collect())?;
+        rows.retain(|(key, _)| !matches!(self.over.get(key.as_ref()), Some(None)));
         Ok(rows)
     }
     /// The last key under a prefix, deletions of this group left aside.
-    pub(super) fn newest(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let last = self.db.scan_prefix(prefix).keys().next_back().transpose();
-        Ok(self.note(last.map_err(|e| unavailable(self.path, &e)))?.map(|key| key.to_vec()))
+    pub(super) fn newest(&self, prefix: &[u8]) -> Result<Option<IVec>, StoreError> {
+        let last = self.note(self.table.prefix(prefix).next_back().transpose())?;
+        Ok(last.map(|(key, _)| key))
     }
-    /// The store as the disk has it, and its name.
-    pub(super) fn disk(&self) -> (&'a sled::Db, &'a str) {
-        (self.db, self.path)
+    /// The rows as the disk has them.
+    pub(super) fn table(&self) -> &'a Table {
+        self.table
     }
     /// A row that can be done without: one that can't be read is as good as none, and is said so in the log.
     pub(super) fn hint<T: DeserializeOwned>(&self, key: &[u8]) -> Option<T> {
@@ -73,7 +72,7 @@ impl<'a> Tx<'a> {
     }
     /// A job's journal as the disk has it.
     pub(super) fn journal(&self, id: JobId) -> Result<JobState, StoreError> {
-        self.note(load_job(self.db, self.path, id))
+        self.note(load_job(self.table, id))
     }
     /// Why nothing of this may be written, if so.
     pub(super) fn fault(&self) -> Option<&StoreError> {
@@ -111,24 +110,19 @@ impl<'a> Tx<'a> {
         let holds = |value: &Vec<u8>| value.windows(text.len()).any(|w| w == text.as_bytes());
         self.over.values().flatten().any(holds)
     }
-    pub(super) fn into_batch(self) -> sled::Batch {
-        let mut batch = sled::Batch::default();
-        for (key, value) in self.over {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch
+    /// What it writes: none where a row is deleted.
+    pub(super) fn written(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.over.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
+    }
+    /// The same, given away.
+    pub(super) fn into_written(self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+        self.over.into_iter()
     }
 }
 
 /// A row on disk.
-pub(super) fn get<T: DeserializeOwned>(db: &sled::Db, path: &str, key: &[u8]) -> Result<Option<T>, StoreError> {
-    match db.get(key).map_err(|e| unavailable(path, &e))? {
-        Some(value) => decode(key, &value).map(Some),
-        None => Ok(None),
-    }
+pub(super) fn get<T: DeserializeOwned>(table: &Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+    table.get(key)?.map(|value| decode(key, &value)).transpose()
 }
 
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {

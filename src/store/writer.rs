@@ -1,29 +1,30 @@
-//! The one thread that writes. It takes what is waiting, applies it to its working state, commits it as one batch
-//! with one sync, and only then tells the callers and the readers.
+//! The one thread that writes. It takes what is waiting, applies it to its working state, commits it as one frame of
+//! the log with one sync, and only then tells the callers and the readers.
 //!
 //! When the disk refuses, every caller of that group is told so, and the store is opened again from what is on disk
 //! (a full disk poisons sled's handle even after space is free).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::disk::{Disk, opening, words};
+use super::disk::{opening, words};
 use super::folder::{Folder, Lock};
 use super::forget::Forget;
+use super::merge::{Merge, merge};
 use super::read::Fault;
 use super::rows::AppIndex;
 use super::snapshot::Snapshot;
-use super::start::Opened;
+use super::start::{Files, Opened};
 use super::state::{Accepted, NewDelivery, PlanOutcome, State};
 use super::telling::Telling;
-use super::tx::{Tx, unavailable};
+use super::tx::Tx;
 use super::{Shared, StoreError, crash, keys, start, unpoison};
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 
@@ -31,8 +32,8 @@ use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 const RETRY: Duration = Duration::from_secs(1);
 /// How many commands share one sync at the most.
 const GROUP: usize = 1024;
-/// How long a sync waits for the callers who shared the last one. A sync takes about as long.
-const LINGER: Duration = Duration::from_micros(400);
+/// How many times too long the log may get before callers wait until sled has taken over what is before it.
+const PATIENCE: u64 = 4;
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What a handle asks of the writer.
@@ -50,12 +51,12 @@ pub(super) enum Command {
 
 /// Opens the store and starts the thread. It ends when the last handle is gone.
 pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), StoreError> {
-    let Opened { lock, disk, db, state } = start::open(&folder)?;
+    let Opened { lock, files, state } = start::open(&folder)?;
     let shared = Arc::new(Shared {
-        path: disk.path.clone(),
+        path: files.disk.path.clone(),
         folder,
         snapshot: Snapshot::default(),
-        db: ArcSwapOption::from_pointee(db),
+        table: ArcSwapOption::new(Some(files.table.clone())),
         jobs: RwLock::new(state.jobs.clone()),
         unplanned: RwLock::new(state.unplanned.clone()),
         fault: RwLock::new(None),
@@ -64,7 +65,8 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
         events: watch::channel(0).0,
     });
     let (queue, commands) = channel();
-    let writer = Writer { disk: Some(disk), state, shared: shared.clone(), commands, last_group: 0, _lock: lock };
+    let open = Some(Open { files, merge: None });
+    let writer = Writer { open, state, shared: shared.clone(), commands, _lock: lock };
     std::thread::Builder::new()
         .name("store".into())
         .spawn(move || writer.run())
@@ -74,33 +76,70 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
 
 struct Writer {
     /// None while the disk refuses.
-    disk: Option<Disk>,
+    open: Option<Open>,
     state: State,
     shared: Arc<Shared>,
     commands: Receiver<Command>,
-    /// How many commands shared the last sync.
-    last_group: usize,
     /// No other process touches the store meanwhile.
     _lock: Lock,
 }
 
+/// The store's files while they take writes.
+struct Open {
+    files: Files,
+    /// What sled is taking over.
+    merge: Option<Merge>,
+}
+
+impl Open {
+    /// One frame, one sync. Nothing to write is fine.
+    fn write(&mut self, tx: Tx, snapshot: &Snapshot) -> Result<(), StoreError> {
+        if let Some(fault) = tx.fault() {
+            return Err(fault.clone());
+        }
+        if tx.is_empty() {
+            return Ok(());
+        }
+        let Files { disk, table, wal } = &mut self.files;
+        let here = crash::before(&tx);
+        let _held = snapshot.keep(&tx)?;
+        wal.append(tx.written()).map_err(|e| disk.refused(&e))?;
+        disk.is_there()?;
+        table.show(tx.into_written());
+        crash::after(here);
+        Ok(())
+    }
+    /// Lets sled take over what a full log holds. What was written is on disk whatever this says.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        let Files { disk, table, wal } = &mut self.files;
+        if let Some(merge) = self.merge.take_if(|merge| merge.is_done() || wal.fullness() >= PATIENCE) {
+            merge.end(&disk.path)?;
+        }
+        if self.merge.is_none() && wal.fullness() > 0 {
+            let last = wal.last();
+            wal.turn().map_err(|e| disk.refused(&e))?;
+            self.merge = Some(Merge::begin(disk.clone(), table.clone(), table.freeze(), last)?);
+        }
+        Ok(())
+    }
+    /// Leaves nothing to the log. What fails is taken over at the next start.
+    fn end(mut self) {
+        let Files { disk, table, wal } = &self.files;
+        let merged = self.merge.take().map_or(Ok(()), |merge| merge.end(&disk.path));
+        let layer = table.freeze();
+        let rows = unpoison(layer.read());
+        let merged = merged.and_then(|()| merge(disk, &table.db, &rows, wal.last()));
+        if let Err(error) = merged {
+            tracing::warn!(%error, "the store's log is taken over at the next start");
+        }
+    }
+}
+
 impl Writer {
     fn run(mut self) {
-        loop {
-            let first = if self.disk.is_some() {
-                match self.commands.recv() {
-                    Ok(command) => Some(command),
-                    Err(_) => return,
-                }
-            } else {
-                match self.commands.recv_timeout(RETRY) {
-                    Ok(command) => Some(command),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            };
+        while let Ok(first) = self.wait() {
             self.reopen();
-            let group = self.gather(first);
+            let group: Vec<Command> = first.into_iter().chain(self.commands.try_iter()).take(GROUP).collect();
             // sled panics where it could say no. Callers whose answer is lost that way are told that nothing is sure.
             if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| self.commit(group))) {
                 let why = words(panic.as_ref());
@@ -108,52 +147,45 @@ impl Writer {
                 self.close(Timestamp::now(), &StoreError::Unavailable { path: self.shared.path.clone(), why });
             }
         }
+        if let Some(open) = self.open.take() {
+            open.end();
+        }
     }
 
-    /// The first command and what else is waiting. Callers who shared the last sync are mostly about to ask again: as
-    /// many as they were are waited for a moment, since a sync costs more than that. A lone caller waits for nobody.
-    fn gather(&mut self, first: Option<Command>) -> Vec<Command> {
-        let mut group: Vec<Command> = first.into_iter().collect();
-        let until = Instant::now() + LINGER;
-        while group.len() < GROUP {
-            let next = match self.commands.try_recv() {
-                Err(TryRecvError::Empty) if group.len() < self.last_group => {
-                    self.commands.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
-                }
-                next => next.ok(),
-            };
-            let Some(next) = next else { break };
-            group.push(next);
+    /// The next command; none once it is time to look whether the disk takes writes again. An error when the last
+    /// handle is gone.
+    fn wait(&self) -> Result<Option<Command>, RecvError> {
+        if self.open.is_some() {
+            return self.commands.recv().map(Some);
         }
-        self.last_group = group.len();
-        group
+        match self.commands.recv_timeout(RETRY) {
+            Ok(command) => Ok(Some(command)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(RecvError),
+        }
     }
 
     fn commit(&mut self, group: Vec<Command>) {
         let now = Timestamp::now();
-        let mut answers: Vec<Answerer> = Vec::with_capacity(group.len());
-        let result = match (&self.disk, self.shared.db.load_full()) {
-            (Some(disk), Some(db)) => {
-                let mut tx = Tx::new(&db, &disk.path);
-                self.state.apps_print = self.shared.apps_print.load(Ordering::Relaxed);
-                for command in group {
-                    answers.push(perform(&mut self.state, &mut tx, command, now));
-                }
-                write(disk, &db, tx, &self.shared.snapshot)
-            }
-            _ => {
-                let why = unpoison(self.shared.fault.read()).as_ref().map(|f| f.why.clone()).unwrap_or_default();
-                let error = StoreError::Unavailable { path: self.shared.path.clone(), why };
-                group.into_iter().for_each(|command| refuse(command, &error));
-                return;
-            }
+        let Some(open) = &mut self.open else {
+            let why = unpoison(self.shared.fault.read()).as_ref().map(|f| f.why.clone()).unwrap_or_default();
+            let error = StoreError::Unavailable { path: self.shared.path.clone(), why };
+            group.into_iter().for_each(|command| refuse(command, &error));
+            return;
         };
-        match &result {
-            Ok(()) => self.publish(),
-            Err(error) => {
-                tracing::error!(%error, "the store refused a write");
-                self.close(now, error);
-            }
+        let table = open.files.table.clone();
+        let mut tx = Tx::new(&table);
+        self.state.apps_print = self.shared.apps_print.load(Ordering::Relaxed);
+        let answers: Vec<Answerer> =
+            group.into_iter().map(|command| perform(&mut self.state, &mut tx, command, now)).collect();
+        let result = open.write(tx, &self.shared.snapshot);
+        let tidied = result.as_ref().map_or(Ok(()), |()| open.tidy());
+        if result.is_ok() {
+            self.publish();
+        }
+        if let Err(error) = result.as_ref().and(tidied.as_ref()) {
+            tracing::error!(%error, "the store refused a write");
+            self.close(now, error);
         }
         for answer in answers {
             answer(result.as_ref().err());
@@ -170,32 +202,30 @@ impl Writer {
         if fault.is_none() {
             *fault = Some(Fault { since: now, why });
         }
-        self.disk = None;
+        self.open = None;
         self.shared.snapshot.forget();
-        self.shared.db.store(None);
+        self.shared.table.store(None);
         self.state = State::default();
     }
 
     /// Opens the store again after a failed write, and takes what is on disk for the truth.
     fn reopen(&mut self) {
-        if self.disk.is_some() {
+        if self.open.is_some() {
             return;
         }
         let folder = &self.shared.folder;
         let opened = opening(folder, || {
-            let (disk, db, _) = Disk::open(folder)?;
-            let state = State::load(&db, &disk.path)?;
-            disk.probe(&db)?;
-            Ok((state, disk, db))
+            let files = Files::open(folder)?;
+            Ok((State::load(&files.table)?, files))
         });
         match opened {
-            Ok((state, disk, db)) => {
+            Ok((state, files)) => {
                 *unpoison(self.shared.jobs.write()) = state.jobs.clone();
                 *unpoison(self.shared.unplanned.write()) = state.unplanned.clone();
                 *unpoison(self.shared.fault.write()) = None;
                 self.state = state;
-                self.disk = Some(disk);
-                self.shared.db.store(Some(Arc::new(db)));
+                self.shared.table.store(Some(files.table.clone()));
+                self.open = Some(Open { files, merge: None });
                 self.shared.events.send_modify(|n| *n += 1);
                 tracing::info!("the store takes writes again");
             }
@@ -233,22 +263,6 @@ impl Writer {
             self.shared.events.send_modify(|n| *n += 1);
         }
     }
-}
-
-/// One batch, one sync. Nothing to write is fine.
-fn write(disk: &Disk, db: &sled::Db, tx: Tx, snapshot: &Snapshot) -> Result<(), StoreError> {
-    if let Some(fault) = tx.fault() {
-        return Err(fault.clone());
-    }
-    if tx.is_empty() {
-        return Ok(());
-    }
-    let here = crash::before(&tx);
-    let _held = snapshot.keep(db, &tx, &disk.path)?;
-    db.apply_batch(tx.into_batch()).map_err(|e| unavailable(&disk.path, &e))?;
-    disk.sync(db)?;
-    crash::after(here);
-    Ok(())
 }
 
 /// Tells one caller, once the group's fate is known.

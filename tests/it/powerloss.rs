@@ -60,10 +60,11 @@ async fn webhooks(world: &World, rounds: usize, at_once: usize) -> Vec<String> {
     deliveries
 }
 
-/// The first sync of the store that began after the first write of `text` into it was over.
+/// The first sync of the file that began after the first write of `text` into it was over.
 fn synced<'t>(trace: &'t Trace, text: &str) -> &'t Call {
-    let written = trace.db_writes().find(|call| call.holds(text)).unwrap_or_else(|| panic!("{text} was never written"));
-    let sync = trace.db_syncs().find(|sync| sync.entered > written.left);
+    let written = trace.store_writes().find(|call| call.holds(text));
+    let written = written.unwrap_or_else(|| panic!("{text} was never written"));
+    let sync = trace.store_syncs().find(|sync| sync.entered > written.left && sync.path == written.path);
     sync.unwrap_or_else(|| panic!("{text} was never synced"))
 }
 
@@ -77,11 +78,11 @@ async fn rows_are_synced_before_their_202_and_entries_before_their_effects_and_t
         assert_eq!(world.job("app").await["state"], "succeeded", "{}", world.log());
     }
     world.kill();
-    let trace = Trace::read(&world.path("trace"), &world.state("store/db")).await;
+    let trace = Trace::read(&world.path("trace"), &world.state("store")).await;
 
     // The files' names, before anything else.
     let first = trace.calls.iter().position(|call| call.holds("HTTP/1.1 202")).unwrap();
-    for name in ["store/db", "store/conf", "store", ""] {
+    for name in ["store/db", "store/conf", "store/wal-0", "store/wal-1", "store", ""] {
         let path = world.state(name).display().to_string();
         let path = path.trim_end_matches('/');
         let is = |call: &Call| call.is_sync() && call.path == path;
@@ -111,8 +112,8 @@ async fn rows_are_synced_before_their_202_and_entries_before_their_effects_and_t
     eprintln!(
         "{} calls, {} writes and {} syncs of the store; {} webhooks: each synced before its 202; push, move and restart after their entries",
         trace.calls.len(),
-        trace.db_writes().count(),
-        trace.db_syncs().count(),
+        trace.store_writes().count(),
+        trace.store_syncs().count(),
         answers.len()
     );
     cut_back(&world, &trace, &answers);
@@ -121,18 +122,19 @@ async fn rows_are_synced_before_their_202_and_entries_before_their_effects_and_t
 /// The disk after a power cut just before each sync: what had been synced by the one before, and nothing else, or the
 /// last of what came after it too. No file of sled's but those that the daemon syncs.
 fn cut_back(world: &World, trace: &Trace, answers: &BTreeMap<&str, usize>) {
-    let syncs: Vec<&Call> = trace.db_syncs().collect();
+    let syncs: Vec<&Call> = trace.store_syncs().collect();
     let every = if is_full() { 1 } else { (syncs.len() / 12).max(1) };
     let copy = world.path("copy");
     let mut cuts = 0;
     for n in (0..syncs.len()).rev().step_by(every) {
         let next = syncs.get(n + 1).map_or(usize::MAX, |sync| sync.left);
-        let after: Vec<&Call> = trace.db_writes().filter(|w| w.left > syncs[n].entered && w.entered < next).collect();
+        let after: Vec<&Call> =
+            trace.store_writes().filter(|w| w.left > syncs[n].entered && w.entered < next).collect();
         for also in [None, after.last()] {
             let _ = std::fs::remove_dir_all(&copy);
             std::fs::create_dir_all(copy.join("store/blobs")).unwrap();
             std::fs::copy(world.state("store/conf"), copy.join("store/conf")).unwrap();
-            trace.replay(&copy.join("store/db"), syncs[n].entered, also.copied());
+            trace.replay(&copy.join("store"), syncs[n], also.copied());
             let acknowledged: Vec<&&str> = answers.iter().filter(|(_, at)| **at < next).map(|(id, _)| id).collect();
             match Store::open(&copy) {
                 Ok(store) => {

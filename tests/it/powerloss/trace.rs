@@ -7,6 +7,9 @@ use std::process::Command;
 const CALLS: &str = "trace=write,pwrite64,writev,pwritev,sendto,sendmsg,fsync,fdatasync,sync_file_range,ftruncate,\
                      openat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat";
 
+/// The files that hold the store's rows.
+const FILES: [&str; 3] = ["db", "wal-0", "wal-1"];
+
 /// Whether this machine lets a process be traced.
 pub fn can() -> Result<(), String> {
     match Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "true"]).output() {
@@ -66,12 +69,13 @@ impl Call {
 /// All calls, in the order in which they ended.
 pub struct Trace {
     pub calls: Vec<Call>,
-    db: String,
+    /// The store's folder.
+    store: String,
 }
 
 impl Trace {
     /// The trace of a daemon that was killed, once all of it is written.
-    pub async fn read(file: &Path, db: &Path) -> Self {
+    pub async fn read(file: &Path, store: &Path) -> Self {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         let text = loop {
             let text = std::fs::read_to_string(file).unwrap();
@@ -97,31 +101,42 @@ impl Trace {
                 calls.extend(parse(call, n));
             }
         }
-        Self { calls, db: db.display().to_string() }
+        Self { calls, store: store.display().to_string() }
     }
 
-    /// The writes into the store's file.
-    pub fn db_writes(&self) -> impl Iterator<Item = &Call> {
-        self.calls.iter().filter(|call| call.name == "pwrite64" && call.path == self.db)
+    /// Whether it is about one of the files that hold the store's rows.
+    fn is_of_store(&self, call: &Call) -> bool {
+        FILES.iter().any(|name| call.path == format!("{}/{name}", self.store))
     }
-    /// Its syncs.
-    pub fn db_syncs(&self) -> impl Iterator<Item = &Call> {
-        self.calls.iter().filter(|call| call.is_sync() && call.path == self.db)
+
+    /// The writes into the store's files.
+    pub fn store_writes(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|call| call.name == "pwrite64" && self.is_of_store(call))
     }
-    /// The store's file as it is on disk: the writes that were over before a moment, and one more.
-    pub fn replay(&self, to: &Path, before: usize, also: Option<&Call>) {
+    /// Their syncs.
+    pub fn store_syncs(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|call| call.is_sync() && self.is_of_store(call))
+    }
+    /// The store's files as they are on disk when a sync is over: of each, the writes that were over when its own last
+    /// sync up to then began; and one write more.
+    pub fn replay(&self, to: &Path, sync: &Call, also: Option<&Call>) {
         use std::os::unix::fs::FileExt;
-        let file = std::fs::File::create(to).unwrap();
-        for call in self.calls.iter().filter(|call| call.path == self.db && call.left < before) {
-            match call.name.as_str() {
-                "pwrite64" => file.write_all_at(&call.data, call.offset()).unwrap(),
-                "ftruncate" => file.set_len(call.offset()).unwrap(),
-                "write" | "writev" | "pwritev" => panic!("{} is not replayed", call.name),
-                _ => {}
+        for name in FILES {
+            let path = format!("{}/{name}", self.store);
+            let file = std::fs::File::create(to.join(name)).unwrap();
+            let last = self.store_syncs().take_while(|s| s.left <= sync.left).filter(|s| s.path == path).last();
+            let before = last.map_or(0, |sync| sync.entered);
+            for call in self.calls.iter().filter(|call| call.path == path && call.left < before) {
+                match call.name.as_str() {
+                    "pwrite64" => file.write_all_at(&call.data, call.offset()).unwrap(),
+                    "ftruncate" => file.set_len(call.offset()).unwrap(),
+                    "write" | "writev" | "pwritev" => panic!("{} is not replayed", call.name),
+                    _ => {}
+                }
             }
-        }
-        if let Some(call) = also {
-            file.write_all_at(&call.data, call.offset()).unwrap();
+            if let Some(call) = also.filter(|call| call.path == path) {
+                file.write_all_at(&call.data, call.offset()).unwrap();
+            }
         }
     }
 }

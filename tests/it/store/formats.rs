@@ -7,21 +7,25 @@ use airplanes::store;
 
 use super::*;
 
-/// What a daemon of format 1 held after one push to a library and one job that followed from it.
-fn format_1() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/store/fixtures/format-1.airplanes")
+/// What a daemon of an earlier format held after one push to a library and one job that followed from it.
+fn of_format(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/store/fixtures/format-{format}.airplanes"))
 }
 
 /// That daemon's own store, as sled has it.
-fn old_store(state: &Path) {
-    store::restore(&format_1(), state, true, false).unwrap();
+fn store_of_format(format: u32, state: &Path) {
+    store::restore(&of_format(format), state, true, false).unwrap();
     let db = raw_unopened(state);
-    db.insert(b"m/version", b"1").unwrap();
+    db.insert(b"m/version", format.to_string().as_bytes()).unwrap();
     db.flush().unwrap();
 }
 
+fn old_store(state: &Path) {
+    store_of_format(1, state);
+}
+
 /// As `raw`, but without opening it as a daemon does first.
-fn raw_unopened(state: &Path) -> sled::Db {
+pub fn raw_unopened(state: &Path) -> sled::Db {
     for _ in 0..500 {
         if let Ok(db) = sled::Config::new().path(state.join("store")).segment_size(2 << 20).open() {
             return db;
@@ -47,21 +51,27 @@ fn is_all_there(store: &Store) {
 
 #[tokio::test]
 async fn an_earlier_format_is_backed_up_and_brought_here() {
+    for format in [1, 2] {
+        is_brought_here(format).await;
+    }
+}
+
+async fn is_brought_here(format: u32) {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    old_store(&state);
+    store_of_format(format, &state);
     let store = Store::open(&state).unwrap();
     is_all_there(&store);
     events(&store.accept(delivery("new", vec![push(1)])).await.unwrap());
     drop(store);
     drop(open_again(&state));
-    assert_eq!(format_of(&state), "2");
+    assert_eq!(format_of(&state), "3");
     let backups: Vec<PathBuf> = std::fs::read_dir(state.join("backups")).unwrap().map(|e| e.unwrap().path()).collect();
     let [backup] = backups.as_slice() else { panic!("{backups:?}") };
-    assert!(backup.file_name().unwrap().to_str().unwrap().starts_with("before-format-2-"), "{backup:?}");
+    assert!(backup.file_name().unwrap().to_str().unwrap().starts_with("before-format-3-"), "{backup:?}");
     let contents = store::inspect(backup).unwrap();
-    assert_eq!((contents.about.format, contents.ended, contents.deliveries), (1, 1, 2));
-    assert_eq!(contents.rows, store::inspect(&format_1()).unwrap().rows);
+    assert_eq!((contents.about.format, contents.ended, contents.deliveries), (format, 1, 2));
+    assert_eq!(contents.rows, store::inspect(&of_format(format)).unwrap().rows);
     for left in ["store.building", "store.rewritten", "store.outdated", "backups/unfinished"] {
         assert!(!state.join(left).exists(), "{left}");
     }
@@ -177,5 +187,6 @@ async fn a_store_that_has_grown_by_deletes_is_made_small_at_start() {
     assert_eq!(store.unplanned()[0].id, kept);
     drop(store);
     assert_eq!(raw(folder.path()).scan_prefix(b"zz").count(), 100);
-    assert_eq!(size(), after, "it is made small once");
+    // As it was made small, and a segment for what has been written since.
+    assert!(size() <= after + (2 << 20), "it is made small once: {after} {}", size());
 }

@@ -172,7 +172,13 @@ async fn a_full_disk_refuses_webhooks_in_words_and_once_there_is_room_all_goes_o
     assert!(log.len() > 3_000_000 && log.contains("\nend\n"), "{} bytes in attempt {attempt:?}", log.len());
     let (status, answer) = call("after").await;
     assert!(status == 202 || status == 200, "{answer}");
-    let deliveries = world.get("/deliveries?limit=500").await.to_string();
+    let (mut deliveries, mut before) = (String::new(), String::new());
+    loop {
+        let page = world.get(&format!("/deliveries?limit=500{before}")).await;
+        deliveries.push_str(&page["deliveries"].to_string());
+        let Some(next) = page["next"].as_str() else { break };
+        before = format!("&before={next}");
+    }
     for push in acknowledged.iter().chain([&after]) {
         assert!(deliveries.contains(&push.to_string()), "{push} is lost");
     }
