@@ -1,17 +1,17 @@
-//! Which branch a sha follows, and whether it can move along it.
+//! Which branch a sha follows, and whether it can move along it. `:track` says it, or the branch that holds it.
 
 use super::view::View;
 use super::{Asking, Rules, Why};
 use crate::deps::{self, Coord};
 use crate::git::GitError;
-use crate::model::{Branch, Sha};
+use crate::model::{Branch, Sha, Track};
 
 /// What becomes of a coordinate.
 pub(super) enum Verdict {
     /// It is where it should be.
     Same,
-    /// It moves.
-    Move(deps::Target),
+    /// It moves. There may be a word to say to that.
+    Move(deps::Target, Option<Why>),
     /// It stays, and that is worth a word.
     Stay(Why),
 }
@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 type Followed = Result<Branch, Why>;
 
 impl Asking<'_> {
-    /// Where a coordinate without a tag should point. It is said to stay only after a look at the remote.
+    /// Where a coordinate should point. It is said to stay only after a look at the remote.
     pub(super) async fn choose(
         &self,
         coord: &Coord<'_>,
@@ -32,48 +32,72 @@ impl Asking<'_> {
                 self.fetch(view).await?;
                 self.judge(coord, view, rules).await
             }
+            Verdict::Move(to, _) if deps::excludes(coord, to.tag.as_deref(), &to.sha.to_string()) => {
+                Ok(Verdict::Stay(Why::Excluded(to.tag.unwrap_or_else(|| to.sha.short()))))
+            }
             verdict => Ok(verdict),
         }
     }
 
     async fn judge(&self, coord: &Coord<'_>, view: &mut View, rules: &Rules<'_>) -> Result<Verdict, GitError> {
+        let track = match rules.tracked(coord) {
+            Some(Track::Branch(branch)) => Some(branch),
+            _ => None,
+        };
+        if let Some(tag) = coord.tag() {
+            return self.judge_tag(coord, tag, view, track).await;
+        }
         let Some(current) = coord.full_sha() else { return Ok(Verdict::Same) };
-        let want = rules.wants.get(&view.repo);
-        let default = view.heads.head_branch.clone().and_then(|branch| view.heads.branches.get(&branch).copied());
+        if rules.follows_tags(coord) {
+            return self.judge_tracked(coord, current, view).await;
+        }
+        let want = rules.commit(&view.repo);
+        let head = |branch: &Branch| view.heads.branches.get(branch).copied();
+        let default = view.heads.head_branch.as_ref().and_then(head);
+        if let Some(branch) = track.filter(|branch| head(branch).is_none()) {
+            return Ok(Verdict::Stay(Why::BranchGone { branch: branch.clone(), repo: view.repo.clone() }));
+        }
         if want.is_none() && !view.mirrored {
-            if default == Some(current) {
+            if track.map_or(default, head) == Some(current) {
                 return Ok(Verdict::Same);
             }
             self.fetch(view).await?;
         }
         let git = self.git;
         if !git.contains(&view.repo, current).await? {
-            let (repo, head) = (view.repo.clone(), want.map(|want| want.sha).or(default));
+            let (repo, head) = (view.repo.clone(), want.map(|(sha, _)| sha).or(default));
             return Ok(Verdict::Stay(Why::Rewritten { current, repo, head }));
         }
-        let lib = coord.lib_text.as_deref().unwrap_or_default();
-        let branch = match self.followed(lib, current, view, rules).await? {
-            Ok(branch) => branch,
-            Err(why) => return Ok(Verdict::Stay(why)),
+        let branch = match track {
+            Some(branch) => branch.clone(),
+            None => match self.followed(coord, current, view, rules).await? {
+                Ok(branch) => branch,
+                Err(why) => return Ok(Verdict::Stay(why)),
+            },
         };
         let Some(head) = view.heads.branches.get(&branch).copied() else { return Ok(Verdict::Same) };
         let mut to = head;
-        if let Some(want) = want {
-            let there = want.branch.as_ref().is_none_or(|pushed| *pushed == branch)
-                || git.is_ancestor(&view.repo, want.sha, head).await?;
-            if there {
-                to = want.sha;
+        if let Some((sha, pushed)) = want {
+            if pushed.is_none_or(|pushed| *pushed == branch) || git.is_ancestor(&view.repo, sha, head).await? {
+                to = sha;
             } else if !rules.all {
-                return Ok(Verdict::Stay(Why::Elsewhere { current, follows: branch, head: want.sha }));
+                return Ok(Verdict::Stay(Why::Elsewhere { current, follows: branch, head: sha }));
             }
         }
-        self.relate(view, current, to, head, branch).await
+        self.relate(view, current, to, (branch, head), track.is_some()).await
     }
 
     /// How `current` comes to `to`, if at all: a commit of `branch`, whose head is `head`.
-    async fn relate(&self, view: &View, current: Sha, to: Sha, head: Sha, branch: Branch) -> Result<Verdict, GitError> {
+    async fn relate(
+        &self,
+        view: &View,
+        current: Sha,
+        to: Sha,
+        (branch, head): (Branch, Sha),
+        tracked: bool,
+    ) -> Result<Verdict, GitError> {
         let (git, repo) = (self.git, &view.repo);
-        let moves = |sha: Sha| Verdict::Move(deps::Target { sha, tag: None, unique: 0 });
+        let moves = |sha: Sha| Verdict::Move(deps::Target { sha, tag: None, unique: 0 }, None);
         if current == to {
             return Ok(Verdict::Same);
         }
@@ -87,14 +111,24 @@ impl Asking<'_> {
         if git.is_ancestor(repo, current, head).await? && git.is_ancestor(repo, to, head).await? {
             return Ok(moves(head));
         }
-        Ok(Verdict::Stay(Why::Elsewhere { current, follows: branch, head: to }))
+        Ok(Verdict::Stay(match tracked {
+            true => Why::Sideways { current, branch, head },
+            false => Why::Elsewhere { current, follows: branch, head: to },
+        }))
     }
 
-    /// The branch that the commit `current` of a library follows. In this order: a branch that holds it and that apps which live there
-    /// follow (the pushed one, the default one, the only one); the default branch; the pushed one; the only one.
-    async fn followed(&self, lib: &str, current: Sha, view: &View, rules: &Rules<'_>) -> Result<Followed, GitError> {
+    /// The branch that the commit `current` of a library follows: it holds it. In this order: one that apps follow
+    /// which live there (the pushed one of them, the default one, the only one); the default branch; the pushed one;
+    /// the only one.
+    async fn followed(
+        &self,
+        coord: &Coord<'_>,
+        current: Sha,
+        view: &View,
+        rules: &Rules<'_>,
+    ) -> Result<Followed, GitError> {
         let default = view.heads.head_branch.as_ref();
-        let pushed = rules.wants.get(&view.repo).and_then(|want| want.branch.as_ref());
+        let pushed = rules.commit(&view.repo).and_then(|(_, branch)| branch);
         let mut lives_on: Vec<Branch> =
             (rules.lives_on)(&view.repo).into_iter().filter_map(|branch| branch.or_else(|| default.cloned())).collect();
         lives_on.sort();
@@ -119,9 +153,10 @@ impl Asking<'_> {
         }
         if !on.is_empty() {
             let on = if holding.is_empty() { on } else { holding };
-            return Ok(Err(Why::Ambiguous { lib: lib.to_owned(), current, on }));
+            let lib = coord.lib.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Ok(Err(Why::Ambiguous { lib, current, on }));
         }
-        let head = rules.wants.get(&view.repo).map(|want| want.sha);
+        let head = rules.commit(&view.repo).map(|(sha, _)| sha);
         let head = head.or_else(|| view.heads.branches.get(default?).copied());
         let repo = view.repo.clone();
         Ok(Err(match head {

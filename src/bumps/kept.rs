@@ -29,9 +29,49 @@ pub enum Why {
     /// It can't be used as it is.
     #[error("{0}")]
     Problem(#[from] Problem),
-    /// It stands at a tag.
-    #[error("it is at the tag {0}")]
-    Tagged(String),
+    /// A pin names the version that it would move to.
+    #[error("it is pinned against {0}")]
+    Excluded(String),
+    /// It stands at a tag whose name tells no version.
+    #[error("it is at the tag {0}, which tells no version to follow")]
+    Tagless(String),
+    /// Its tag is not there.
+    #[error("it is at the tag {tag}, which {repo} does not have (any more); set tag and sha by hand")]
+    TagGone {
+        /// The tag.
+        tag: String,
+        /// The repository.
+        repo: RepoId,
+    },
+    /// Its tag names another commit.
+    #[error(
+        "its tag {tag} names {now} now and not {sha}, which tools.deps refuses: the tag was moved, or the sha is of \
+         another. Set the sha by hand, if the tag can be trusted"
+    )]
+    TagMoved {
+        /// The tag.
+        tag: String,
+        /// The digits beside it.
+        sha: String,
+        /// What the tag names.
+        now: Sha,
+    },
+    /// The newest tag does not stand on what it is at.
+    #[error(
+        "{newest} is on another line than {tag} and is not taken: it does not stand on it. Set it by hand if it is meant"
+    )]
+    NoTagAhead {
+        /// What it is at.
+        tag: String,
+        /// The highest tag.
+        newest: String,
+    },
+    /// Tags of several lines, and nothing says which it follows.
+    #[error("{repo} has tags of several lines, and which of them it follows can't be told: set a tag by hand")]
+    TagLines {
+        /// The repository.
+        repo: RepoId,
+    },
     /// It is ahead of what it would move to.
     #[error("it stays at {}, which is newer than {}", .current.short(), .head.short())]
     Newer {

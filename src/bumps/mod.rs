@@ -6,6 +6,7 @@
 
 mod choice;
 mod kept;
+mod tags;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deps::{self, Coord};
 use crate::edn;
 use crate::git::{GitError, Mirrors};
-use crate::model::{Branch, Bump, RepoId, RepoUrl, Sha};
+use crate::model::{Branch, Bump, Lib, RepoId, RepoUrl, Sha, Track};
 use choice::Verdict;
 pub use kept::{Kept, Why};
 use view::Views;
@@ -31,13 +32,18 @@ pub struct Asking<'a> {
     pub stop: &'a CancellationToken,
 }
 
-/// A commit that a job has to bring to its app: not getting there is told as its result.
+/// What a job has to bring to its app: not getting there is told as its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
-    /// The commit, pushed or published.
-    pub sha: Sha,
-    /// The branch that it is on, where that is known.
-    pub branch: Option<Branch>,
+pub enum Want {
+    /// A commit that was pushed or published.
+    Commit {
+        /// It.
+        sha: Sha,
+        /// The branch that it is on, where that is known.
+        branch: Option<Branch>,
+    },
+    /// A new tag. Where it leads, and whether it is the one to take, is looked at.
+    Tag,
 }
 
 /// What decides beside the files.
@@ -46,6 +52,8 @@ pub struct Rules<'a> {
     pub wants: &'a HashMap<RepoId, Want>,
     /// Whether everything that is due moves, and not only what `wants` names.
     pub all: bool,
+    /// What deploy.edn says of libraries.
+    pub track: &'a BTreeMap<Lib, Track>,
     /// The repository of the files: what it names of itself stays.
     pub own: Option<&'a RepoId>,
     /// The branches that apps which live in a repository follow; none stands for its default branch.
@@ -126,12 +134,14 @@ impl Asking<'_> {
         for (file, found) in &scanned {
             let mut moves: HashMap<u32, deps::Target> = HashMap::new();
             for (_, coord) in found.live() {
-                let named = coord.repo().is_some_and(|repo| rules.wants.contains_key(&repo));
+                let want = coord.repo().and_then(|repo| rules.wants.get(&repo));
+                let named = want.is_some_and(|want| (*want == Want::Tag) == rules.follows_tags(coord));
                 let why = match rules.concern(coord) {
                     Ok(()) => match self.verdict(coord, &mut views, rules).await? {
-                        Verdict::Move(to) => {
+                        Verdict::Move(to, told) => {
                             moves.insert(coord.span.start, to);
-                            continue;
+                            let Some(why) = told else { continue };
+                            why
                         }
                         Verdict::Same => continue,
                         Verdict::Stay(why) => why,
@@ -192,13 +202,29 @@ impl Rules<'_> {
         if !coord.is_movable() {
             return Err(Some(Why::Pinned));
         }
-        if let Some(tag) = coord.tag() {
-            return Err(Some(Why::Tagged(tag.to_owned())));
+        let Some(repo) = coord.repo().filter(|repo| self.own != Some(repo)) else { return Err(None) };
+        let due = match self.wants.get(&repo) {
+            None => self.all,
+            // A tag alone moves no branch.
+            Some(Want::Tag) => self.all || self.follows_tags(coord),
+            Some(Want::Commit { .. }) => true,
+        };
+        if due { Ok(()) } else { Err(None) }
+    }
+
+    fn tracked(&self, coord: &Coord<'_>) -> Option<&Track> {
+        self.track.get(coord.lib.as_ref()?)
+    }
+
+    fn follows_tags(&self, coord: &Coord<'_>) -> bool {
+        coord.tag().is_some() || self.tracked(coord) == Some(&Track::Tags)
+    }
+
+    /// The commit that is wanted of a repository, and its branch.
+    fn commit(&self, repo: &RepoId) -> Option<(Sha, Option<&Branch>)> {
+        match self.wants.get(repo)? {
+            Want::Commit { sha, branch } => Some((*sha, branch.as_ref())),
+            Want::Tag => None,
         }
-        let Some(repo) = coord.repo() else { return Err(None) };
-        if self.own == Some(&repo) || (!self.all && !self.wants.contains_key(&repo)) {
-            return Err(None);
-        }
-        Ok(())
     }
 }

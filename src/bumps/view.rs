@@ -48,8 +48,8 @@ impl Asking<'_> {
     async fn look_at(&self, repo: RepoId, url: RepoUrl, rules: &Rules<'_>) -> (RepoId, Result<View, GitError>) {
         let url = (self.url_of)(&repo).unwrap_or(url);
         let view = async {
-            if let Some(want) = rules.wants.get(&repo)
-                && self.git.contains(&repo, want.sha).await.unwrap_or(false)
+            if let Some((sha, _)) = rules.commit(&repo)
+                && self.git.contains(&repo, sha).await.unwrap_or(false)
             {
                 let heads = self.git.known_heads(&repo).await?;
                 return Ok(View { repo: repo.clone(), url: url.clone(), heads, mirrored: true, fresh: false });

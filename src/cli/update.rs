@@ -1,7 +1,7 @@
 //! `update`: the bump, in a checkout that lies here. It asks the remotes as the user's own git would (agent, ~/.ssh),
 //! edits the bytes of shas and nothing else, and commits nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,8 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
     }
     let remotes = Remotes::new(globals)?;
     let asking = Asking { git: &remotes.git, url_of: &|_| None, stop: &CancellationToken::new() };
-    let rules = Rules { wants: &HashMap::new(), all: true, own: None, lives_on: &|_| Vec::new() };
+    let rules =
+        Rules { wants: &HashMap::new(), all: true, track: &BTreeMap::new(), own: None, lives_on: &|_| Vec::new() };
     let due = asking.due(&sources, &rules).await.map_err(|error| match error {
         BumpsError::File(words) => CliError::other(format!("{}/{words}", args.folder.display())),
         error => CliError::other(error.to_string()),

@@ -80,24 +80,24 @@ pub fn bump(source: &str, changes: &[Change]) -> Result<String, Error> {
 pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord<'_>) -> Option<Target>) -> Result<Update, Error> {
     let mut update = Update::default();
     for coord in scan(source)?.coords.iter().filter(|coord| coord.is_movable()) {
-        let Some(target) = lookup(coord).filter(|target| !is_excluded(coord, target)) else { continue };
+        let Some(target) = lookup(coord).filter(|to| !excludes(coord, to.tag.as_deref(), &to.sha.to_string())) else {
+            continue;
+        };
         let (Some(lib), Some(url)) = (&coord.lib, coord.repo_url()) else { continue };
         let moved = add(&mut update.edit, coord, &target)?;
         // What people know a version by: the tag, unless only the sha beside it moved.
-        let told = moved.tag.or(moved.sha);
-        if let Some((from, to)) = told {
-            update.bumps.push(Bump { lib: lib.clone(), file: file.to_owned(), repo: url.id(), from, to, sha: None });
+        let beside = || moved.sha.clone().or_else(|| coord.sha().map(|sha| (sha.to_owned(), sha.to_owned())));
+        let sha = moved.tag.is_some().then(beside).flatten();
+        if let Some((from, to)) = moved.tag.or(moved.sha) {
+            update.bumps.push(Bump { lib: lib.clone(), file: file.to_owned(), repo: url.id(), from, to, sha });
         }
     }
     Ok(update)
 }
 
-/// Whether a pin names this version.
-fn is_excluded(coord: &Coord<'_>, target: &Target) -> bool {
-    let sha = target.sha.to_string();
-    let names = |version: &String| {
-        target.tag.as_ref() == Some(version) || (version.len() >= 7 && sha.starts_with(version.as_str()))
-    };
+/// Whether a pin of `coord` names this version, by its tag or by digits of its sha.
+pub fn excludes(coord: &Coord<'_>, tag: Option<&str>, sha: &str) -> bool {
+    let names = |version: &String| tag == Some(version) || (version.len() >= 7 && sha.starts_with(version.as_str()));
     coord.pin.as_ref().is_some_and(|pin| pin.only.iter().any(names))
 }
 
@@ -137,7 +137,7 @@ fn add(edit: &mut TextEdit, coord: &Coord<'_>, target: &Target) -> Result<Moved,
 }
 
 /// Adds the edit of a string's content; none if it is the same.
-fn set(edit: &mut TextEdit, field: &Field<'_>, to: &str) -> Result<Option<(String, String)>, EditError> {
+pub(super) fn set(edit: &mut TextEdit, field: &Field<'_>, to: &str) -> Result<Option<(String, String)>, EditError> {
     let (Some(old), Some(span)) = (&field.string, field.content_span()) else { return Ok(None) };
     if old == to {
         return Ok(None);

@@ -9,14 +9,18 @@
 mod build;
 mod bump;
 mod coord;
+mod replay;
 mod scan;
 mod url;
+mod version;
 
 pub use build::{Guess, guess_build};
-pub use bump::{Change, Error, Target, Update, bump, plan_update};
+pub use bump::{Change, Error, Target, Update, bump, excludes, plan_update};
 pub use coord::{Coord, Field, Pin, Problem};
+pub use replay::replay;
 pub use scan::{DepsFile, Local, scan};
 pub use url::inferred_url;
+pub use version::Version;
 
 /// The files in a repository's root that name git dependencies.
 pub const FILES: [&str; 2] = ["deps.edn", "bb.edn"];

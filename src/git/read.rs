@@ -121,6 +121,26 @@ impl Mirrors {
         .await
     }
 
+    /// How many digits of `commit`, from `least` on, name it and nothing else in the repository: no other object, and no
+    /// branch or tag of that name.
+    pub async fn unique_len(&self, repo: &RepoId, commit: Sha, least: usize) -> Result<usize, GitError> {
+        self.read(repo, move |repo| {
+            let (odb, full) = (repo.odb()?, commit.to_string());
+            for len in least.clamp(4, 40)..40 {
+                let names_a_ref = || {
+                    let named = |kind: &str| absent(repo.refname_to_id(&format!("refs/{kind}/{}", &full[..len])));
+                    Ok::<bool, git2::Error>(named("heads")?.is_some() || named("tags")?.is_some())
+                };
+                // More than one object is an error that `absent` takes for none.
+                if absent(odb.exists_prefix(oid(&commit), len))?.is_some() && !names_a_ref()? {
+                    return Ok(len);
+                }
+            }
+            Ok(40)
+        })
+        .await
+    }
+
     /// A file's bytes at a commit. None if there is no such file; a symlink or a folder is none.
     pub async fn read_file(&self, repo: &RepoId, commit: Sha, path: &str) -> Result<Option<Vec<u8>>, GitError> {
         let path = path.to_owned();

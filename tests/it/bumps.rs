@@ -2,12 +2,13 @@
 
 mod branches;
 mod files;
+mod tags;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use airplanes::bumps::{Asking, BumpsError, Due, File, Rules, Want};
 use airplanes::git::Mirrors;
-use airplanes::model::{Branch, RepoId, Sha};
+use airplanes::model::{Branch, Lib, RepoId, Sha, Track};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::git_remote::{Repo, Scene, git};
@@ -18,6 +19,7 @@ struct Ask {
     mirrors: Mirrors,
     wants: HashMap<RepoId, Want>,
     all: bool,
+    track: BTreeMap<Lib, Track>,
     lives_on: Vec<Option<Branch>>,
 }
 
@@ -29,12 +31,12 @@ impl Ask {
     fn new() -> Self {
         let scene = Scene::new();
         let mirrors = scene.mirrors();
-        Self { scene, mirrors, wants: HashMap::new(), all: true, lives_on: Vec::new() }
+        Self { scene, mirrors, wants: HashMap::new(), all: true, track: BTreeMap::new(), lives_on: Vec::new() }
     }
     /// As a job asks that runs since this commit was pushed.
     fn pushed(&mut self, repo: &Repo, name: &str, sha: Sha) {
         self.all = false;
-        self.wants.insert(repo.url().id(), Want { sha, branch: Some(branch(name)) });
+        self.wants.insert(repo.url().id(), Want::Commit { sha, branch: Some(branch(name)) });
     }
     async fn files(&self, files: &[(&str, &str)]) -> Result<Due, BumpsError> {
         let file = |(path, text): &(&str, &str)| File { path: (*path).to_owned(), text: (*text).to_owned() };
@@ -42,7 +44,12 @@ impl Ask {
         let stop = CancellationToken::new();
         let asking = Asking { git: &self.mirrors, url_of: &|_| None, stop: &stop };
         let lives_on = |_: &RepoId| self.lives_on.clone();
-        asking.due(&files, &Rules { wants: &self.wants, all: self.all, own: None, lives_on: &lives_on }).await
+        asking
+            .due(
+                &files,
+                &Rules { wants: &self.wants, all: self.all, track: &self.track, own: None, lives_on: &lives_on },
+            )
+            .await
     }
     async fn due(&self, text: &str) -> Due {
         self.files(&[("deps.edn", text)]).await.unwrap()

@@ -72,8 +72,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
 /// Why what moved is not bumped, in words, each once.
 fn told(kept: &[bumps::Kept]) -> String {
     let mut told: Vec<String> = Vec::new();
-    for kept in kept.iter().filter(|kept| kept.named && !matches!(kept.why, bumps::Why::Pinned | bumps::Why::Tagged(_)))
-    {
+    for kept in kept.iter().filter(|kept| kept.named && !matches!(kept.why, bumps::Why::Pinned)) {
         let words = kept.to_string();
         if !told.contains(&words) {
             told.push(words);
@@ -123,7 +122,13 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
     let all = work.job.live_causes().any(|c| c.why.bumps_all());
     let (inner, rooms, own) = (work.inner.clone(), work.rooms(), app.repo());
     let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
-    let rules = Rules { wants: &wants, all, own: Some(&own), lives_on: &|repo| inner.branches_of(repo) };
+    let rules = Rules {
+        wants: &wants,
+        all,
+        track: &app.updates.track,
+        own: Some(&own),
+        lives_on: &|repo| inner.branches_of(repo),
+    };
     let due = asking.due(&files, &rules).await.map_err(|error| match error {
         BumpsError::Git(error) => work.git(error),
         error => StepError::failed(error.to_string()),
@@ -172,7 +177,7 @@ async fn want(work: &Work, log: &mut LogFile, url: &RepoUrl, named: &[Named]) ->
             if !git.contains(&repo, *sha).await.unwrap_or(false) {
                 git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
             }
-            Ok(Some(Want { sha: *sha, branch: branch.clone() }))
+            Ok(Some(Want::Commit { sha: *sha, branch: branch.clone() }))
         }
         Named::Pushed(t) => {
             let mut sha = prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await?;
@@ -187,32 +192,24 @@ async fn want(work: &Work, log: &mut LogFile, url: &RepoUrl, named: &[Named]) ->
                     sha = other.after;
                 }
             }
-            Ok(Some(Want { sha, branch: Some(t.branch.clone()) }))
+            Ok(Some(Want::Commit { sha, branch: Some(t.branch.clone()) }))
         }
     }
 }
 
 /// The files with the bumps made, from the clone's head.
 pub(super) async fn apply(work: &Work, clone: &WorkClone, bumps: &[Bump]) -> Result<Vec<(String, Vec<u8>)>, StepError> {
-    let mut files = Vec::new();
-    for file in deps::FILES {
-        if !bumps.iter().any(|b| b.file == file) {
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for bump in bumps {
+        let file = &bump.file;
+        if files.iter().any(|(done, _)| done == file) {
             continue;
         }
         let bytes = clone.read_file(file).await.map_err(|e| work.git(e))?.unwrap_or_default();
         let source = String::from_utf8(bytes).map_err(|_| StepError::failed(format!("{file} is not UTF-8")))?;
-        let update = deps::plan_update(&source, file, |coord| {
-            let bump = bumps.iter().find(|b| {
-                b.file == file
-                    && coord.lib.as_ref() == Some(&b.lib)
-                    && coord.sha() == Some(&b.from)
-                    && coord.repo_url().is_some_and(|url| url.id() == b.repo)
-            })?;
-            Some(deps::Target { sha: bump.to.parse().ok()?, tag: None, unique: 0 })
-        });
-        let edited = update.map_err(|e| e.to_string()).and_then(|u| u.edit.apply(&source).map_err(|e| e.to_string()));
+        let edited = deps::replay(&source, file, bumps);
         let edited = edited.map_err(|e| StepError::failed(format!("{file}: {e}")))?;
-        files.push((file.to_owned(), edited.into_bytes()));
+        files.push((file.clone(), edited.into_bytes()));
     }
     Ok(files)
 }

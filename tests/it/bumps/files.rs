@@ -32,12 +32,12 @@ async fn all_five_alias_keys_are_bumped() {
 
 #[tokio::test]
 async fn one_namespaced_map_does_not_lose_the_rest_of_the_file() {
-    let text = "{:deps {acme/a #:git{:url \"X\" :sha \"NEW\"}\n acme/b {URL :git/sha \"NEW\"}}}";
+    let text = "{:deps {acme/a #:git{:url \"THE_PLACE\" :sha \"NEW\"}\n acme/b {URL :git/sha \"NEW\"}}}";
     let ask = Ask::new();
     let lib = ask.scene.repo("lib");
     let old = lib.at("main");
     let new = lib.pushes("a", "1").to_string();
-    let with = |sha: &str| fill(text, lib.url().as_str(), sha, sha).replace("X", lib.url().as_str());
+    let with = |sha: &str| fill(text, lib.url().as_str(), sha, sha).replace("THE_PLACE", lib.url().as_str());
     assert_eq!(ask.due(&with(&old)).await.files[0].text, with(&new));
 }
 
