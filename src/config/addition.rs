@@ -1,4 +1,6 @@
-//! Adding an entry to a map of config.edn, as text: what is there stays as it is, byte for byte.
+//! Adding entries to maps of config.edn, as text: what is there stays as it is, byte for byte.
+
+use std::collections::HashMap;
 
 use crate::edn::{self, Child, Form, Kind, TextEdit, map_key, string_literal};
 
@@ -56,26 +58,69 @@ fn nest(path: &[&str], inside: &str) -> String {
     path.iter().rev().fold(inside.to_owned(), |inside, name| format!(":{name} {{{inside}}}"))
 }
 
-/// The text with the entry in it. It goes to the end of its map, on a line of its own and under the map's first key.
-/// What is there already with the same value is left, and the text is the same.
-pub fn add(text: &str, addition: &Addition<'_>) -> Result<String, NotAdded> {
-    let document = edn::read(text).map_err(NotAdded::Unreadable)?;
-    let mut map = plain_map(document.root(), "config.edn")?;
-    for (depth, name) in addition.path.iter().enumerate() {
-        match map.get(name) {
-            Some(inner) => map = plain_map(inner, &format!(":{name}"))?,
-            None => return insert(text, map, &nest(&addition.path[depth..], &addition.pair())),
+/// The text with the entries in it, and of each why it is not. An entry goes to the end of its map, on a line of its own
+/// and under the map's first key. What is there already with the same value is left.
+pub fn add(text: &str, additions: &[Addition<'_>]) -> (String, Vec<Result<(), NotAdded>>) {
+    let (mut text, mut told) = (text.to_owned(), Vec::new());
+    // Those of one map together, so that a text of many entries is not read for each of them.
+    for group in additions.chunk_by(|one, next| one.path == next.path) {
+        match add_to_map(&text, group) {
+            Ok((edited, each)) => {
+                text = edited;
+                told.extend(each);
+            }
+            Err(why) => told.extend(group.iter().map(|_| Err(why.clone()))),
         }
     }
-    let same_key = |form: Form<'_>| match addition.key {
-        Key::Keyword(name) => form.keyword().is_some_and(|key| key.is(name)),
-        Key::Text(text) => form.string().is_some_and(|key| key == text),
-    };
-    match map.entries().find(|(key, _)| same_key(*key)) {
-        None => insert(text, map, &addition.pair()),
-        Some((_, value)) if value.string().is_some_and(|value| value == addition.value) => Ok(text.to_owned()),
-        Some((key, _)) => Err(NotAdded::Taken(key.text().to_owned())),
+    (text, told)
+}
+
+/// The same for entries of one map; `Err` if none can be added.
+fn add_to_map(text: &str, group: &[Addition<'_>]) -> Result<(String, Vec<Result<(), NotAdded>>), NotAdded> {
+    let Some((first, rest)) = group.split_first() else { return Ok((text.to_owned(), Vec::new())) };
+    let document = edn::read(text).map_err(NotAdded::Unreadable)?;
+    let mut map = plain_map(document.root(), "config.edn")?;
+    for (depth, name) in first.path.iter().enumerate() {
+        match map.get(name) {
+            Some(inner) => map = plain_map(inner, &format!(":{name}"))?,
+            None => {
+                let made = insert(text, map, &[nest(&first.path[depth..], &first.pair())])?;
+                let (made, mut each) = add_to_map(&made, rest)?;
+                each.insert(0, Ok(()));
+                return Ok((made, each));
+            }
+        }
     }
+    let mut texts = HashMap::new();
+    for (key, value) in map.entries() {
+        if let Some(text) = key.string() {
+            texts.insert(text.into_owned(), (key.text(), value.string()));
+        }
+    }
+    let mut pairs = Vec::new();
+    let mut each = Vec::new();
+    for addition in group {
+        let there = match addition.key {
+            Key::Text(text) => texts.get(text).cloned(),
+            Key::Keyword(name) => {
+                let is_key = |key: &Form<'_>| key.keyword().is_some_and(|key| key.is(name));
+                map.entries().find(|(key, _)| is_key(key)).map(|(key, value)| (key.text(), value.string()))
+            }
+        };
+        each.push(match there {
+            None => {
+                pairs.push(addition.pair());
+                if let Key::Text(text) = addition.key {
+                    texts.insert(text.to_owned(), (text, Some(addition.value.into())));
+                }
+                Ok(())
+            }
+            Some((_, value)) if value.as_deref() == Some(addition.value) => Ok(()),
+            Some((key, _)) => Err(NotAdded::Taken(key.to_owned())),
+        });
+    }
+    let text = if pairs.is_empty() { text.to_owned() } else { insert(text, map, &pairs)? };
+    Ok((text, each))
 }
 
 fn plain_map<'d>(form: Form<'d>, what: &str) -> Result<Form<'d>, NotAdded> {
@@ -85,7 +130,7 @@ fn plain_map<'d>(form: Form<'d>, what: &str) -> Result<Form<'d>, NotAdded> {
     }
 }
 
-fn insert(text: &str, map: Form<'_>, pair: &str) -> Result<String, NotAdded> {
+fn insert(text: &str, map: Form<'_>, pairs: &[String]) -> Result<String, NotAdded> {
     let (start, end) = (map.span().start as usize, map.span().end as usize - 1);
     let place = |child: Child<'_>| match child {
         Child::Value(form) | Child::Discarded(form) => form.outer_span(),
@@ -106,10 +151,11 @@ fn insert(text: &str, map: Form<'_>, pair: &str) -> Result<String, NotAdded> {
         None => text[line..start].chars().count() + 1,
     };
     let is_bare = at == start + 1;
-    let lead = if is_bare { String::new() } else { format!("\n{}", " ".repeat(column)) };
+    let lead = format!("\n{}", " ".repeat(column));
+    let added = pairs.join(&lead);
     let mut edit = TextEdit::default();
-    let added = edit.replace(at..at, format!("{lead}{pair}")).and_then(|()| edit.apply(text));
-    let added = added.map_err(|_| NotAdded::NoMap(pair.to_owned()))?;
+    let edited = edit.replace(at..at, if is_bare { added } else { format!("{lead}{added}") });
+    let added = edited.and_then(|()| edit.apply(text)).map_err(|_| NotAdded::NoMap(map.text().to_owned()))?;
     // The last word has the reader: the entry has to be there, whatever the comments around it.
     edn::read(&added).map_err(NotAdded::Unreadable)?;
     Ok(added)
@@ -120,7 +166,9 @@ mod tests {
     use super::*;
 
     fn key(text: &str) -> Result<String, NotAdded> {
-        add(text, &Addition { path: &["git", "keys"], key: Key::Text("h/a"), value: "keys/a" })
+        let addition = Addition { path: &["git", "keys"], key: Key::Text("h/a"), value: "keys/a" };
+        let (text, each) = add(text, &[addition]);
+        each.into_iter().next().unwrap().map(|()| text)
     }
 
     #[test]
@@ -145,6 +193,25 @@ mod tests {
             assert_eq!(key(before).as_deref(), Ok(after), "{before}");
             assert_eq!(key(after).as_deref(), Ok(after), "a second time");
         }
+    }
+
+    #[test]
+    fn of_many_entries_each_goes_where_it_belongs_and_the_first_of_two_stays() {
+        let text = |path: &'static [&'static str], key, value| Addition { path, key: Key::Text(key), value };
+        let keys: &[&str] = &["git", "keys"];
+        let additions = [
+            text(&["git", "keys"], "h/a", "keys/a"),
+            text(&["git", "keys"], "h/b", "keys/b"),
+            text(&["git", "keys"], "h/a", "keys/c"),
+            text(&["git", "keys"], "h/b", "keys/b"),
+            Addition { path: &["ssh"], key: Key::Keyword("user"), value: "me" },
+            Addition { path: keys, key: Key::Text("h/d"), value: "keys/d" },
+        ];
+        let (added, each) = add("{:ssh {:user \"deploy\"}}\n", &additions);
+        let after = "{:ssh {:user \"deploy\"}\n :git {:keys {\"h/a\" \"keys/a\"\n              \"h/b\" \"keys/b\"\n              \"h/d\" \"keys/d\"}}}\n";
+        assert_eq!(added, after);
+        let taken = |key: &str| Err(NotAdded::Taken(key.to_owned()));
+        assert_eq!(each, [Ok(()), Ok(()), taken("\"h/a\""), Ok(()), taken(":user"), Ok(())]);
     }
 
     #[test]

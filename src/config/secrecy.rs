@@ -29,37 +29,35 @@ pub(super) fn login(text: &str) -> Option<Range<usize>> {
 
 /// Hides the secrets of a tree. `texts` are those its spans point into.
 pub(super) fn hide_values(node: &Node, texts: &mut [Text]) {
-    let originals = texts.to_vec();
-    visit(node, false, &originals, texts);
+    Cover::over(texts, |cover| visit(node, false, cover));
 }
 
 /// The same for a tree whose tags are resolved: a secret key may stand in one file, its value in another.
 pub(super) fn hide_resolved(node: &Node, texts: &mut [Text]) {
-    fn resolved(node: &Node, secret: bool, originals: &[Text], texts: &mut [Text]) {
+    fn resolved(node: &Node, secret: bool, cover: &mut Cover) {
         match &node.value {
             Value::Map(entries) => {
                 for (key, value) in entries {
                     let secret = secret || key.as_text().is_some_and(is_secret_key);
-                    resolved(value, secret, originals, texts);
+                    resolved(value, secret, cover);
                 }
             }
             Value::List(nodes) | Value::Vector(nodes) | Value::Set(nodes) => {
-                nodes.iter().for_each(|node| resolved(node, secret, originals, texts));
+                nodes.iter().for_each(|node| resolved(node, secret, cover));
             }
-            value if secret && !is_tag(node.span, originals) => {
-                fill(node.span, texts);
+            value if secret && !cover.is_tag(node.span) => {
+                cover.fill(node.span);
                 if matches!(value, Value::Str(_)) {
-                    edges(node.span, originals, texts);
+                    cover.edges(node.span);
                 }
             }
             _ => {}
         }
     }
-    let originals = texts.to_vec();
-    resolved(node, false, &originals, texts);
+    Cover::over(texts, |cover| resolved(node, false, cover));
 }
 
-fn visit(node: &Node, secret: bool, originals: &[Text], texts: &mut [Text]) {
+fn visit(node: &Node, secret: bool, cover: &mut Cover) {
     match &node.value {
         Value::Map(entries) => {
             for (index, (key, value)) in entries.iter().enumerate() {
@@ -67,47 +65,45 @@ fn visit(node: &Node, secret: bool, originals: &[Text], texts: &mut [Text]) {
                 // Comments and discards on the way to the next key may be the secret of yesterday.
                 let end = entries.get(index + 1).map_or(node.span.end.saturating_sub(1), |(next, _)| next.span.start);
                 if here && key.span.source == node.span.source && key.span.end <= end {
-                    fill(Span { end, start: key.span.end, ..node.span }, texts);
+                    cover.fill(Span { end, start: key.span.end, ..node.span });
                 }
-                visit(value, here, originals, texts);
+                visit(value, here, cover);
             }
-            edges(node.span, originals, texts);
+            cover.edges(node.span);
         }
         Value::List(nodes) | Value::Vector(nodes) | Value::Set(nodes) => {
             for node in nodes {
-                visit(node, secret, originals, texts);
+                visit(node, secret, cover);
             }
-            edges(node.span, originals, texts);
+            cover.edges(node.span);
         }
-        Value::Tagged(tag, _) if LEAVES.contains(&tag.as_str()) => restore(node.span, originals, texts),
+        Value::Tagged(tag, _) if LEAVES.contains(&tag.as_str()) => cover.restore(node.span),
         Value::Tagged(tag, inner) => {
-            visit(inner, secret, originals, texts);
+            visit(inner, secret, cover);
             if TAGS.contains(&tag.as_str()) {
                 let end = node.span.start + 1 + tag.len() as u32;
-                restore(Span { end, ..node.span }, originals, texts);
+                cover.restore(Span { end, ..node.span });
             }
         }
         // What a tag gave stands where the tag stands: `#env NAME` is no secret.
-        _ if secret && !is_tag(node.span, originals) => {
-            fill(node.span, texts);
+        _ if secret && !cover.is_tag(node.span) => {
+            cover.fill(node.span);
             if matches!(node.value, Value::Str(_)) {
-                edges(node.span, originals, texts);
+                cover.edges(node.span);
             }
         }
         Value::Str(_) => {
-            restore_tag(node.span, originals, texts);
-            let written =
-                originals.get(usize::from(node.span.source.0)).and_then(|text| text.text.get(node.span.range()));
-            if let Some(range) = written.and_then(login) {
+            cover.restore_tag(node.span);
+            if let Some(range) = cover.written(node.span).and_then(login) {
                 let start = node.span.start + range.start as u32;
-                fill(Span { start, end: start + range.len() as u32, ..node.span }, texts);
+                cover.fill(Span { start, end: start + range.len() as u32, ..node.span });
             }
         }
-        _ => restore_tag(node.span, originals, texts),
+        _ => cover.restore_tag(node.span),
     }
     if let Value::Map(entries) = &node.value {
         for (key, _) in entries {
-            restore(key.span, originals, texts);
+            cover.restore(key.span);
         }
     }
 }
@@ -179,42 +175,57 @@ fn stars(text: &mut Text, ranges: &[Range<usize>]) {
     text.text = String::from_utf8_lossy(&bytes).into_owned();
 }
 
-fn is_tag(span: Span, originals: &[Text]) -> bool {
-    let text = originals.get(usize::from(span.source.0)).and_then(|text| text.text.get(span.range()));
-    text.is_some_and(|text| text.strip_prefix('#').is_some_and(|rest| TAGS.iter().any(|tag| rest.starts_with(tag))))
+/// Texts as they are, and as bytes that are changed in place.
+struct Cover {
+    originals: Vec<String>,
+    shown: Vec<Vec<u8>>,
 }
 
-fn restore_tag(span: Span, originals: &[Text], texts: &mut [Text]) {
-    if is_tag(span, originals) {
-        restore(span, originals, texts);
+impl Cover {
+    fn over(texts: &mut [Text], hide: impl FnOnce(&mut Self)) {
+        let originals: Vec<String> = texts.iter().map(|text| text.text.clone()).collect();
+        let shown = texts.iter_mut().map(|text| std::mem::take(&mut text.text).into_bytes()).collect();
+        let mut cover = Self { originals, shown };
+        hide(&mut cover);
+        for (text, shown) in texts.iter_mut().zip(&cover.shown) {
+            // Spans begin and end between characters, so whole characters became stars.
+            text.text = String::from_utf8_lossy(shown).into_owned();
+        }
     }
-}
 
-fn fill(span: Span, texts: &mut [Text]) {
-    edit(span, texts, |bytes| bytes.iter_mut().filter(|b| !b.is_ascii_whitespace()).for_each(|b| *b = STAR));
-}
-
-/// Puts back what was there: names and brackets are no secrets.
-fn restore(span: Span, originals: &[Text], texts: &mut [Text]) {
-    let original = originals.get(usize::from(span.source.0)).and_then(|text| text.text.as_bytes().get(span.range()));
-    if let Some(original) = original {
-        edit(span, texts, |bytes| bytes.copy_from_slice(original));
+    /// What is written at a span.
+    fn written(&self, span: Span) -> Option<&str> {
+        self.originals.get(usize::from(span.source.0)).and_then(|text| text.get(span.range()))
     }
-}
-
-fn edges(span: Span, originals: &[Text], texts: &mut [Text]) {
-    if span.end > span.start {
-        restore(Span { end: span.start + 1, ..span }, originals, texts);
-        restore(Span { start: span.end - 1, ..span }, originals, texts);
+    fn is_tag(&self, span: Span) -> bool {
+        let rest = self.written(span).and_then(|text| text.strip_prefix('#'));
+        rest.is_some_and(|rest| TAGS.iter().any(|tag| rest.starts_with(tag)))
     }
-}
-
-fn edit(span: Span, texts: &mut [Text], change: impl FnOnce(&mut [u8])) {
-    let Some(text) = texts.get_mut(usize::from(span.source.0)) else { return };
-    let mut bytes = std::mem::take(&mut text.text).into_bytes();
-    if let Some(range) = bytes.get_mut(span.range()) {
-        change(range);
+    fn shown(&mut self, span: Span) -> Option<&mut [u8]> {
+        self.shown.get_mut(usize::from(span.source.0)).and_then(|bytes| bytes.get_mut(span.range()))
     }
-    // Spans begin and end between characters, so whole characters became stars.
-    text.text = String::from_utf8_lossy(&bytes).into_owned();
+    fn fill(&mut self, span: Span) {
+        let bytes = self.shown(span).into_iter().flatten();
+        bytes.filter(|byte| !byte.is_ascii_whitespace()).for_each(|byte| *byte = STAR);
+    }
+    /// Puts back what was there: names and brackets are no secrets.
+    fn restore(&mut self, span: Span) {
+        let of = usize::from(span.source.0);
+        let original = self.originals.get(of).and_then(|text| text.as_bytes().get(span.range()));
+        let shown = self.shown.get_mut(of).and_then(|bytes| bytes.get_mut(span.range()));
+        if let (Some(original), Some(shown)) = (original, shown) {
+            shown.copy_from_slice(original);
+        }
+    }
+    fn restore_tag(&mut self, span: Span) {
+        if self.is_tag(span) {
+            self.restore(span);
+        }
+    }
+    fn edges(&mut self, span: Span) {
+        if span.end > span.start {
+            self.restore(Span { end: span.start + 1, ..span });
+            self.restore(Span { start: span.end - 1, ..span });
+        }
+    }
 }

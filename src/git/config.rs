@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::prefix::ByPrefix;
 use crate::model::url::Transport;
 use crate::model::{RepoId, RepoUrl, Secret};
 
@@ -27,10 +28,10 @@ pub struct GitConfig {
     pub known_hosts: Option<PathBuf>,
     /// ssh keys: a prefix of the repository's identity (`github.com/acme/snow`, `gitlab.com`) and the private key's
     /// file. The longest prefix wins. Without any that fits: the ssh agent, then `~/.ssh/id_*`.
-    pub keys: Vec<(String, PathBuf)>,
+    pub keys: ByPrefix<PathBuf>,
     /// https tokens by a prefix likewise. The secret is the token alone, or `user:token`. It never goes over plain
     /// http, but to this machine itself.
-    pub https_tokens: Vec<(String, Secret)>,
+    pub https_tokens: ByPrefix<Secret>,
     /// How long a connect may take.
     pub connect_timeout: Duration,
     /// How long a remote may say nothing.
@@ -46,8 +47,8 @@ impl GitConfig {
             state: state.into(),
             author: Author { name: "airplanes".to_owned(), email: "airplanes@localhost".to_owned() },
             known_hosts: None,
-            keys: Vec::new(),
-            https_tokens: Vec::new(),
+            keys: ByPrefix::default(),
+            https_tokens: ByPrefix::default(),
             connect_timeout: Duration::from_secs(20),
             silence: Duration::from_secs(60),
             deadline: Duration::from_secs(600),
@@ -59,20 +60,20 @@ impl GitConfig {
         Self {
             author: Author { name: git.name.clone(), email: git.email.clone() },
             known_hosts: git.known_hosts.clone(),
-            keys: git.keys.clone(),
-            https_tokens: git.https_tokens.clone(),
+            keys: git.keys.iter().cloned().collect(),
+            https_tokens: git.https_tokens.iter().cloned().collect(),
             ..Self::new(state)
         }
     }
 
     /// The key that is configured for a repository, and the prefix that it is configured under.
     pub fn key_for(&self, repo: &RepoId) -> Option<(&str, &Path)> {
-        longest(&self.keys, repo.as_str()).map(|(prefix, path)| (prefix.as_str(), path.as_path()))
+        self.keys.longest(repo.as_str()).map(|(prefix, path)| (prefix, path.as_path()))
     }
 
     /// Whether a token is configured for a repository.
     pub fn has_token_for(&self, repo: &RepoId) -> bool {
-        longest(&self.https_tokens, repo.as_str()).is_some()
+        self.https_tokens.longest(repo.as_str()).is_some()
     }
 
     /// The known_hosts files to ask.
@@ -91,13 +92,13 @@ impl GitConfig {
         let id = url.id();
         let parts = url.parts();
         let user = parts.user.unwrap_or("git").to_owned();
-        let key = longest(&self.keys, id.as_str()).map(|(prefix, path)| (prefix.clone(), path.clone()));
+        let key = self.keys.longest(id.as_str()).map(|(prefix, path)| (prefix.to_owned(), path.clone()));
         match parts.transport {
             Transport::File | Transport::Git => Route { url: url.as_str().to_owned(), login: Login::None },
             Transport::Http => {
                 let plain = url.as_str().get(..7).is_some_and(|s| s.eq_ignore_ascii_case("http://"));
                 let withheld = plain && !is_this_machine(parts.host);
-                let token = longest(&self.https_tokens, id.as_str()).map(|(_, secret)| secret.clone());
+                let token = self.https_tokens.longest(id.as_str()).map(|(_, secret)| secret.clone());
                 match (token, key) {
                     (Some(secret), _) if withheld => Route {
                         url: url.as_str().to_owned(),
@@ -162,40 +163,21 @@ pub(super) enum Login {
     Own { user: String },
 }
 
-/// The entry whose prefix, in whole path segments, is the longest that fits `id`.
-fn longest<'a, T>(entries: &'a [(String, T)], id: &str) -> Option<&'a (String, T)> {
-    let fits = |prefix: &str| id.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    entries
-        .iter()
-        .map(|entry| (plain_prefix(&entry.0), entry))
-        .filter(|(prefix, _)| !prefix.is_empty() && fits(prefix))
-        .max_by_key(|(prefix, _)| prefix.len())
-        .map(|(_, entry)| entry)
-}
-
-/// A prefix as people write it, as the beginning of a [`crate::model::RepoId`].
-fn plain_prefix(text: &str) -> String {
-    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    // A made-up path turns a bare host into a url, so that hosts, ports and case follow the one rule there is.
-    let (text, made_up) = if text.trim_end_matches('/').contains('/') { (text, "") } else { (text, "/x") };
-    let whole = format!("https://{}{made_up}", text.trim_end_matches('/'));
-    let id = RepoUrl::new(whole).map(|url| url.id().as_str().to_owned()).unwrap_or_default();
-    id.strip_suffix(made_up).unwrap_or(&id).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn config() -> GitConfig {
         let mut config = GitConfig::new("/s");
-        config.keys = vec![
-            ("github.com/acme".into(), "/k/acme".into()),
-            ("github.com/acme/snow.git".into(), "/k/snow".into()),
-            ("git.example.com:2222".into(), "/k/own".into()),
+        let keys = [
+            ("github.com/acme", "/k/acme"),
+            ("github.com/acme/snow.git", "/k/snow"),
+            ("git.example.com:2222", "/k/own"),
         ];
+        config.keys = keys.map(|(prefix, key)| (prefix.to_owned(), key.into())).into_iter().collect();
+        let tokens = [("gitlab.com", "gl"), ("127.0.0.1:80", "local")];
         config.https_tokens =
-            vec![("gitlab.com".into(), Secret::new("gl", "t")), ("127.0.0.1:80".into(), Secret::new("local", "t"))];
+            tokens.map(|(prefix, name)| (prefix.to_owned(), Secret::new(name, "t"))).into_iter().collect();
         config
     }
 

@@ -31,9 +31,10 @@ pub(super) fn pair(projects: &[Project], setting: &Setting<'_>) -> (ConfigFile, 
         let users = projects.iter().zip(&names).filter(|(project, _)| project.deps.contains_key(repo));
         users.map(|(_, name)| name.clone()).collect()
     };
+    let repos: BTreeSet<&RepoId> = projects.iter().map(|project| &project.repo).collect();
     let is_own = |project: &Project, dep: &RepoId| {
         let same_owner = owner_of(dep).is_some() && owner_of(dep) == owner_of(&project.repo);
-        same_owner || projects.iter().any(|other| other.repo == *dep)
+        same_owner || repos.contains(dep)
     };
     let (mut apps, mut libraries) = (Vec::new(), Vec::new());
     for (project, name) in projects.iter().zip(&names) {
@@ -66,10 +67,12 @@ pub(super) fn pair(projects: &[Project], setting: &Setting<'_>) -> (ConfigFile, 
 
 fn config(projects: &[Project], setting: &Setting<'_>) -> ConfigFile {
     let mut keys: Vec<RepoKey> = Vec::new();
+    let (mut with_key, mut files): (BTreeSet<RepoId>, BTreeSet<String>) = Default::default();
     let over_ssh = |url: &crate::model::RepoUrl| url.parts().transport == Transport::Ssh;
     let mut key = |repo: &RepoId, note: &str| {
-        if !keys.iter().any(|key| key.repo == *repo) {
-            let file = file_name(repo, |file| keys.iter().any(|key| key.file == file));
+        if with_key.insert(repo.clone()) {
+            let file = file_name(repo, |file| files.contains(file));
+            files.insert(file.clone());
             keys.push(RepoKey { repo: repo.clone(), file, note: note.to_owned() });
         }
     };

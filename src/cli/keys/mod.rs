@@ -4,7 +4,7 @@
 
 mod wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -91,18 +91,18 @@ pub(super) async fn keys(globals: &Globals, args: KeysArgs) -> Result<Exit, CliE
     let sorted = wanted(&loaded, &args.sources, globals).await?;
     let mut added: Vec<Entry> = Vec::new();
     let mut repositories = Vec::new();
+    let mut used: HashSet<PathBuf> = loaded.config.git.keys.iter().map(|(_, file)| file.clone()).collect();
     for wanted in &sorted.by_ssh {
         let (file, named) = match git.key_for(&wanted.repo) {
             Some((prefix, file)) => (file.to_owned(), prefix.to_owned()),
             None => {
                 let taken = |file: &str| {
                     let path = folder.join(file);
-                    added.iter().any(|entry| entry.value == file)
-                        || loaded.config.git.keys.iter().any(|(_, used)| *used == path)
-                        || is_of_another(&path, &wanted.repo)
+                    used.contains(&path) || is_of_another(&path, &wanted.repo)
                 };
                 let file = file_name(&wanted.repo, taken);
                 added.push(Entry::key(&wanted.repo, &file));
+                used.insert(folder.join(&file));
                 (folder.join(file), wanted.repo.to_string())
             }
         };
@@ -324,14 +324,12 @@ pub(super) fn add_entries(
         return Ok((added, to_add));
     }
     let unreadable = |e| CliError::io(&format!("{} can't be read", path.display()), &e);
-    let mut text = std::fs::read_to_string(path).map_err(unreadable)?;
-    for entry in entries {
-        let addition = entry.addition();
-        match config::add(&text, &addition) {
-            Ok(edited) => {
-                text = edited;
-                added.push(addition.in_words());
-            }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let additions: Vec<Addition<'_>> = entries.iter().map(Entry::addition).collect();
+    let (text, each) = config::add(&text, &additions);
+    for (addition, done) in additions.iter().zip(each) {
+        match done {
+            Ok(()) => added.push(addition.in_words()),
             Err(why) => to_add.push(format!("{}    (not added, since {why})", addition.in_words())),
         }
     }

@@ -72,12 +72,14 @@ pub(super) async fn wanted(loaded: &Loaded, sources: &[String], globals: &Global
         }
     }
     // A whole identity is a repository; `github.com`, `github.com/acme` and what others are below are keys for many.
+    let mut known: BTreeSet<String> = all.keys().map(|repo| repo.as_str().to_owned()).collect();
     for (prefix, _) in &loaded.config.git.keys {
         let below = format!("{}/", prefix.trim_end_matches('/'));
         if let Ok(url) = RepoUrl::new(format!("ssh://git@{prefix}"))
             && prefix.matches('/').count() >= 2
-            && !all.keys().any(|repo| repo.as_str().starts_with(&below))
+            && !known.range(below.clone()..).next().is_some_and(|repo| repo.starts_with(&below))
         {
+            known.insert(url.id().as_str().to_owned());
             add(&mut all, url.id(), None, false);
         }
     }
@@ -101,8 +103,9 @@ pub(super) async fn wanted(loaded: &Loaded, sources: &[String], globals: &Global
             _ => {}
         }
     }
+    let hosts: BTreeSet<&str> = sorted.by_ssh.iter().map(|other| pages::host_of(&other.repo)).collect();
     for repo in unsure.iter().filter(|repo| git.key_for(repo).is_none() && !git.has_token_for(repo)) {
-        if sorted.by_ssh.iter().any(|other| pages::host_of(&other.repo) == pages::host_of(repo)) {
+        if hosts.contains(pages::host_of(repo)) {
             let url = repo.as_str().replacen('/', ":", 1);
             sorted.remarks.push(format!("apps also depend on {repo}; if it is private: airplanes keys git@{url}"));
         }

@@ -13,7 +13,8 @@ const TOKEN: &str = "glpat-s3cret";
 
 fn config(scene: &Scene, server: &GitHttp, token: &str) -> GitConfig {
     let mut config = scene.config();
-    config.https_tokens = vec![(format!("127.0.0.1:{}", server.port), Secret::new("#credential gitlab-token", token))];
+    config.https_tokens =
+        [(format!("127.0.0.1:{}", server.port), Secret::new("#credential gitlab-token", token))].into_iter().collect();
     config
 }
 

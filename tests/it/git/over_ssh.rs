@@ -36,7 +36,7 @@ impl Served {
     fn config(&self) -> GitConfig {
         let mut config = self.scene.config();
         config.known_hosts = Some(self.sshd.known_hosts());
-        config.keys = vec![("127.0.0.1".into(), self.sshd.client_key().to_owned())];
+        config.keys = [("127.0.0.1".into(), self.sshd.client_key().to_owned())].into_iter().collect();
         config
     }
     fn mirrors(&self) -> Mirrors {
@@ -80,7 +80,7 @@ async fn fetch_and_push_work_over_ssh_with_keys_of_each_type() {
         )
         .unwrap();
         let mut config = served.config();
-        config.keys = vec![("127.0.0.1".into(), key)];
+        config.keys = [("127.0.0.1".into(), key)].into_iter().collect();
         let heads =
             Mirrors::new(config).unwrap().heads(&clone.url, &go()).await.unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(heads.branches[&main_branch()], ours);
@@ -146,7 +146,7 @@ async fn a_wrong_key_and_a_missing_one_are_named_with_what_to_do() {
     std::fs::write(&garbage, "not a key\n").unwrap();
     let ask = async |key: &Path| {
         let mut config = served.config();
-        config.keys = vec![("127.0.0.1".into(), key.to_owned())];
+        config.keys = [("127.0.0.1".into(), key.to_owned())].into_iter().collect();
         let error = Mirrors::new(config).unwrap().heads(&served.url(&repo), &go()).await.unwrap_err();
         assert!(error.to_string().contains(&key.display().to_string()), "{error}");
         assert!(!error.is_retryable(), "{error:?}");
@@ -166,8 +166,8 @@ async fn the_key_of_the_longest_prefix_is_used() {
     let (one, two) = (served.scene.repo("one"), served.scene.repo("two"));
     let wrong = keygen(&served.scene.path("wrong"), &["-t", "ed25519"]);
     let mut config = served.config();
-    let own = config.keys[0].1.clone();
-    config.keys = vec![("127.0.0.1".into(), wrong), (served.url(&one).id().to_string(), own)];
+    let own = served.sshd.client_key().to_owned();
+    config.keys = [("127.0.0.1".into(), wrong), (served.url(&one).id().to_string(), own)].into_iter().collect();
     let mirrors = Mirrors::new(config).unwrap();
     mirrors.heads(&served.url(&one), &go()).await.unwrap();
     assert!(matches!(mirrors.heads(&served.url(&two), &go()).await, Err(GitError::Auth { .. })));

@@ -206,3 +206,23 @@ fn every_deps_edn_of_the_corpus_gives_a_pair_that_passes_check() {
     let apps = desk.read("deploy.edn").matches(":git-url").count();
     assert!(checked.out.contains(&format!("{apps} apps")) && apps > 200, "{} {apps}", checked.out);
 }
+
+/// Of what is slower than linear, minutes; as it is, some seconds.
+#[test]
+fn a_project_with_thousands_of_private_libraries_is_no_long_wait() {
+    const LIBRARIES: usize = 10_000;
+    let desk = Desk::new();
+    let lib = |n| format!("acme/l{n} {{:git/url \"git@git.example.com:acme/l{n}.git\" :git/sha \"{n:040}\"}}");
+    let libs: Vec<String> = (1..=LIBRARIES).map(lib).collect();
+    let deps = format!("{{:deps {{{}}}}}", libs.join("\n"));
+    let shop = desk.checkout("shop", "git@git.example.com:acme/shop.git", &[("deps.edn", &deps)]);
+    let begun = std::time::Instant::now();
+    desk.run(&["init", &shop]).done();
+    let keys = |said: super::Said| said.out.matches("would get the key").count();
+    assert_eq!(keys(desk.run(&["keys", "--dry-run"]).done()), LIBRARIES + 2);
+    // Without any of them in config.edn.
+    desk.write("config.edn", "{}");
+    assert_eq!(keys(desk.run(&["keys", "--dry-run", &shop]).done()), LIBRARIES + 2);
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
+}
