@@ -110,26 +110,30 @@ pub fn duplicate_of(accepted: &Accepted) -> EventId {
         other => panic!("not a duplicate but {other:?}"),
     }
 }
+/// How long a store may take to be let go of, on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The handle's last clone is gone a moment after its writer has let go of the lock.
 pub fn open_again(path: &Path) -> Store {
-    for _ in 0..500 {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
         match Store::open(path) {
-            Err(StoreError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            Err(StoreError::Locked { .. }) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             other => return other.unwrap(),
         }
     }
-    panic!("the store stays locked");
 }
 /// Once the writer has let go of it.
 pub fn raw(path: &Path) -> sled::Db {
     drop(open_again(path));
-    for _ in 0..500 {
-        if let Ok(db) = sled::Config::new().path(path.join("store")).segment_size(2 << 20).open() {
-            return db;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        match sled::Config::new().path(path.join("store")).segment_size(2 << 20).open() {
+            Err(_) if std::time::Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            other => return other.unwrap(),
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("the store stays locked");
 }
 /// An accepted push whose plan has these apps.
 pub async fn planned_event(store: &Store, after: u32, apps: Vec<Planned>) -> (EventId, Vec<JobId>) {

@@ -18,6 +18,22 @@ fn store_of_format(format: u32, state: &Path) {
     let db = raw_unopened(state);
     db.insert(b"m/version", format.to_string().as_bytes()).unwrap();
     db.flush().unwrap();
+    drop(db);
+    let_go(state);
+}
+
+/// Waits until nobody has a store's file: sled's threads let go of it, and write to it, a moment after its last handle
+/// is gone.
+fn let_go(state: &Path) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let is_free = |name| {
+        let Ok(file) = std::fs::File::open(state.join(name)) else { return true };
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).is_ok()
+    };
+    while !(is_free("store.lock") && is_free("store/db")) {
+        assert!(std::time::Instant::now() < deadline, "the store stays locked");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn old_store(state: &Path) {
@@ -26,13 +42,8 @@ fn old_store(state: &Path) {
 
 /// As `raw`, but without opening it as a daemon does first.
 pub fn raw_unopened(state: &Path) -> sled::Db {
-    for _ in 0..500 {
-        if let Ok(db) = sled::Config::new().path(state.join("store")).segment_size(2 << 20).open() {
-            return db;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the store stays locked");
+    let_go(state);
+    sled::Config::new().path(state.join("store")).segment_size(2 << 20).open().unwrap()
 }
 
 fn format_of(state: &Path) -> String {
@@ -94,7 +105,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(std::fs::copy(entry.path(), target)) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 
@@ -106,8 +121,7 @@ async fn wherever_a_rewrite_is_killed_there_is_one_whole_store() {
     old_store(&old);
     old_store(&new);
     drop(Store::open(&new).unwrap());
-    drop(open_again(&new));
-    drop(raw_unopened(&new));
+    let_go(&new);
     let (old, new) = (old.join("store"), new.join("store"));
     let half = folder.path().join("half");
     std::fs::create_dir(&half).unwrap();
