@@ -68,7 +68,6 @@
 //!     runs on a host is a constant script with arguments.
 //! 14. **Errors are capped** at 3 attempts a step, interruptions at 10 with no step done in between. Ids are monotonic
 //!     whatever the clock does; time-outs use the monotonic clock.
-//!
 //! 15. **There is always one whole store.** Another takes its place (restored, migrated, compacted) by renames that a
 //!     start finishes if they were interrupted; what an operator may still want is kept aside, never removed. One that
 //!     can't be read is said to be damaged, with the backup to restore: a new one is never begun in its place.

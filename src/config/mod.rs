@@ -37,7 +37,7 @@ pub use source::Source;
 use diagnostic::Fault;
 use section::{Context, Section};
 use settings::Deploy;
-use source::Texts;
+use source::{Printed, Texts};
 use tags::Files;
 
 /// What a good config.edn and deploy.edn say.
@@ -53,9 +53,16 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// What spans point into, without secrets.
     texts: Texts,
+    /// Of all that was read: two of one print say the same.
+    print: u64,
 }
 
 impl Loaded {
+    /// Whether it was read from the same files and variables, and nothing in them was other than now.
+    pub fn is_as(&self, other: &Self) -> bool {
+        (self.print, &self.files) == (other.print, &other.files)
+    }
+
     /// That `:builds {:write}` opens none of these places to builds: those of the daemon's own that are known only where
     /// it runs. [`load`] has looked at those that the files name.
     pub fn keeps_from_builds(&self, places: &[PathBuf], source: &dyn Source) -> Result<(), Diagnostics> {
@@ -69,7 +76,8 @@ impl Loaded {
 ///
 /// Everything is read anew. `Err` has every fault that was found, and the files to watch until it is cured.
 pub fn load(source: &dyn Source, path: &Path) -> Result<Loaded, Diagnostics> {
-    let mut files = Files::new(source);
+    let printed = Printed::of(source);
+    let mut files = Files::new(&printed);
     let Some(root) = files.read(path, None).filter(|_| files.faults.is_empty()) else {
         return Err(Diagnostics::new(files.shown, files.faults, files.files));
     };
@@ -100,7 +108,7 @@ pub fn load(source: &dyn Source, path: &Path) -> Result<Loaded, Diagnostics> {
         return Err(Diagnostics::new(files.shown, faults, files.files));
     }
     let warnings = Diagnostics::new(files.shown.clone(), warnings, files.files.clone());
-    Ok(Loaded { config, apps, files: files.files, warnings, texts: files.shown })
+    Ok(Loaded { config, apps, files: files.files, warnings, texts: files.shown, print: printed.print() })
 }
 
 /// What the files name that is the daemon's own: no build may have any of it.

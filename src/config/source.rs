@@ -1,5 +1,7 @@
 //! What `config` reads through, and the texts it has read.
 
+use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,37 @@ pub trait Source {
     /// A path without links in it, as far as it leads; the path itself where there are none.
     fn real(&self, path: &Path) -> PathBuf {
         path.to_owned()
+    }
+}
+
+/// A source that remembers by a number what it gave.
+pub(super) struct Printed<'s> {
+    source: &'s dyn Source,
+    hasher: RefCell<DefaultHasher>,
+}
+
+impl<'s> Printed<'s> {
+    pub fn of(source: &'s dyn Source) -> Self {
+        Self { source, hasher: RefCell::default() }
+    }
+    pub fn print(&self) -> u64 {
+        self.hasher.borrow().finish()
+    }
+}
+
+impl Source for Printed<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let read = self.source.read(path);
+        (path, read.as_ref().ok()).hash(&mut *self.hasher.borrow_mut());
+        read
+    }
+    fn env(&self, name: &str) -> Option<String> {
+        let value = self.source.env(name);
+        (name, &value).hash(&mut *self.hasher.borrow_mut());
+        value
+    }
+    fn real(&self, path: &Path) -> PathBuf {
+        self.source.real(path)
     }
 }
 

@@ -50,11 +50,11 @@ impl Reload {
         };
         let source = FsSource;
         loop {
-            tokio::select! {
-                () = files.changed() => {}
-                _ = self.asked.recv() => {}
+            let asked = tokio::select! {
+                () = files.changed() => false,
+                _ = self.asked.recv() => true,
                 () = stop.cancelled() => return,
-            }
+            };
             let _reloading = service::reloading();
             match config::load(&source, &self.path) {
                 Err(faults) => {
@@ -63,6 +63,8 @@ impl Reload {
                     self.fault.store(Some(Arc::new(told)));
                     files.set(faults.files().to_vec());
                 }
+                // The first look after the start, or a file that was touched.
+                Ok(loaded) if !asked && self.fault.load().is_none() && loaded.is_as(&self.in_force.load()) => {}
                 Ok(loaded) => {
                     files.set(loaded.files.clone());
                     if !loaded.warnings.is_empty() {

@@ -275,7 +275,9 @@ impl Call<'_> {
     /// Whether this daemon has the delivery, by its id and the one that we gave it.
     async fn stored(&self, delivery: DeliveryId, id: &str) -> Result<bool, String> {
         let store = self.alive.store.clone();
-        let rows = tokio::task::spawn_blocking(move || store.deliveries(None, 200)).await.map_err(|e| e.to_string())?;
+        // The newest that is not newer than it.
+        let after = Some(DeliveryId(delivery.0.saturating_add(1)));
+        let rows = tokio::task::spawn_blocking(move || store.deliveries(after, 1)).await.map_err(|e| e.to_string())?;
         let rows = rows.map_err(|error| error.to_string())?;
         Ok(rows.iter().any(|row| row.id == delivery && row.forge_id.as_deref() == Some(id)))
     }

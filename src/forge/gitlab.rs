@@ -59,7 +59,7 @@ fn token(call: Call<'_, '_>, secrets: &ForgeSecrets) -> Result<(), Refused> {
         ),
         None => format!("the secret token on the gitlab side is another, and has {} bytes", given.len()),
     };
-    Err(call.mismatch(TOKEN, 0, &usable, &cause))
+    Err(call.mismatch(TOKEN, None, &usable, &cause))
 }
 
 #[derive(Deserialize)]

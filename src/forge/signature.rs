@@ -76,7 +76,7 @@ impl Call<'_, '_> {
             return Ok(());
         }
         let cause = self.near_miss(signed, &given, &secrets).unwrap_or_else(|| self.why_mismatch());
-        Err(self.mismatch(header, signed.len(), &secrets, &cause))
+        Err(self.mismatch(header, Some(signed.len()), &secrets, &cause))
     }
 
     /// The secrets that are more than white space; a refusal if there is none.
@@ -101,8 +101,8 @@ impl Call<'_, '_> {
         Refused::Signature { caller: NOT_AUTHENTIC, operator }
     }
 
-    /// The refusal for a signature that is well-formed and wrong.
-    pub fn mismatch(&self, header: &str, signed: usize, secrets: &[&Secret], cause: &str) -> Refused {
+    /// The refusal for a signature of so many bytes that is well-formed and wrong; or for a token, which signs none.
+    pub fn mismatch(&self, header: &str, signed: Option<usize>, secrets: &[&Secret], cause: &str) -> Refused {
         let of = secrets.len();
         let tried = secrets.iter().enumerate().map(|(n, secret)| {
             // Several that stand in the file itself have the name of their key.
@@ -111,10 +111,8 @@ impl Call<'_, '_> {
             format!("{place}{} ({} bytes)", secret.name(), secret.len())
         });
         let tried: Vec<String> = tried.collect();
-        self.refuse(format!(
-            "the header {header} over {signed} bytes fits none of the secrets tried: {}; {cause}",
-            tried.join(", ")
-        ))
+        let over = signed.map(|signed| format!(" over {signed} bytes")).unwrap_or_default();
+        self.refuse(format!("the header {header}{over} fits none of the secrets tried: {}; {cause}", tried.join(", ")))
     }
 
     /// The refusal for a signature that is not there, with what is there instead.

@@ -56,7 +56,7 @@ pub(super) fn verify(call: Call<'_, '_>, tokens: &[Secret], now: Timestamp) -> R
         let cause = bad_token.unwrap_or_else(|| {
             "either the signing token on the gitlab side is another, or a proxy changed the body".into()
         });
-        return Err(call.mismatch(SIGNATURE, call.body.len(), &tokens, &cause));
+        return Err(call.mismatch(SIGNATURE, Some(call.body.len()), &tokens, &cause));
     }
     // After the signature, so that the clock is only ever blamed for a true call.
     let apart = now.as_second().saturating_sub(sent);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::hearing::{Hearing, WINDOW};
+use super::hearing::{Call, Hearing, WINDOW};
 use crate::config::Config;
 use crate::model::upkeep::{Bytes, DiskView};
 use crate::model::{Delivery, Forge, Happening, Outcome, Topic};
@@ -129,19 +129,20 @@ pub(super) fn store_fault(why: &str) -> Words {
 
 /// Takes in the deliveries that are new, at first those of the last month.
 pub(super) fn listen(store: &Store, hearing: &mut Hearing, now: Timestamp) -> Result<(), StoreError> {
-    let (mut new, mut before): (Vec<Delivery>, _) = (Vec::new(), None);
+    // Of each only what is heard: a month may be many.
+    let (mut new, mut before): (Vec<Call>, _) = (Vec::new(), None);
     loop {
         let page = store.deliveries(before, 200)?;
         let is_new =
             |d: &Delivery| hearing.newest().is_none_or(|newest| d.id > newest) && now.duration_since(d.at) < WINDOW;
         let whole = page.len() == 200 && page.iter().all(is_new);
         before = page.last().map(|d| d.id);
-        new.extend(page.into_iter().filter(is_new));
+        new.extend(page.iter().filter(|delivery| is_new(delivery)).map(Call::of));
         if !whole {
             break;
         }
     }
-    hearing.hear(new.iter().rev());
+    hearing.hear(new.into_iter().rev());
     Ok(())
 }
 

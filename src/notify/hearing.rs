@@ -1,4 +1,4 @@
-//! Which forges used to call and have gone silent. Pure but for the page of deliveries that it is given.
+//! Which forges used to call and have gone silent. Pure but for the calls that it is given.
 //!
 //! The rule: a forge that has sent five calls or more, and then nothing for longer than three days and longer than
 //! three times its longest pause of the last thirty days, is silent. Whether a branch has moved meanwhile is not
@@ -16,6 +16,20 @@ pub(super) const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 30);
 const PAUSE: SignedDuration = SignedDuration::from_hours(24);
 /// How many calls make a habit.
 const HABIT: usize = 5;
+
+/// What is heard of a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    id: DeliveryId,
+    at: Timestamp,
+    forge: Forge,
+}
+
+impl Call {
+    pub fn of(delivery: &Delivery) -> Self {
+        Self { id: delivery.id, at: delivery.at, forge: delivery.forge }
+    }
+}
 
 /// What was heard of each forge.
 #[derive(Debug, Default)]
@@ -40,7 +54,7 @@ impl Hearing {
     }
 
     /// Takes in deliveries, oldest first.
-    pub fn hear<'d>(&mut self, deliveries: impl IntoIterator<Item = &'d Delivery>) {
+    pub fn hear(&mut self, deliveries: impl IntoIterator<Item = Call>) {
         for delivery in deliveries {
             if self.newest.is_some_and(|newest| delivery.id <= newest) {
                 continue;
@@ -77,17 +91,12 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::Answer;
 
-    fn calls(hours: &[i64]) -> Vec<Delivery> {
-        let call = |hour: &i64| Delivery {
+    fn calls(hours: &[i64]) -> Vec<Call> {
+        let call = |hour: &i64| Call {
             id: DeliveryId(*hour as u64 + 1),
             at: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(*hour),
             forge: Forge::Github,
-            forge_id: None,
-            event: "push".into(),
-            repo: None,
-            answer: Answer::Ignored { reason: "a test".into() },
         };
         hours.iter().map(call).collect()
     }
@@ -95,7 +104,7 @@ mod tests {
 
     fn silent(hours: &[i64], now: i64) -> bool {
         let mut hearing = Hearing::default();
-        hearing.hear(&calls(hours));
+        hearing.hear(calls(hours));
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(now);
         hearing.silence(Forge::Github, now, FLOOR).is_some_and(|heard| heard.is_err())
     }
@@ -121,8 +130,8 @@ mod tests {
     #[test]
     fn a_page_that_was_heard_is_not_heard_again() {
         let mut hearing = Hearing::default();
-        hearing.hear(&calls(&[0, 1, 2]));
-        hearing.hear(&calls(&[0, 1, 2]));
+        hearing.hear(calls(&[0, 1, 2]));
+        hearing.hear(calls(&[0, 1, 2]));
         assert_eq!((hearing.newest(), hearing.forges[&Forge::Github].calls), (Some(DeliveryId(3)), 3));
     }
 }

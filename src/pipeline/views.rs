@@ -18,7 +18,7 @@ impl Pipeline {
     /// How builds run on this machine. Asks nobody.
     pub fn builds(&self) -> BuildsView {
         let kept = self.inner.rooms.load().runner.kept();
-        let (each, lacking) = kept.map_or((None, Vec::new()), |(each, lacking)| (Some(each), lacking));
+        let (each, lacking) = kept.unwrap_or_default();
         BuildsView { at_once: self.inner.concurrency, each, lacking }
     }
 

@@ -108,6 +108,11 @@ impl Cgroups {
         })
     }
 
+    /// Whether builds are limited in it: `memory`, `cpu`, `pids`.
+    pub fn limits(&self, controller: &str) -> bool {
+        self.controllers.contains(&controller)
+    }
+
     /// A cgroup for the next step of a job's build.
     pub fn make(&self, job: JobId, share: Share) -> io::Result<Cgroup> {
         let path = self.root.join(format!("{BUILD}{job}"));
@@ -116,7 +121,7 @@ impl Cgroups {
         }
         fs::create_dir(&path)?;
         let cgroup = Cgroup { path };
-        let set = |controller: &str, file: &str, value: &str| match self.controllers.contains(&controller) {
+        let set = |controller: &str, file: &str, value: &str| match self.limits(controller) {
             true => fs::write(cgroup.path.join(file), value),
             false => Ok(()),
         };

@@ -84,14 +84,18 @@ impl Local {
         self
     }
 
-    /// What each build may take, in words, and what it is not kept from or limited in here.
-    pub(super) fn kept(&self) -> Option<(String, Vec<String>)> {
+    /// What each build may take, in words, unless it is limited in nothing; and what it is not kept from or limited in
+    /// here.
+    pub(super) fn kept(&self) -> Option<(Option<String>, Vec<String>)> {
         let cells = self.cells.as_ref()?;
-        let cpus = match cells.share.cpus {
-            Some(cpus) => format!("{cpus} processors"),
-            None => "all processors".to_owned(),
+        let limits = |what| cells.cgroups.as_ref().is_ok_and(|cgroups| cgroups.limits(what));
+        let memory = limits("memory").then(|| format!("{} of memory", Bytes(cells.share.memory)));
+        let cpus = match cells.share.cpus.filter(|_| limits("cpu")) {
+            Some(cpus) => Some(format!("{cpus} processors")),
+            None => memory.is_some().then(|| "all processors".to_owned()),
         };
-        Some((format!("{} of memory, {cpus}", Bytes(cells.share.memory)), cells.lacking()))
+        let each: Vec<String> = memory.into_iter().chain(cpus).collect();
+        Some(((!each.is_empty()).then(|| each.join(", ")), cells.lacking()))
     }
 
     pub(super) async fn run(

@@ -134,7 +134,7 @@ fn words(duration: Duration) -> String {
 
 impl Runner {
     /// What each build may take, in words, and what it is not kept from or limited in here. None where nothing is.
-    pub fn kept(&self) -> Option<(String, Vec<String>)> {
+    pub fn kept(&self) -> Option<(Option<String>, Vec<String>)> {
         match self {
             Self::Local(local) => local.kept(),
         }

@@ -25,7 +25,7 @@ pub struct TrustArgs {
     #[arg(long)]
     yes: bool,
     /// Take the key with this fingerprint, and no other, without asking. Can be repeated.
-    #[arg(long = "fingerprint", value_name = "SHA256:…", conflicts_with = "yes")]
+    #[arg(long = "fingerprint", value_name = "SHA256:…", conflicts_with = "yes", value_parser = fingerprint)]
     fingerprints: Vec<String>,
     /// Forget the keys that are on record for it first: for a host that was set up anew.
     #[arg(long)]
@@ -158,6 +158,14 @@ fn standing(place: &Place, shown: &[HostKey]) -> Result<(Standing, Vec<(String, 
         on_record.extend(keys.into_iter().map(|(line, key)| (format!("{}:{line}", file.display()), key)));
     }
     Ok((worst, on_record))
+}
+
+/// A fingerprint as ssh-keygen and ssh print it: `SHA256:` and 43 characters of base64, which may stand alone.
+fn fingerprint(text: &str) -> Result<String, String> {
+    let (text, bare) = (text.trim(), text.trim().trim_start_matches("SHA256:"));
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+    let is_one = !bare.is_empty() && bare.chars().all(is_base64) && (bare.len() < text.len() || bare.len() >= 43);
+    if is_one { Ok(text.to_owned()) } else { Err("no fingerprint like SHA256:nThbg6kX…".to_owned()) }
 }
 
 /// The keys with the fingerprints that were given; none if none was given.

@@ -236,20 +236,28 @@ fn hooks(config: &ConfigFile, projects: &[Project], secret: &str, file: &Path, p
     text
 }
 
-fn next(globals: &Globals, args: &InitArgs, config: &Path, paint: Paint) {
-    let with = if config == Path::new(super::DEFAULT_CONFIG) {
+fn next(globals: &Globals, args: &InitArgs, path: &Path, paint: Paint) {
+    let with = if path == Path::new(super::DEFAULT_CONFIG) {
         String::new()
     } else {
-        format!(" --config {}", shell_word(&config.display().to_string()))
+        format!(" --config {}", shell_word(&path.display().to_string()))
     };
     say(&paint.bold("next:"));
     if args.sources.is_empty() && crate::deps::FILES.iter().any(|name| Path::new(name).is_file()) {
         say("  this folder has a deps.edn; `airplanes init . --dry-run` shows what would be taken from it");
     }
-    if globals.url.is_none() {
-        say(&format!("  in {}, say where forges reach the daemon, :url, and name your :hosts", config.display()));
-    } else {
-        say(&format!("  in {}, name your :hosts", config.display()));
+    // It may be one of before, which says all that already.
+    let there = config::load(&FsSource, path).ok().map(|loaded| loaded.config);
+    let url = there.as_ref().is_some_and(|config| config.url.is_some());
+    let hosts = there.as_ref().is_some_and(|config| !config.hosts.is_empty());
+    let wanted = match (url || globals.url.is_some(), hosts) {
+        (false, false) => "say where forges reach the daemon, :url, and name your :hosts",
+        (false, true) => "say where forges reach the daemon, :url",
+        (true, false) => "name your :hosts",
+        (true, true) => "",
+    };
+    if !wanted.is_empty() {
+        say(&format!("  in {}, {wanted}", path.display()));
     }
     say(&format!("  airplanes check{with}"));
     say(&format!("  airplanes keys{with}               a deploy key for each repository, and what to paste where"));

@@ -78,6 +78,7 @@ fn the_usual_slips_are_named() {
         panic!("accepted")
     };
     assert!(operator.contains("a signing token") && !operator.contains("c2VjcmV0"), "{operator}");
+    assert!(operator.contains("the header X-Gitlab-Token fits none of the secrets tried"), "{operator}");
     // Two that stand in the file itself are told apart by their places.
     let twins =
         ForgeSecrets { secrets: ["a", "bc"].map(|s| Secret::new(":secret", s)).to_vec(), signing_tokens: vec![] };

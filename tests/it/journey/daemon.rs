@@ -94,6 +94,11 @@ async fn a_good_edit_is_in_force_within_a_second_and_a_bad_one_is_told_with_a_ca
     let took = world.within("the new app is there", async || world.apps().await == ["app", "new"]).await;
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(world.deploy_to_the_end("new").await["state"], "succeeded");
+    assert_eq!(
+        world.log().matches("the configuration is in force").count(),
+        1,
+        "once for the edit, and for nothing else"
+    );
 
     let better = world.read("deploy.edn");
     world.save("deploy.edn", &better.replace(":new {:git-url", ":new {:git-ulr"));

@@ -135,10 +135,15 @@ fn a_configuration_of_before_gets_what_it_lacks_and_no_secret_that_it_does_not_u
     let desk = Desk::new();
     desk.write("config.edn", "{:webhooks {:github {:secret \"of before\"}}}");
     let said = desk.run(&["init"]).done();
+    assert!(said.err.contains(":url, and name your :hosts"), "{}", said.err);
     assert_eq!((said.out.as_str(), desk.path("etc/secrets/webhook").exists()), ("", false));
     assert_eq!(desk.read("config.edn"), "{:webhooks {:github {:secret \"of before\"}}}");
     assert!(desk.path("etc/deploy.edn").exists());
     desk.run(&["check"]).done();
+    // What is there is not asked for.
+    desk.write("config.edn", "{:url \"https://x.example.com\" :hosts {:web-1 {:address \"10.0.0.1\"}}}");
+    let said = desk.run(&["init"]).done();
+    assert!(!said.err.contains(":url") && !said.err.contains(":hosts"), "{}", said.err);
 }
 
 #[test]

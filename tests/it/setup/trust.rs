@@ -65,6 +65,10 @@ fn a_host_is_shown_and_recorded_once_somebody_agrees_and_ssh_then_knows_it() {
     assert!(other.err.contains(&print) && other.err.contains("nothing was recorded"), "{}", other.err);
     assert_eq!(desk.read("known_hosts"), "# mine\nother.example.com ssh-rsa AAAA");
 
+    for slip in ["zzz", "SHA256:", "MD5:16:27:ac"] {
+        let said = desk.run(&["host", "trust", "web-1", "--fingerprint", slip]);
+        assert!(said.code == 2 && said.err.contains("no fingerprint like SHA256:"), "{slip}: {said:?}");
+    }
     desk.run(&["host", "trust", "web-1", "--fingerprint", &print]).done();
     assert!(logs_in(&desk, &sshd));
     let known = desk.read("known_hosts");
