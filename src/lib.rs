@@ -26,7 +26,7 @@
 //! | 5 | [`daemon`] composes all of it · [`demo`] shows it on one machine · `main` |
 //! | 4 | [`http`] the door · [`cli`] the commands |
 //! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
-//! | 2, I/O, one concern each | [`store`] [`process`] [`watch`] [`net`] [`git`] [`ssh`] [`runner`] |
+//! | 2, I/O, one concern each | [`files`] [`store`] [`process`] [`watch`] [`net`] [`git`] [`ssh`] [`runner`] |
 //! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans · [`render`] text files from templates |
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
 //!
@@ -90,6 +90,7 @@ pub mod demo;
 pub mod deps;
 pub mod doctor;
 pub mod edn;
+pub mod files;
 pub mod forge;
 pub mod git;
 pub mod host;

@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{print_bytes, say};
 use super::restore::describe;
-use crate::store;
+use crate::{files, store};
 
 /// `backup`.
 #[derive(Debug, Clone, Args)]
@@ -60,11 +60,8 @@ pub(super) async fn backup(client: &Client, args: BackupArgs) -> Result<Exit, Cl
         while let Some(chunk) = response.chunk().await.map_err(|e| client.broken(&e))? {
             file.write_all(&chunk).map_err(|e| fault(&e))?;
         }
-        file.sync_all().map_err(|e| fault(&e))?;
         let contents = store::inspect(&part).map_err(|e| CliError::other(e.to_string()))?;
-        std::fs::rename(&part, &args.file).map_err(|e| fault(&e))?;
-        let folder = args.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| fault(&e))?;
+        files::put(&file, &part, &args.file).map_err(|e| fault(&e))?;
         Ok(contents)
     };
     match written.await {

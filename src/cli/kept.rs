@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 use tempfile::NamedTempFile;
 
 use super::error::CliError;
+use crate::files::{self, folder_of, sync};
 
 /// The group that a daemon of the package runs as.
 const DAEMONS_GROUP: &str = "airplanes";
@@ -35,10 +36,6 @@ fn is_a_daemons(group: Gid) -> bool {
         Ok(None) => true,
         Err(_) => false,
     }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a file. False if there is one already, which stays as it is.
@@ -80,9 +77,8 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), CliError> {
             fchown(file.as_file(), Some(was.uid()), Some(was.gid()))?;
         }
         file.as_file().set_permissions(Permissions::from_mode(was.mode() & 0o7777))?;
-        file.as_file().sync_all()?;
-        file.persist(&target).map_err(|error| error.error)?;
-        sync(folder)
+        let (file, part) = file.into_parts();
+        files::put(&file, &part, &target)
     };
     replaced().map_err(|error| denied(path, &error))
 }
@@ -118,11 +114,6 @@ fn written(folder: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
 
 fn give(file: &File, group: u32) -> io::Result<()> {
     if file.metadata()?.gid() == group { Ok(()) } else { fchown(file, None, Some(group)) }
-}
-
-/// A new name is there after a power cut only once its folder has been synced.
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn denied(path: &Path, error: &io::Error) -> CliError {

@@ -18,6 +18,7 @@ use super::show::bump_line;
 use crate::bumps::{Asking, BumpsError, File, Rules, Why};
 use crate::config;
 use crate::deps;
+use crate::files;
 use crate::git::{GitConfig, Mirrors};
 use crate::watch::FsSource;
 
@@ -133,11 +134,9 @@ fn diff(paint: Paint, name: &str, old: &str, new: &str) -> String {
 /// Replaces a file whole or not at all: the new text is on disk before it takes the name. A link is followed.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let path = path.canonicalize()?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(files::folder_of(&path))?;
     file.write_all(text.as_bytes())?;
     file.as_file().set_permissions(std::fs::metadata(&path)?.permissions())?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|e| e.error)?;
-    Ok(())
+    let (file, part) = file.into_parts();
+    files::put(&file, &part, &path)
 }

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Diagnostics, Loaded};
+use crate::files;
 use crate::http::{self, Door};
 use crate::notify::{self, Notify};
 use crate::pipeline::{Pipeline, Setup};
@@ -143,11 +144,8 @@ impl Daemon {
         };
         let serving = tokio::spawn(http::serve(listener, door, stop.clone()));
         // Renamed into place: who finds the file finds all of the address in it.
-        let told = || {
-            std::fs::write(state.join("address.new"), format!("{address}\n"))?;
-            std::fs::rename(state.join("address.new"), state.join("address"))
-        };
-        told().context("the state directory can't be written")?;
+        let told = files::write(&state.join("address"), format!("{address}\n").as_bytes());
+        told.context("the state directory can't be written")?;
         let fault = config_fault.clone();
         let asked = signal(SignalKind::hangup()).context("no signals")?;
         let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault, asked };

@@ -2,12 +2,12 @@
 //!
 //! Must never show it, or leave it readable by another user.
 
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::model::Secret;
+use crate::files;
+use crate::model::{Secret, hex};
 
 /// The operator's token: made at first start, mode 0600, on disk before anyone needs it.
 pub(super) fn operator_token(state: &Path) -> anyhow::Result<Secret> {
@@ -21,16 +21,8 @@ pub(super) fn operator_token(state: &Path) -> anyhow::Result<Secret> {
     }
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
-    let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let new = state.join("operator-token.new");
-    let written = || -> std::io::Result<()> {
-        use std::io::Write as _;
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        writeln!(file, "{token}")?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        std::fs::File::open(state)?.sync_all()
-    };
-    written().with_context(|| format!("{} can't be written", path.display()))?;
+    let token = hex(bytes);
+    let written = files::write(&path, format!("{token}\n").as_bytes());
+    written.with_context(|| format!("{} can't be written", path.display()))?;
     Ok(Secret::new(name, token))
 }

@@ -289,5 +289,5 @@ fn random() -> String {
     if getrandom::fill(&mut bytes).is_err() {
         bytes = jiff::Timestamp::now().as_microsecond().to_le_bytes();
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::model::hex(bytes)
 }

@@ -13,10 +13,7 @@ use crate::model::{Branch, Forge, RepoUrl, Secret, Sha};
 
 /// The headers that authenticate `body`, by the forge's usual way (GitLab's is its plain token).
 pub fn sign(forge: Forge, secret: &Secret, body: &[u8]) -> Vec<(&'static str, String)> {
-    let hex = || -> String {
-        let mac = hmac(secret.expose(), &[body]).finalize().into_bytes();
-        mac.iter().map(|byte| format!("{byte:02x}")).collect()
-    };
+    let hex = || crate::model::hex(hmac(secret.expose(), &[body]).finalize().into_bytes());
     match forge {
         Forge::Github => vec![(github::SIGNATURE, format!("sha256={}", hex()))],
         Forge::Gitlab => vec![(gitlab::TOKEN, String::from_utf8_lossy(secret.expose()).into_owned())],

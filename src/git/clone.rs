@@ -88,19 +88,6 @@ impl Mirrors {
 }
 
 impl WorkClone {
-    /// The clone that a killed run left in `dir`, if it can be opened and is on `branch`.
-    pub fn open(url: &RepoUrl, branch: &Branch, dir: &Path) -> Option<Self> {
-        let clone = Self { dir: dir.to_owned(), url: url.clone(), branch: branch.clone() };
-        let repo = clone.repo().ok()?;
-        let on = repo.find_reference("HEAD").ok()?.symbolic_target().ok()? == Some(clone.branch_ref().as_str());
-        clone.head_of(&repo).ok()?;
-        for name in ["index.lock", "HEAD.lock"] {
-            // Left by the killed run; nobody else writes here. If it can't be removed, the next write says so.
-            let _ = std::fs::remove_file(repo.path().join(name));
-        }
-        on.then_some(clone)
-    }
-
     /// The commit it is at.
     pub async fn head(&self) -> Result<Sha, GitError> {
         self.with(|clone, repo| clone.head_of(repo)).await

@@ -143,7 +143,7 @@ pub(super) fn folder_name(repo: &RepoId) -> String {
         }
     }
     if name.len() > 200 {
-        let digest: String = Sha256::digest(repo.as_str()).iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let digest = crate::model::hex(&Sha256::digest(repo.as_str())[..16]);
         name.truncate(150);
         name.push_str("+++");
         name.push_str(&digest);

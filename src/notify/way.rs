@@ -88,7 +88,7 @@ pub(super) fn print(way: &Way) -> String {
         Way::Command { argv } => format!("command {}", argv.join("\0")),
     };
     let digest = Sha256::digest(target.as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    crate::model::hex(&digest[..8])
 }
 
 fn text(url: &Secret) -> String {

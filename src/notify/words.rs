@@ -280,8 +280,7 @@ fn new_id() -> String {
     let mut bytes = [0u8; 16];
     // Without random bytes an id of zeros still tells; only a receiver that drops repeats would be misled.
     let _ = getrandom::fill(&mut bytes);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("msg_{hex}")
+    format!("msg_{}", crate::model::hex(bytes))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a killed daemon's children leave: recorded before they start, found and ended by the next daemon.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ProcessError;
 use super::group::{Group, Stat, boot};
+use crate::files;
 use crate::model::JobId;
 
 /// The format of a record.
@@ -135,17 +136,11 @@ impl Recorded {
         }
     }
 
-    /// To a new file, flushed, then renamed, so that a record is whole or absent.
+    /// A record is whole or absent.
     fn write(&self) -> Result<(), ProcessError> {
-        let new = self.path.with_extension("new");
         let written = || -> io::Result<()> {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder)?;
-            let mut file = File::create(&new)?;
-            file.write_all(&serde_json::to_vec(&self.record)?)?;
-            file.sync_all()?;
-            fs::rename(&new, &self.path)?;
-            File::open(folder)?.sync_all()
+            fs::create_dir_all(files::folder_of(&self.path))?;
+            files::write(&self.path, &serde_json::to_vec(&self.record)?)
         };
         written().map_err(|source| ProcessError::Record { path: self.path.clone(), source })
     }

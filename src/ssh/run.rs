@@ -262,6 +262,5 @@ fn token() -> String {
     if getrandom::fill(&mut bytes).is_err() {
         bytes = jiff::Timestamp::now().as_nanosecond().to_le_bytes()[..12].try_into().unwrap_or_default();
     }
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("airplanes-{digits}")
+    format!("airplanes-{}", crate::model::hex(bytes))
 }

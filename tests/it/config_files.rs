@@ -394,7 +394,6 @@ fn the_real_files_are_read_from_the_disk() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn a_slip_of_the_keyboard_shows_no_secret_and_breaks_nothing(edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..16), 1..4)) {
         let mut text: Vec<char> = include_str!("../../config.example.edn").replace("change me", "hunter2").chars().collect();

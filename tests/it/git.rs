@@ -165,12 +165,10 @@ async fn a_clone_whose_run_was_killed_between_commit_and_checkout_is_brought_in_
     git(&dir, &["reset", "-q", "--hard", &head.to_string()]);
     git(&dir, &["update-ref", "refs/heads/main", &ours.to_string()]);
     std::fs::write(dir.join(".git/index.lock"), "").unwrap();
-    let again = WorkClone::open(&repo.url(), &main_branch(), &dir).unwrap();
+    let again = mirrors.clone_for_job(&repo.url(), &main_branch(), head, &dir).await.unwrap();
     assert_eq!(bump(&again, "{:deps {a 1}}\n").await, ours);
     assert_eq!(std::fs::read_to_string(dir.join("deps.edn")).unwrap(), "{:deps {a 1}}\n");
     assert_eq!(git(&dir, &["status", "--porcelain"]), "");
-    assert!(WorkClone::open(&repo.url(), &Branch::new("other").unwrap(), &dir).is_none());
-    assert!(WorkClone::open(&repo.url(), &main_branch(), &scene.path("nowhere")).is_none());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 6] = [
     &["model"],
     &["edn", "deps", "config", "forge", "planner", "render"],
-    &["store", "process", "watch", "net", "git", "ssh", "cloud", "auth", "runner"],
+    &["files", "store", "process", "watch", "net", "git", "ssh", "cloud", "auth", "runner"],
     &["host", "bumps", "pipeline", "upkeep", "notify", "doctor"],
     &["http", "cli"],
     &["daemon", "demo", "main"],

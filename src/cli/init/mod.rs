@@ -194,7 +194,7 @@ fn write(files: &[Planned], secret: &Path, paint: Paint) -> Result<Option<String
 fn new_secret() -> Result<String, CliError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|e| CliError::other(format!("there is no randomness to be had: {e}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(crate::model::hex(bytes))
 }
 
 fn summary(deploy: &DeployFile) -> Vec<String> {
