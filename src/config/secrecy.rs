@@ -37,13 +37,22 @@ pub(super) fn hide_resolved(node: &Node, texts: &mut [Text]) {
     fn resolved(node: &Node, secret: bool, cover: &mut Cover) {
         match &node.value {
             Value::Map(entries) => {
+                let mut announced = false;
                 for (key, value) in entries {
+                    if is_shifted(key, announced) {
+                        resolved(key, secret || announced, cover);
+                    }
                     let secret = secret || key.as_text().is_some_and(is_secret_key);
                     resolved(value, secret, cover);
+                    announced = announces(value);
                 }
             }
             Value::List(nodes) | Value::Vector(nodes) | Value::Set(nodes) => {
-                nodes.iter().for_each(|node| resolved(node, secret, cover));
+                let mut announced = false;
+                for node in nodes {
+                    resolved(node, secret || announced, cover);
+                    announced = announces(node);
+                }
             }
             value if secret && !cover.is_tag(node.span) => {
                 cover.fill(node.span);
@@ -60,7 +69,11 @@ pub(super) fn hide_resolved(node: &Node, texts: &mut [Text]) {
 fn visit(node: &Node, secret: bool, cover: &mut Cover) {
     match &node.value {
         Value::Map(entries) => {
+            let mut announced = false;
             for (index, (key, value)) in entries.iter().enumerate() {
+                if is_shifted(key, announced) {
+                    visit(key, secret || announced, cover);
+                }
                 let here = secret || key.as_text().is_some_and(is_secret_key);
                 // Comments and discards on the way to the next key may be the secret of yesterday.
                 let end = entries.get(index + 1).map_or(node.span.end.saturating_sub(1), |(next, _)| next.span.start);
@@ -68,12 +81,15 @@ fn visit(node: &Node, secret: bool, cover: &mut Cover) {
                     cover.fill(Span { end, start: key.span.end, ..node.span });
                 }
                 visit(value, here, cover);
+                announced = announces(value);
             }
             cover.edges(node.span);
         }
         Value::List(nodes) | Value::Vector(nodes) | Value::Set(nodes) => {
+            let mut announced = false;
             for node in nodes {
-                visit(node, secret, cover);
+                visit(node, secret || announced, cover);
+                announced = announces(node);
             }
             cover.edges(node.span);
         }
@@ -102,9 +118,28 @@ fn visit(node: &Node, secret: bool, cover: &mut Cover) {
         _ => cover.restore_tag(node.span),
     }
     if let Value::Map(entries) = &node.value {
-        for (key, _) in entries {
-            cover.restore(key.span);
+        let mut announced = false;
+        for (key, value) in entries {
+            if !is_shifted(key, announced) {
+                cover.restore(key.span);
+            }
+            announced = announces(value);
         }
+    }
+}
+
+/// Whether a keyword says that what follows is secret. Where it should be a key, it is; a word too many in a map makes
+/// values of keys and keys of values.
+fn announces(node: &Node) -> bool {
+    matches!(node.value, Value::Keyword(_)) && node.as_text().is_some_and(is_secret_key)
+}
+
+/// Whether a key is one only by such a slip.
+fn is_shifted(key: &Node, announced: bool) -> bool {
+    match key.value {
+        Value::Map(_) | Value::List(_) | Value::Vector(_) | Value::Set(_) | Value::Tagged(..) => true,
+        Value::Keyword(_) => false,
+        _ => announced,
     }
 }
 

@@ -393,6 +393,23 @@ fn the_real_files_are_read_from_the_disk() {
     assert_eq!(loaded.files.len(), 3);
 }
 
+#[test]
+fn a_word_too_many_that_makes_keys_of_values_shows_no_secret() {
+    for text in [
+        "{oops :webhooks {:github {:secret \"hunter2\"}} :url}",
+        "{oops :webhooks {:github {:secret #or [#env NONE \"hunter2\"]}} :url}",
+        "{:webhooks {:github {oops :secret \"hunter2\" :url}}}",
+        "{:webhooks {:github {oops :secret #or [#env NONE \"hunter2\"] :url}}}",
+        "{:git [:https-tokens {\"h\" \"hunter2\"}]}",
+        "{:git [:secret \"hunter2\"]}",
+        "{oops :git {:https-tokens {\"h\" \"hunter2\"}} :url}",
+    ] {
+        let error = World::new(text, "{}").load().unwrap_err();
+        let shown = format!("{error}{:?}", error.findings().collect::<Vec<_>>());
+        assert!(!shown.contains("hunt"), "{text}: {shown}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_slip_of_the_keyboard_shows_no_secret_and_breaks_nothing(edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..16), 1..4)) {
