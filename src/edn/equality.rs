@@ -78,11 +78,13 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
 #[allow(clippy::option_option, reason = "the outer one is whether this could tell")]
 fn simple_duplicate(document: &Document<'_>, keys: &[u32]) -> Option<Option<(u32, u32)>> {
     if keys.len() <= FEW {
-        let mut seen = [(0, ""); FEW];
+        let mut prints = [0; FEW];
         for (later, &key) in keys.iter().enumerate() {
             let text = simple(document, key)?;
-            seen[later] = (print(text), text);
-            if let Some(first) = seen[..later].iter().position(|first| *first == seen[later]) {
+            prints[later] = print(text);
+            let is_twin =
+                |first: &usize| prints[*first] == prints[later] && simple(document, keys[*first]) == Some(text);
+            if let Some(first) = (0..later).find(is_twin) {
                 return Some(Some((keys[first], key)));
             }
         }
@@ -102,8 +104,15 @@ fn simple_duplicate(document: &Document<'_>, keys: &[u32]) -> Option<Option<(u32
 
 /// A number that equal texts share and others seldom do: it spares looking at them.
 fn print(text: &str) -> u64 {
-    let last = text.as_bytes().last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    last ^ (text.len() as u64).rotate_right(8)
+    let bytes = text.as_bytes();
+    let ends = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes.last_chunk::<8>()) {
+        (_, _, Some(last)) => u64::from_le_bytes(*last),
+        (Some(first), Some(last), _) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+    };
+    ends ^ (bytes.len() as u64).rotate_right(8)
 }
 
 /// The text of a keyword, a symbol, a string without escapes or a small integer in its shortest form. Two of these are

@@ -135,16 +135,21 @@ pub(super) fn number_end(text: &str, from: usize) -> usize {
     at
 }
 
-/// Past white space and comments.
+/// Past white space and comments. One space or none is what stands between forms most of the time.
+#[inline]
 pub(super) fn past_space(text: &str, mut at: usize) -> usize {
     let bytes = text.as_bytes();
-    // One space or none, most of the time.
     if bytes.get(at) == Some(&b' ') {
         at += 1;
     }
-    if bytes.get(at).is_some_and(|byte| class(*byte) & (SPACE | HIGH) == 0 && *byte != b';') {
-        return at;
+    match bytes.get(at) {
+        Some(&byte) if class(byte) & (SPACE | HIGH) == 0 && byte != b';' => at,
+        _ => past_more_space(text, at),
     }
+}
+
+fn past_more_space(text: &str, mut at: usize) -> usize {
+    let bytes = text.as_bytes();
     loop {
         at = eight::past_blanks(bytes, at);
         let Some(&byte) = bytes.get(at) else { return at };
@@ -166,6 +171,7 @@ pub(super) fn past_space(text: &str, mut at: usize) -> usize {
 
 /// The end of the word at `from`, if it is one that needs no closer look, as most do: ASCII, at most one slash inside,
 /// and no digit where a name begins.
+#[inline]
 pub(super) fn plain_word(bytes: &[u8], from: usize) -> Option<usize> {
     let inside = |at: usize| bytes.get(at).is_some_and(|byte| class(*byte) & !HASH == 0);
     let mut at = from + usize::from(bytes[from] == b':');

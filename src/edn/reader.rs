@@ -64,8 +64,16 @@ struct Reader<'s> {
     keys: Vec<u32>,
 }
 
-/// What reads something at a place gives the place after it. An error is boxed: it is large, and it is seldom.
-type Read<T = usize> = Result<T, Box<Error>>;
+/// What was read at a place.
+struct Step {
+    /// The node that this completes, if it does.
+    complete: Option<u32>,
+    /// The place after it.
+    end: usize,
+}
+
+/// An error is boxed: it is large, and it is seldom.
+type Read<T = Step> = Result<T, Box<Error>>;
 
 impl<'s> Reader<'s> {
     fn run(&mut self) -> Read<()> {
@@ -73,7 +81,7 @@ impl<'s> Reader<'s> {
         loop {
             at = lex::past_space(self.source, at);
             let Some(&byte) = self.bytes.get(at) else { break };
-            at = match byte {
+            let step = match byte {
                 b'(' => self.push(Tag::List, at, at + 1)?,
                 b'[' => self.push(Tag::Vector, at, at + 1)?,
                 b'{' => self.push(Tag::Map, at, at + 1)?,
@@ -88,6 +96,10 @@ impl<'s> Reader<'s> {
                 128.. if self.is_digit(at) => self.number(at)?,
                 _ => self.word(at)?,
             };
+            if let Some(index) = step.complete {
+                self.complete(index)?;
+            }
+            at = step.end;
         }
         match self.open.last() {
             None => Ok(()),
@@ -107,16 +119,16 @@ impl<'s> Reader<'s> {
         let (node, keys) = (self.document.nodes.len() as u32, self.keys.len() as u32);
         self.open.push(Open { node, tag, values: 0, keys });
         self.node(tag, start, end, 0);
-        Ok(end)
+        Ok(Step { complete: None, end })
     }
 
     /// Opens a form that begins with a name, whose end it keeps.
     fn push_named(&mut self, tag: Tag, start: usize, name_end: usize, end: usize) -> Read {
-        let end = self.push(tag, start, end)?;
+        let step = self.push(tag, start, end)?;
         if let Some(raw) = self.document.nodes.last_mut() {
             raw.name_end = name_end as u32;
         }
-        Ok(end)
+        Ok(step)
     }
 
     fn node(&mut self, tag: Tag, start: usize, end: usize, name_end: u32) -> u32 {
@@ -128,9 +140,7 @@ impl<'s> Reader<'s> {
 
     /// Adds a form that is complete.
     fn leaf(&mut self, tag: Tag, start: usize, end: usize) -> Read {
-        let index = self.node(tag, start, end, 0);
-        self.complete(index)?;
-        Ok(end)
+        Ok(Step { complete: Some(self.node(tag, start, end, 0)), end })
     }
 
     /// A value is complete: what it completes in turn is finished here.
@@ -194,9 +204,7 @@ impl<'s> Reader<'s> {
             self.check_duplicates(node, keys_from)?;
         }
         self.keys.truncate(keys_from);
-        let index = self.finish(at as u32 + 1);
-        self.complete(index)?;
-        Ok(at + 1)
+        Ok(Step { complete: Some(self.finish(at as u32 + 1)), end: at + 1 })
     }
 
     /// A closing bracket that `open` doesn't wait for.
@@ -271,9 +279,7 @@ impl<'s> Reader<'s> {
                 }
             }
         };
-        let index = self.node(Tag::Str, start, end, escapes);
-        self.complete(index)?;
-        Ok(end)
+        Ok(Step { complete: Some(self.node(Tag::Str, start, end, escapes)), end })
     }
 
     fn number(&mut self, start: usize) -> Read {

@@ -115,7 +115,7 @@ fn split(text: &str) -> Result<Parts<'_>, &'static str> {
             return Err("it holds a password; use :https-tokens in config.edn");
         }
         let (host, port) = split_port(host_port)?;
-        if host.is_empty() || path.trim_matches('/').is_empty() {
+        if host.is_empty() || path.bytes().all(|byte| byte == b'/') {
             return Err("it has no host or no path");
         }
         return Ok(Parts { transport, user, host, port, path });
@@ -128,7 +128,7 @@ fn split(text: &str) -> Result<Parts<'_>, &'static str> {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
-        if host.is_empty() || path.trim_matches('/').is_empty() {
+        if host.is_empty() || path.bytes().all(|byte| byte == b'/') {
             return Err("it has no host or no path");
         }
         return Ok(Parts { transport: Transport::Ssh, user, host, port: None, path: path.trim_start_matches('/') });
