@@ -16,6 +16,9 @@ use crate::model::{
     App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Service, Trigger, UnitName, Updates,
 };
 
+/// How long an app's entry may be as the store keeps it, in bytes: a row of the store holds 16 KB.
+const LONGEST: usize = 14 << 10;
+
 /// All apps of a deploy.edn, by name.
 pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTreeMap<AppName, App> {
     let mut apps = BTreeMap::new();
@@ -35,6 +38,14 @@ pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTree
         let Some(section) = Section::of(value, format!("the app :{}", name.value), context) else { continue };
         let place = name.span;
         let Some(app) = app(name.value, section, config, context) else { continue };
+        // Plain data always has a JSON form.
+        let long = serde_json::to_vec(&app).map_or(0, |json| json.len());
+        if long > LONGEST {
+            let message = format!("the entry of :{} is too long: {long} bytes with its hosts", app.name);
+            let label = format!("expected {LONGEST} at most, since every job keeps it");
+            let help = "make two apps of it, with half of the hosts each, or move long commands into a script";
+            context.fault(Fault::new(place, message, label).help(help));
+        }
         for host in &app.hosts {
             let Some(folder) = app.folder_on(host) else { continue };
             if let Some(other) = folders.insert((host.address.clone(), host.port, folder.clone()), app.name.clone())

@@ -89,7 +89,10 @@ pub(super) fn last_good(app: &AppName) -> Vec<u8> {
     with(b'g', &[app.as_str().as_bytes()])
 }
 pub(super) fn index(app: &AppName) -> Vec<u8> {
-    with(INDEX, &[app.as_str().as_bytes()])
+    with(INDEX, &[app.as_str().as_bytes(), b"\0"])
+}
+pub(super) fn index_part(app: &AppName, part: u16) -> Vec<u8> {
+    with(INDEX, &[app.as_str().as_bytes(), b"\0", &part.to_be_bytes()])
 }
 pub(super) fn ended(mark: u64) -> Vec<u8> {
     with(ENDED, &[&mark.to_be_bytes()])

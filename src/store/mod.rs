@@ -13,6 +13,7 @@ mod crash;
 mod disk;
 mod folder;
 mod forget;
+mod index;
 mod keys;
 mod load;
 mod merge;

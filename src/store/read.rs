@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::load::load_job;
-use super::rows::{AppIndex, EventRow, EventState, LastGood, OwnCommit, Seen};
+use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
 use super::table::{Row, Table};
 use super::tx::{decode, get};
 use super::{Store, StoreError, keys, unpoison};
@@ -155,10 +155,6 @@ impl Store {
     /// The last job of an app that ended well.
     pub fn last_good(&self, app: &AppName) -> Result<Option<LastGood>, StoreError> {
         get(&*self.table()?, &keys::last_good(app))
-    }
-    /// What is known of an app's dependencies.
-    pub fn index(&self, app: &AppName) -> Result<Option<AppIndex>, StoreError> {
-        get(&*self.table()?, &keys::index(app))
     }
     /// Since when and why the store takes no writes, if it does not.
     pub fn fault(&self) -> Option<Fault> {

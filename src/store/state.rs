@@ -10,7 +10,7 @@ use super::forget::jobs_ended_well;
 use super::load::load_job;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
 use super::table::Table;
-use super::tx::Tx;
+use super::tx::{Tx, fits, pieces};
 use super::{Change, StoreError, keys};
 use crate::model::event::Answer;
 use crate::model::{
@@ -233,35 +233,47 @@ impl State {
 
     pub fn plan(&mut self, tx: &mut Tx, id: EventId, draft: Draft, now: Timestamp) -> Result<PlanOutcome, StoreError> {
         let event = self.unplanned.get(&id).cloned().ok_or(StoreError::NotWaiting(id))?;
-        let mut outcome = PlanOutcome::default();
-        let mut ids: HashMap<AppName, JobId> = HashMap::new();
         let apps = u16::try_from(draft.apps.len())
             .map_err(|_| StoreError::Row { key: id.to_string(), why: "a plan of over 65535 apps".into() })?;
+        // All of it is made before any of it is written.
+        let mut ids: HashMap<AppName, JobId> = HashMap::new();
+        let mut waits: HashMap<JobId, Vec<JobId>> = HashMap::new();
+        let mut entries = Vec::with_capacity(draft.apps.len());
         for (index, planned) in (0u16..).zip(draft.apps) {
             let Planned { app, why, wave, after, targets } = planned;
-            let name = app.name.clone();
-            let after = after.iter().filter_map(|a| ids.get(a).copied());
-            let existing = self.waiting.get(&name).copied();
+            let existing = self.waiting.get(&app.name).copied();
             let job = existing.unwrap_or(JobId { event: id, index });
-            // An edge that would close a circle is not waited for.
-            let after = after.filter(|up| *up != job && !self.waits_for(*up, job)).collect();
+            // An edge that would close a circle is not waited for; nobody waits yet for a job that is new.
+            let closes = |up: JobId| up == job || (existing.is_some() && self.waits_for(&waits, up, job));
+            let after = after.iter().filter_map(|a| ids.get(a).copied()).filter(|up| !closes(*up));
+            let after: Vec<JobId> = after.collect();
+            waits.insert(job, after.clone());
+            ids.insert(app.name.clone(), job);
+            let row = PlanRow { app: app.name.clone(), wave, job };
             let cause = Cause { plan: id, at: event.at, why, wave, after, targets, dropped: None };
-            if existing.is_some() {
-                self.write(tx, job, vec![Entry::Joined { app: Box::new(app), cause }], now)?;
+            let app = Box::new(app);
+            let entry = if existing.is_some() { Entry::Joined { app, cause } } else { Entry::Created { app, cause } };
+            let record = Record { v: RECORD_VERSION, at: now, entry };
+            fits(&keys::record(job, 1), &record)?;
+            entries.push((row, record));
+        }
+        let mut outcome = PlanOutcome::default();
+        for (index, (row, record)) in (0u16..).zip(entries) {
+            let job = row.job;
+            if let Entry::Joined { .. } = record.entry {
+                self.write(tx, job, vec![record.entry], now)?;
                 outcome.joined.push(job);
             } else {
-                let record = Record { v: RECORD_VERSION, at: now, entry: Entry::Created { app: Box::new(app), cause } };
                 let state = JobState::create(job, &record).map_err(|why| StoreError::Fold { job, why })?;
                 let state = Arc::new(state);
                 tx.put(keys::record(job, 1), &record)?;
                 tx.mark(keys::open_job(job));
-                tx.mark(keys::app_job(&name, job));
+                tx.mark(keys::app_job(&row.app, job));
                 self.admit(job, state.clone());
                 self.told.changes.push(Change { job, seq: 1, record: Arc::new(record), state });
                 outcome.created.push(job);
             }
-            tx.put(keys::plan_row(id, index), &PlanRow { app: name.clone(), wave, job })?;
-            ids.insert(name, job);
+            tx.put(keys::plan_row(id, index), &row)?;
         }
         let nobody = (apps == 0).then_some(self.apps_print);
         let head = PlanHead { id, at: now, notes: draft.notes, apps, incomplete: draft.incomplete, nobody };
@@ -276,12 +288,13 @@ impl State {
         Ok(outcome)
     }
 
-    /// Whether `job` waits for `other`, directly or through others.
-    fn waits_for(&self, job: JobId, other: JobId) -> bool {
+    /// Whether `job` waits for `other`, directly or through others, or will with what the plan in hand adds.
+    fn waits_for(&self, added: &HashMap<JobId, Vec<JobId>>, job: JobId, other: JobId) -> bool {
         let (mut seen, mut queue) = (HashSet::new(), vec![job]);
         while let Some(id) = queue.pop() {
-            let Some(state) = self.jobs.get(&id) else { continue };
-            for up in state.live_causes().flat_map(|c| c.after.iter().copied()) {
+            let stored = self.jobs.get(&id).into_iter().flat_map(|state| state.live_causes());
+            let stored = stored.flat_map(|cause| cause.after.iter());
+            for up in stored.chain(added.get(&id).into_iter().flatten()).copied() {
                 if up == other {
                     return true;
                 }
@@ -323,9 +336,10 @@ impl State {
         // Fold all before anything is written: all or nothing.
         let mut state = (**before).clone();
         let mut steps = Vec::with_capacity(entries.len());
-        for entry in entries {
+        for entry in entries.into_iter().flat_map(in_rows) {
             let record = Record { v: RECORD_VERSION, at: now, entry: entry.with_short_texts(LONGEST_TEXT) };
             state.apply(&record).map_err(|why| StoreError::Fold { job: id, why })?;
+            fits(&keys::record(id, state.seq), &record)?;
             steps.push((Arc::new(record), Arc::new(state.clone())));
         }
         let state = steps.last().map_or_else(|| before.clone(), |(_, state)| state.clone());
@@ -393,6 +407,16 @@ impl State {
         self.told.released.push(id);
         Ok(())
     }
+}
+
+/// An entry as the rows take it: more bumps than one holds go before it.
+fn in_rows(entry: Entry) -> Vec<Entry> {
+    let Entry::Updated { commit, tree, time, bumps } = entry else { return vec![entry] };
+    let mut pieces: Vec<Vec<_>> = pieces(&bumps).into_iter().map(<[_]>::to_vec).collect();
+    let bumps = pieces.pop().unwrap_or_default();
+    let mut entries: Vec<Entry> = pieces.into_iter().map(|bumps| Entry::Bumped { bumps }).collect();
+    entries.push(Entry::Updated { commit, tree, time, bumps });
+    entries
 }
 
 /// Not yet started, and not on its way out.

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::state::State;
-use super::tx::{LONGEST, Tx, decode};
+use super::tx::{Tx, decode, fits};
 use super::{Store, StoreError, keys, writer};
 use crate::model::{JobId, JobState, Outgoing, Topic, Trouble};
 
@@ -90,12 +90,9 @@ impl State {
     }
 
     pub(super) fn tell(&mut self, tx: &mut Tx, telling: Telling, now: Timestamp) -> Result<Vec<u64>, StoreError> {
-        let fits = |outgoing: &Outgoing| {
-            let length = serde_json::to_vec(outgoing).map_or(0, |bytes| bytes.len());
-            let key = outgoing.notice.id.clone();
-            if length > LONGEST { Err(StoreError::Row { key, why: "a notice of over 16 KB".into() }) } else { Ok(()) }
-        };
-        telling.outgoing.iter().try_for_each(fits)?;
+        for outgoing in &telling.outgoing {
+            fits(outgoing.notice.id.as_bytes(), outgoing)?;
+        }
         for mark in telling.judged {
             tx.delete(keys::ended(mark));
         }

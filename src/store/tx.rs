@@ -16,6 +16,9 @@ use crate::model::{JobId, JobState};
 /// it neither syncs nor always frees.
 pub(super) const LONGEST: usize = 16 << 10;
 
+/// How much of a list goes into one row, in bytes.
+const PIECE: usize = 12 << 10;
+
 /// Writes that are not on disk yet; reads see them.
 pub(super) struct Tx<'a> {
     table: &'a Table,
@@ -84,19 +87,21 @@ impl<'a> Tx<'a> {
         }
         result
     }
+    /// Refuses what is too long for a row: who may have so much to say asks `fits` before anything is changed.
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|e| StoreError::Row { key: key.escape_ascii().to_string(), why: e.to_string() })?;
+        let bytes = fits(&key, value)?;
         self.over.insert(key, Some(bytes));
         Ok(())
     }
     /// A row that its journal can give again. One too long for a row is left to the journal.
     pub(super) fn put_summary(&mut self, key: Vec<u8>, value: &JobState) -> Result<(), StoreError> {
-        self.put(key.clone(), value)?;
-        if self.over.get(&key).is_some_and(|v| v.as_ref().is_some_and(|v| v.len() > LONGEST)) {
-            self.put(key, &"see its journal")?;
+        match fits(&key, value) {
+            Ok(bytes) => {
+                self.over.insert(key, Some(bytes));
+                Ok(())
+            }
+            Err(_) => self.put(key, &"see its journal"),
         }
-        Ok(())
     }
     pub(super) fn mark(&mut self, key: Vec<u8>) {
         self.over.insert(key, Some(Vec::new()));
@@ -118,6 +123,32 @@ impl<'a> Tx<'a> {
     pub(super) fn into_written(self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
         self.over.into_iter()
     }
+}
+
+/// A value as it is written, if it is not too long for a row.
+pub(super) fn fits<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, StoreError> {
+    let bad = |why: String| StoreError::Row { key: key.escape_ascii().to_string(), why };
+    let bytes = serde_json::to_vec(value).map_err(|e| bad(e.to_string()))?;
+    match bytes.len() {
+        0..=LONGEST => Ok(bytes),
+        long => Err(bad(format!("{long} bytes are too long for a row, which holds {LONGEST}"))),
+    }
+}
+
+/// A list in pieces that each fit into a row, with room for what stands beside them; at least one.
+pub(super) fn pieces<T: Serialize>(items: &[T]) -> Vec<&[T]> {
+    let (mut pieces, mut from, mut bytes) = (Vec::new(), 0, 0);
+    for (at, item) in items.iter().enumerate() {
+        // What has no JSON is refused where it is written.
+        let long = serde_json::to_vec(item).map_or(0, |item| item.len() + 1);
+        if bytes + long > PIECE && at > from {
+            pieces.push(&items[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += long;
+    }
+    pieces.push(&items[from..]);
+    pieces
 }
 
 /// A row on disk.

@@ -25,7 +25,7 @@ use super::start::{Files, Opened};
 use super::state::{Accepted, NewDelivery, PlanOutcome, State};
 use super::telling::Telling;
 use super::tx::Tx;
-use super::{Shared, StoreError, crash, keys, start, unpoison};
+use super::{Shared, StoreError, crash, index, start, unpoison};
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 
 /// How often a store that the disk refused is tried again.
@@ -286,7 +286,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Plan(event, draft, reply) => answerer(reply, state.plan(tx, event, draft, now)),
         Command::Append(job, seen, entries, reply) => answerer(reply, state.append(tx, job, seen, entries, now)),
         Command::ReleaseParked(job, reply) => answerer(reply, state.release_parked(tx, job, now)),
-        Command::PutIndex(app, index, reply) => answerer(reply, tx.put(keys::index(&app), &index)),
+        Command::PutIndex(app, index, reply) => answerer(reply, index::put(tx, &app, index)),
         Command::Answer(reply) => answerer(reply, Ok(())),
         Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
         Command::Tell(telling, reply) => answerer(reply, state.tell(tx, telling, now)),

@@ -338,3 +338,10 @@ fn two_apps_in_one_folder_of_a_host_are_refused() {
     assert!(faults[0].contains("the apps :a and :b have one folder on web-1"), "{faults:?}");
     assert!(World::new(config, &format!("{{:a {} :b {}}}", app("/srv/x"), app("/srv/y"))).load().is_ok());
 }
+
+#[test]
+fn an_entry_that_no_row_of_the_store_would_hold_is_a_fault() {
+    let faults = app_faults(&format!(r#"{{:git-url "git@a.b:c/shop.git" :build "{}"}}"#, "x".repeat(15_000)));
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("the entry of :shop is too long"), "{faults:?}");
+}

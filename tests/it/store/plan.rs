@@ -1,6 +1,6 @@
 //! Plans, joins and journals: all or nothing, and only what the fold admits.
 
-use airplanes::model::Host;
+use airplanes::model::{Bump, Host};
 use airplanes::model::{FoldError, HostResult, HostState, Progress};
 
 use super::*;
@@ -185,4 +185,47 @@ async fn rows_near_the_limit_stay_in_the_file_that_is_synced() {
     }
     let blobs = std::fs::read_dir(folder.path().join("store/blobs")).unwrap().count();
     assert_eq!(blobs, 0);
+}
+
+#[tokio::test]
+async fn a_commit_of_hundreds_of_bumps_is_journaled_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (_, jobs) = planned_event(&store, 1, vec![planned("a", &[])]).await;
+    let start = |step| Entry::StepStarted { step };
+    let done = |step| Entry::StepFinished { step, result: StepResult::Done };
+    let based = Entry::Based { branch: branch("main"), sha: sha(1) };
+    let begun = vec![Entry::Started, start(Step::Prepare), based, done(Step::Prepare), start(Step::Update)];
+    store.append(jobs[0], begun).await.unwrap();
+    let bump = |n: u32| Bump {
+        lib: format!("acme/lib-{n}").parse().unwrap(),
+        file: "modules/with/a/long/path/deps.edn".into(),
+        repo: app("lib").repo(),
+        from: sha(n).to_string(),
+        to: sha(n + 1000).to_string(),
+        sha: None,
+    };
+    let bumps: Vec<Bump> = (0..500).map(bump).collect();
+    let time = jiff::Timestamp::UNIX_EPOCH;
+    let updated = Entry::Updated { commit: sha(7), tree: "t".into(), time, bumps: bumps.clone() };
+    let job = store.append(jobs[0], vec![updated]).await.unwrap();
+    assert_eq!(job.updated.as_ref().unwrap().bumps, bumps);
+    assert!(store.records(jobs[0], 0).unwrap().iter().filter(|r| r.1.entry.word() == "bumped").count() > 3);
+    assert_eq!(store.own_commit(&sha(7)).unwrap().unwrap().job, jobs[0]);
+    drop(store);
+    assert_eq!(open_again(folder.path()).job(jobs[0]).unwrap().unwrap(), job);
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_a_row_is_refused_and_nothing_of_it_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let event = events(&store.accept(delivery("d", vec![push(1)])).await.unwrap())[0];
+    let mut long = planned("b", &["a"]);
+    long.app.restart = Some("x".repeat(20_000));
+    let refused = store.plan(event, draft(vec![planned("a", &[]), long])).await;
+    assert!(matches!(&refused, Err(StoreError::Row { why, .. }) if why.contains("16384")), "{refused:?}");
+    assert!(store.open_jobs().is_empty() && store.plan_of(event).unwrap().is_none());
+    let outcome = store.plan(event, draft(vec![planned("a", &[])])).await.unwrap();
+    assert_eq!(outcome.created.len(), 1);
 }

@@ -1,6 +1,7 @@
 //! Opening and reading: what is there is seen, what can't be read holds its app and is said.
 
-use airplanes::store::JobFilter;
+use airplanes::model::Follows;
+use airplanes::store::{AppIndex, DepRow, JobFilter};
 
 use super::*;
 
@@ -202,4 +203,33 @@ async fn deliveries_and_records_are_read_from_a_cursor_on() {
     assert_eq!(places(4), all[4..]);
     assert!(places(all.len() as u64).is_empty());
     assert!(places(u64::MAX).is_empty());
+}
+
+#[tokio::test]
+async fn what_an_app_depends_on_takes_as_many_rows_as_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let dep = |n: u32| DepRow {
+        lib: format!("acme/a-library-with-a-name-{n}").parse().unwrap(),
+        repo: app("snow").repo(),
+        ssh_url: Some(app("snow").git_url),
+        follows: Follows::Branch(branch("main")),
+        at: Some(sha(n)),
+    };
+    let index = |count: u32, at: u32| AppIndex {
+        repo: app("a").repo(),
+        branch: branch("main"),
+        sha: sha(at),
+        deps: (0..count).map(dep).collect(),
+    };
+    store.put_index(name("a-b"), index(3, 9)).await.unwrap();
+    for (n, count) in [600, 0, 250, 1].into_iter().enumerate() {
+        let index = index(count, u32::try_from(n).unwrap());
+        store.put_index(name("a"), index.clone()).await.unwrap();
+        assert_eq!(store.index(&name("a")).unwrap(), Some(index), "{count}");
+    }
+    drop(store);
+    let store = open_again(folder.path());
+    assert_eq!(store.index(&name("a")).unwrap().unwrap().deps.len(), 1);
+    assert_eq!(store.index(&name("a-b")).unwrap().unwrap(), index(3, 9));
 }
