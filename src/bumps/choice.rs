@@ -120,7 +120,7 @@ impl Asking<'_> {
     /// The branch that the commit `current` of a library follows: it holds it. In this order: one that apps follow
     /// which live there (the pushed one of them, the default one, the only one); the default branch; the pushed one;
     /// the only one.
-    async fn followed(
+    pub(super) async fn followed(
         &self,
         coord: &Coord<'_>,
         current: Sha,

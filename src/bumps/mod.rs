@@ -5,6 +5,7 @@
 //! store, and never move a dependency backwards or sideways: what can't move forward stays and is told, with the reason.
 
 mod choice;
+mod follows;
 mod kept;
 mod tags;
 mod view;

@@ -9,7 +9,7 @@ use super::app::App;
 use super::bump::Bump;
 use super::id::{JobId, PlanId};
 use super::names::{Branch, HostName, InvalidName, Sha};
-use super::plan::{Target, Why};
+use super::plan::{TagTarget, Target, Why};
 use super::progress::{Narrowed, Request};
 
 /// How a job ended. Final is final.
@@ -200,6 +200,9 @@ pub struct Cause {
     /// Repositories that moved and that it depends on directly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
+    /// Tags that are new and that it follows directly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<TagTarget>,
     /// Set when an upstream of that plan failed: the cause no longer counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<String>,

@@ -32,7 +32,7 @@ pub use id::{DeliveryId, EventId, JobId, PlanId};
 pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 pub use names::{AppName, Branch, HostName, InvalidName, Lib, Sha, UnitName};
 pub use notice::{Happening, NOTICE_VERSION, Notice, Outgoing, Topic, Trouble};
-pub use plan::{Draft, PlanHead, PlanRow, Planned, Target, Why};
+pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};
 pub use progress::{HostState, Narrowed, Progress, Request, StepState, Updated};
 pub use secret::{ForgeSecrets, Secret};
 pub use updates::{Follows, Publish, Track, Updates};

@@ -51,6 +51,15 @@ pub struct Target {
     pub after: Sha,
 }
 
+/// A tag that is new in a repository: what coordinates that follow its tags may be bumped to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagTarget {
+    /// The repository.
+    pub repo: RepoId,
+    /// The tag.
+    pub tag: String,
+}
+
 /// One app's place in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
@@ -64,6 +73,8 @@ pub struct Planned {
     pub after: Vec<AppName>,
     /// Repositories that moved and that it depends on directly, but for those in `after`.
     pub targets: Vec<Target>,
+    /// Tags that are new and that it follows directly.
+    pub tags: Vec<TagTarget>,
 }
 
 /// A plan before the store has given its jobs ids: what the planner makes.

@@ -66,8 +66,10 @@ pub enum Follows {
     /// Nobody has asked: any push may.
     #[default]
     Unknown,
-    /// Pushes to that branch.
+    /// Pushes to that branch: the app's entry says so.
     Branch(Branch),
+    /// Pushes to that branch, which its sha is on; or to the default one, which the branch may be merged into.
+    Seen(Branch),
     /// New tags.
     Tags,
     /// Nothing: it is pinned in the file.

@@ -119,6 +119,7 @@ struct Inner {
     /// Apps whose dependencies are not known, and why.
     unread: Mutex<HashMap<AppName, deps_index::Unread>>,
     readers: Semaphore,
+    lookers: Semaphore,
     /// Ticks when an app has been read, or could not be.
     reads: watch::Sender<u64>,
     leases: Leases,
@@ -146,6 +147,7 @@ impl Pipeline {
             graph: RwLock::default(),
             unread: Mutex::default(),
             readers: Semaphore::new(deps_index::AT_ONCE),
+            lookers: Semaphore::new(deps_index::LOOKERS),
             reads: watch::channel(0).0,
             leases: Leases::default(),
             slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
@@ -158,6 +160,7 @@ impl Pipeline {
         });
         inner.set_apps(setup.apps);
         inner.sweep_work_folders();
+        inner.doubt_planned();
         inner.start_reading();
         for job in inner.store.open_jobs() {
             inner.spawn_worker(job.id);

@@ -85,6 +85,9 @@ impl Inner {
             draft.notes.extend(unread);
             shorten(&mut draft.notes);
         }
+        if let EventKind::Push(push) = &event.what {
+            self.doubt_residents(push, context.default_branch.as_ref());
+        }
         let apps = draft.apps.len();
         let outcome = self.store.plan(event.id, draft).await?;
         tracing::info!(event = %event.id, apps, created = outcome.created.len(), joined = outcome.joined.len(), "planned");

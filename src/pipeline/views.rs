@@ -12,7 +12,7 @@ impl Pipeline {
     /// The repositories that apps live in or are known to depend on.
     pub fn repos(&self) -> BTreeSet<RepoId> {
         let graph = unpoison(self.inner.graph.read());
-        let deps = graph.apps().flat_map(|app| graph.deps(&app.name).iter().cloned());
+        let deps = graph.apps().flat_map(|app| graph.deps(&app.name).cloned());
         deps.chain(graph.apps().map(App::repo)).collect()
     }
     /// How builds run on this machine. Asks nobody.
@@ -31,7 +31,7 @@ impl Pipeline {
         let graph = unpoison(self.inner.graph.read());
         let view = |app: &App| {
             let mut view = AppView::of(app);
-            view.depends_on = graph.deps(&app.name).iter().cloned().collect();
+            view.depends_on = graph.deps(&app.name).cloned().collect();
             if let Ok(Some(index)) = self.inner.store.index(&app.name) {
                 view.depends_on_ssh = index.deps.into_iter().filter_map(|dep| dep.ssh_url).collect();
             }

@@ -138,6 +138,11 @@ impl Inner {
             Ok(result) => {
                 let entries = vec![Entry::StepFinished { step: step.clone(), result }];
                 work.job = self.store.append(id, entries).await?;
+                if step == Step::Publish
+                    && let Err(error) = self.index_published(&work.job).await
+                {
+                    tracing::warn!(job = %id, app = %work.job.app.name, %error, "what the app depends on is read by its next job");
+                }
             }
             Err(StepError::Over) => {}
             Err(StepError::Raced) => {

@@ -3,13 +3,51 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::model::{App, AppName, RepoId};
+use crate::model::{App, AppName, Branch, Follows, RepoId, Sha};
+
+/// What moves in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moved {
+    /// A branch.
+    Branch {
+        /// Its name, if it is known.
+        name: Option<Branch>,
+        /// Whether it is the repository's default branch, if that is known.
+        is_default: Option<bool>,
+    },
+    /// A tag is new.
+    Tag,
+}
+
+impl Moved {
+    /// Whether it may move a coordinate. What nobody knows may: to run once more does no harm, to miss does.
+    pub fn concerns(&self, follows: &Follows) -> bool {
+        match (self, follows) {
+            (Moved::Branch { name, .. }, Follows::Branch(branch)) => name.as_ref().is_none_or(|name| name == branch),
+            (Moved::Branch { name, is_default }, Follows::Seen(branch)) => {
+                *is_default != Some(false) || name.as_ref() == Some(branch)
+            }
+            (Moved::Branch { is_default, .. }, Follows::Unknown) => *is_default != Some(false),
+            (Moved::Tag, Follows::Tags) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What an app's deps.edn of one commit says, as far as the planner needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    /// The branch that was read, and its commit; none if nobody has read it yet.
+    pub at: Option<(Branch, Sha)>,
+    /// The repositories that it depends on, and what moves each coordinate there.
+    pub deps: BTreeMap<RepoId, Vec<Follows>>,
+}
 
 /// What is known of all apps and of what they depend on.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     apps: BTreeMap<AppName, App>,
-    deps: HashMap<AppName, BTreeSet<RepoId>>,
+    known: HashMap<AppName, Known>,
     residents: HashMap<RepoId, BTreeSet<AppName>>,
     dependents: HashMap<RepoId, BTreeSet<AppName>>,
 }
@@ -28,20 +66,21 @@ impl Graph {
     }
     /// An app that is no more.
     pub fn remove_app(&mut self, name: &AppName) {
-        self.put_deps(name, BTreeSet::new());
-        self.deps.remove(name);
+        self.put_known(name, Known::default());
+        self.known.remove(name);
         if let Some(app) = self.apps.remove(name) {
             unlink(&mut self.residents, &app.repo(), name);
         }
     }
-    /// The repositories that an app depends on, in place of those known before.
-    pub fn put_deps(&mut self, name: &AppName, repos: BTreeSet<RepoId>) {
-        let old = self.deps.insert(name.clone(), repos.clone()).unwrap_or_default();
-        for repo in old.difference(&repos) {
-            unlink(&mut self.dependents, repo, name);
-        }
-        for repo in repos.difference(&old) {
+    /// What an app depends on, in place of what was known before.
+    pub fn put_known(&mut self, name: &AppName, known: Known) {
+        for repo in known.deps.keys() {
             self.dependents.entry(repo.clone()).or_default().insert(name.clone());
+        }
+        let now: BTreeSet<RepoId> = known.deps.keys().cloned().collect();
+        let old = self.known.insert(name.clone(), known).unwrap_or_default();
+        for repo in old.deps.keys().filter(|repo| !now.contains(repo)) {
+            unlink(&mut self.dependents, repo, name);
         }
     }
     /// An app's entry.
@@ -56,14 +95,31 @@ impl Graph {
     pub fn apps_in(&self, repo: &RepoId) -> impl Iterator<Item = &App> {
         self.residents.get(repo).into_iter().flatten().filter_map(|name| self.apps.get(name))
     }
-    /// The apps that depend on a repository.
+    /// The apps that depend on a repository in any way.
     pub fn dependents(&self, repo: &RepoId) -> impl Iterator<Item = &App> {
         self.dependents.get(repo).into_iter().flatten().filter_map(|name| self.apps.get(name))
     }
+    /// The apps that something that moves in a repository may move.
+    pub(super) fn movable<'a>(&'a self, repo: &'a RepoId, moved: &'a Moved) -> impl Iterator<Item = &'a App> {
+        let concerned = move |app: &&App| self.follows(&app.name, repo).iter().any(|follows| moved.concerns(follows));
+        self.dependents(repo).filter(concerned)
+    }
+    /// What moves an app's coordinates of a repository.
+    pub(super) fn follows(&self, name: &AppName, repo: &RepoId) -> &[Follows] {
+        self.known.get(name).and_then(|known| known.deps.get(repo)).map_or(&[], Vec::as_slice)
+    }
     /// The repositories that an app depends on, as far as known.
-    pub fn deps(&self, name: &AppName) -> &BTreeSet<RepoId> {
-        static NONE: BTreeSet<RepoId> = BTreeSet::new();
-        self.deps.get(name).unwrap_or(&NONE)
+    pub fn deps(&self, name: &AppName) -> impl Iterator<Item = &RepoId> {
+        self.known.get(name).into_iter().flat_map(|known| known.deps.keys())
+    }
+    /// The branch that was read for an app, and its commit.
+    pub fn read_at(&self, name: &AppName) -> Option<&(Branch, Sha)> {
+        self.known.get(name)?.at.as_ref()
+    }
+    /// What moves when an app publishes.
+    pub(super) fn published(&self, app: &App) -> Moved {
+        let read = self.read_at(&app.name).map(|(branch, _)| branch);
+        Moved::Branch { name: app.branch.as_ref().or(read).cloned(), is_default: None }
     }
 }
 

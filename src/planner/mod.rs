@@ -1,17 +1,21 @@
 //! From an event to a plan: which apps, why, and in which order. Pure: what it needs to know is given to it.
 //!
 //! `Graph` is the reverse index (repository to the apps that live in it, and to those that depend on it); `plan`
-//! walks it from what moved. Work grows with the apps that are affected, not with those that exist.
-//! Must never ask git, the store or a clock.
+//! walks it from what moved, along coordinates that what moved may move. Work grows with the apps that are affected,
+//! not with those that exist. Must never ask git, the store or a clock.
 
 mod graph;
 mod order;
+mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{App, AppName, Branch, Draft, Event, EventKind, Planned, Push, RepoId, Sha, Target, Trigger, Why};
+use crate::model::{
+    App, AppName, Branch, Draft, Event, EventKind, Planned, Push, RepoId, Sha, TagPush, TagTarget, Target, Trigger, Why,
+};
 
-pub use graph::Graph;
+pub use graph::{Graph, Known, Moved};
+use walk::Walk;
 
 /// What one event's planning needs besides the graph.
 #[derive(Debug, Clone, Default)]
@@ -28,13 +32,12 @@ pub struct Context {
 pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
     match &event.what {
         EventKind::Push(push) => plan_push(graph, push, context),
-        EventKind::Tag(tag) => {
-            note(format!("no app follows the tags of this repository, so nothing moves to {}", tag.tag))
-        }
+        EventKind::Tag(tag) => plan_tag(graph, tag, context),
         EventKind::Deploy { app, by } => match graph.app(app) {
             Some(entry) => {
                 let why = Why::Asked { by: by.clone() };
-                let planned = Planned { app: entry.clone(), why, wave: 0, after: Vec::new(), targets: Vec::new() };
+                let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
+                let planned = Planned { app: entry.clone(), why, wave: 0, after, targets, tags };
                 Draft { apps: vec![planned], ..Draft::default() }
             }
             None => note(format!("there is no app `{app}` in deploy.edn any more")),
@@ -48,100 +51,53 @@ fn note(text: String) -> Draft {
 
 fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
     let repos: BTreeSet<RepoId> = push.repos().into_iter().collect();
-    let residents: Vec<&App> = repos.iter().flat_map(|r| graph.apps_in(r)).collect();
     let default = push.default_branch.as_ref().or(context.default_branch.as_ref());
     let on_branch = |app: &App| match &app.branch {
         Some(branch) => *branch == push.branch,
         None => default.is_none_or(|d| *d == push.branch),
     };
-    let moved: Vec<&App> = residents.iter().copied().filter(|a| on_branch(a)).collect();
-    if moved.is_empty() && default.is_some_and(|d| *d != push.branch) {
-        return note(format!("nothing follows branch {} of this repository", push.branch));
+    let residents: Vec<&App> = repos.iter().flat_map(|r| graph.apps_in(r)).filter(|a| on_branch(a)).collect();
+    let is_default = default.map(|d| *d == push.branch);
+    let moved = Moved::Branch { name: Some(push.branch.clone()), is_default };
+    let mut walk = Walk::new(graph, context, &repos, &moved);
+    for app in residents.iter().filter(|a| a.trigger != Trigger::Manual) {
+        walk.own_push(app, Why::OwnPush { before: push.before, after: push.after });
     }
-
-    // Who runs: the apps that live there, then whoever depends on what runs or moved, each once.
-    let mut runs: BTreeMap<AppName, Why> = BTreeMap::new();
-    let had_its_turn = |app: &App| context.own_plan.as_ref().is_some_and(|apps| apps.contains(&app.name));
-    for app in moved.iter().filter(|a| a.trigger != Trigger::Manual && !had_its_turn(a)) {
-        if !context.settled.contains_key(&app.name) {
-            runs.insert(app.name.clone(), Why::OwnPush { before: push.before, after: push.after });
-        }
-    }
-    let mut queue: Vec<RepoId> = repos.iter().cloned().collect();
-    let mut seen: BTreeSet<RepoId> = repos.clone();
-    let mut settled: HashMap<RepoId, Target> = HashMap::new();
-    while let Some(repo) = queue.pop() {
-        for app in graph.dependents(&repo) {
-            if app.repo() == repo || !app.update || app.trigger != Trigger::PushAny {
-                continue;
-            }
-            if had_its_turn(app) {
-                continue;
-            }
-            if let Some((branch, sha)) = context.settled.get(&app.name) {
-                let branch = branch.clone().or_else(|| app.branch.clone()).unwrap_or_else(|| push.branch.clone());
-                settled.insert(app.repo(), Target { repo: app.repo(), branch, before: None, after: *sha });
-            } else {
-                runs.entry(app.name.clone()).or_insert(Why::Dependency);
-            }
-            if seen.insert(app.repo()) {
-                queue.push(app.repo());
-            }
-        }
-    }
-    if runs.is_empty() {
+    walk.spread(Some(&push.branch));
+    if walk.is_nobody() {
         let by_hand: Vec<&str> =
-            moved.iter().filter(|a| a.trigger == Trigger::Manual).map(|a| a.name.as_str()).collect();
-        return note(if context.own_plan.is_some() {
+            residents.iter().filter(|a| a.trigger == Trigger::Manual).map(|a| a.name.as_str()).collect();
+        return note(if residents.is_empty() && is_default == Some(false) {
+            format!("nothing follows branch {} of this repository", push.branch)
+        } else if context.own_plan.is_some() {
             "our own commit: every app that depends on it was in the plan that made it".to_owned()
         } else if !context.settled.is_empty() {
             "every app that this push concerns ended well before".to_owned()
         } else if !by_hand.is_empty() {
             format!("{} runs only by `airplanes deploy`: its :trigger is :manual", by_hand.join(", "))
+        } else if repos.iter().any(|repo| graph.dependents(repo).next().is_some()) {
+            format!(
+                "no app's coordinate of this repository follows branch {}: they are pinned, held or tagged, or the app is not to be bumped by pushes",
+                push.branch
+            )
         } else {
             "no app lives in this repository or depends on it".to_owned()
         });
     }
+    walk.draft(|planned, repo| {
+        let (before, after) = (push.before, push.after);
+        planned.targets.push(Target { repo: repo.clone(), branch: push.branch.clone(), before, after });
+    })
+}
 
-    // After whom: apps of this plan in whose repositories its dependencies live; what moved otherwise is a target.
-    let target = |repo: &RepoId| Target {
-        repo: repo.clone(),
-        branch: push.branch.clone(),
-        before: push.before,
-        after: push.after,
-    };
-    let mut edges: BTreeMap<AppName, BTreeSet<AppName>> = BTreeMap::new();
-    let mut targets: BTreeMap<AppName, Vec<Target>> = BTreeMap::new();
-    for name in runs.keys() {
-        let Some(app) = graph.app(name) else { continue };
-        let after = edges.entry(name.clone()).or_default();
-        if !app.update {
-            continue;
-        }
-        for repo in graph.deps(name).iter().filter(|r| **r != app.repo()) {
-            let upstream: Vec<AppName> =
-                graph.apps_in(repo).map(|a| a.name.clone()).filter(|n| runs.contains_key(n)).collect();
-            if !upstream.is_empty() {
-                after.extend(upstream);
-            } else if let Some(done) = settled.get(repo) {
-                targets.entry(name.clone()).or_default().push(done.clone());
-            } else if repos.contains(repo) {
-                targets.entry(name.clone()).or_default().push(target(repo));
-            }
-        }
+fn plan_tag(graph: &Graph, new: &TagPush, context: &Context) -> Draft {
+    let repos: BTreeSet<RepoId> = new.repos().into_iter().collect();
+    let mut walk = Walk::new(graph, context, &repos, &Moved::Tag);
+    walk.spread(None);
+    if walk.is_nobody() {
+        return note(format!("no app follows the tags of this repository, so nothing moves to {}", new.tag));
     }
-    let order = order::waves(edges);
-    let apps = order.apps.into_iter().filter_map(|placed| {
-        let app = graph.app(&placed.app)?.clone();
-        let why = runs.get(&placed.app)?.clone();
-        let targets = targets.remove(&placed.app).unwrap_or_default();
-        Some(Planned { app, why, wave: placed.wave, after: placed.after, targets })
-    });
-    let notes = order.cycles.iter().map(|names| {
-        let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
-        format!("these apps depend on each other in a circle, which was cut: {}", names.join(" > "))
-    });
-    Draft { apps: apps.collect(), notes: notes.collect(), incomplete: false }
+    walk.draft(|planned, repo| planned.tags.push(TagTarget { repo: repo.clone(), tag: new.tag.clone() }))
 }
 
 #[cfg(test)]

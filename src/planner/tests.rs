@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::model::{EventId, RepoUrl, Runner, Updates};
+use crate::model::{EventId, Follows, RepoUrl, Runner, TagPush, Updates};
 
 fn app(name: &str) -> App {
     App {
@@ -36,9 +36,19 @@ fn graph(edges: &[(&str, &[&str])]) -> Graph {
     let mut graph = Graph::default();
     for (name, deps) in edges {
         graph.put_app(app(name));
-        graph.put_deps(&AppName::new(*name).unwrap(), deps.iter().map(|d| url(d).id()).collect());
+        follow(&mut graph, name, &deps.iter().map(|d| (*d, Follows::Unknown)).collect::<Vec<_>>());
     }
     graph
+}
+fn follow(graph: &mut Graph, name: &str, deps: &[(&str, Follows)]) {
+    let mut known = Known::default();
+    for (dep, follows) in deps {
+        known.deps.entry(url(dep).id()).or_default().push(follows.clone());
+    }
+    graph.put_known(&AppName::new(name).unwrap(), known);
+}
+fn on(branch: &str) -> Branch {
+    Branch::new(branch).unwrap()
 }
 fn push(name: &str, branch: &str) -> Event {
     let push = Push {
@@ -137,4 +147,47 @@ fn a_push_that_ended_badly_for_some_runs_again_for_those_alone() {
     let settled = [(AppName::new("d").unwrap(), (None, sha('a'))), (AppName::new("b").unwrap(), master)];
     let draft = plan(&graph, &push("d", "main"), &Context { settled: settled.into(), ..Context::default() });
     assert_eq!(draft.apps[0].targets[0].branch.as_str(), "master", "the branch that its job worked on");
+}
+
+#[test]
+fn a_push_to_a_branch_finds_those_whose_sha_is_on_it() {
+    let mut graph = graph(&[("lib", &[]), ("told", &[]), ("seen", &[]), ("main", &[]), ("unknown", &["lib"])]);
+    follow(&mut graph, "told", &[("lib", Follows::Branch(on("2.x")))]);
+    follow(&mut graph, "seen", &[("lib", Follows::Seen(on("2.x")))]);
+    follow(&mut graph, "main", &[("lib", Follows::Seen(on("main")))]);
+    assert_eq!(told(&plan(&graph, &push("lib", "2.x"), &Context::default())), ["seen/0<!", "told/0<!"]);
+    let main = plan(&graph, &push("lib", "main"), &Context::default());
+    // What `seen` is on may have been merged.
+    assert_eq!(told(&main), ["lib/0<", "main/1<lib", "seen/1<lib", "unknown/1<lib"]);
+    let none = plan(&graph, &push("lib", "topic"), &Context::default());
+    assert!(none.apps.is_empty() && none.notes[0].contains("nothing follows branch topic"), "{:?}", none.notes);
+}
+
+#[test]
+fn a_tagged_or_pinned_dependent_is_not_run_by_a_branch_push_and_does_not_wait_for_one() {
+    let mut graph = graph(&[("lib", &[]), ("pinned", &[]), ("tagged", &[]), ("b", &["lib"])]);
+    follow(&mut graph, "pinned", &[("lib", Follows::Nothing), ("b", Follows::Unknown)]);
+    follow(&mut graph, "tagged", &[("lib", Follows::Tags)]);
+    let draft = plan(&graph, &push("lib", "main"), &Context::default());
+    assert_eq!(told(&draft), ["lib/0<", "b/1<lib", "pinned/2<b"], "pinned runs for b and would not take lib");
+    let mut alone = graph.clone();
+    for app in ["lib", "b"] {
+        alone.remove_app(&AppName::new(app).unwrap());
+    }
+    let draft = plan(&alone, &push("lib", "main"), &Context::default());
+    assert!(draft.apps.is_empty() && draft.notes[0].contains("pinned"), "{:?}", draft.notes);
+}
+
+#[test]
+fn a_new_tag_runs_those_that_follow_tags_and_what_depends_on_them() {
+    let mut graph = graph(&[("lib", &[]), ("tagged", &[]), ("app", &["tagged", "lib"]), ("other", &["lib"])]);
+    follow(&mut graph, "tagged", &[("lib", Follows::Tags)]);
+    let what = EventKind::Tag(TagPush { urls: vec![url("lib")], tag: "v2".into(), after: sha('a'), pusher: None });
+    let event = Event { what, ..push("lib", "main") };
+    let draft = plan(&graph, &event, &Context::default());
+    assert_eq!(told(&draft), ["tagged/0<", "app/1<tagged"]);
+    assert_eq!((draft.apps[0].tags[0].tag.as_str(), draft.apps[1].tags.len()), ("v2", 0));
+    graph.remove_app(&AppName::new("tagged").unwrap());
+    let draft = plan(&graph, &event, &Context::default());
+    assert!(draft.apps.is_empty() && draft.notes[0].contains("v2"), "{:?}", draft.notes);
 }

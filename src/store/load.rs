@@ -75,7 +75,7 @@ fn stub(id: JobId, row: PlanRow, event: Option<EventRow>) -> JobState {
         updates: Updates::default(),
     };
     let why = Why::Asked { by: "an entry that can't be read".to_owned() };
-    let (after, targets) = (Vec::new(), Vec::new());
-    let cause = Cause { plan: id.event, at, why, wave: row.wave, after, targets, dropped: None };
+    let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
+    let cause = Cause { plan: id.event, at, why, wave: row.wave, after, targets, tags, dropped: None };
     JobState::unreadable(id, app, cause)
 }

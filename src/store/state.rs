@@ -240,7 +240,7 @@ impl State {
         let mut waits: HashMap<JobId, Vec<JobId>> = HashMap::new();
         let mut entries = Vec::with_capacity(draft.apps.len());
         for (index, planned) in (0u16..).zip(draft.apps) {
-            let Planned { app, why, wave, after, targets } = planned;
+            let Planned { app, why, wave, after, targets, tags } = planned;
             let existing = self.waiting.get(&app.name).copied();
             let job = existing.unwrap_or(JobId { event: id, index });
             // An edge that would close a circle is not waited for; nobody waits yet for a job that is new.
@@ -250,7 +250,7 @@ impl State {
             waits.insert(job, after.clone());
             ids.insert(app.name.clone(), job);
             let row = PlanRow { app: app.name.clone(), wave, job };
-            let cause = Cause { plan: id, at: event.at, why, wave, after, targets, dropped: None };
+            let cause = Cause { plan: id, at: event.at, why, wave, after, targets, tags, dropped: None };
             let app = Box::new(app);
             let entry = if existing.is_some() { Entry::Joined { app, cause } } else { Entry::Created { app, cause } };
             let record = Record { v: RECORD_VERSION, at: now, entry };

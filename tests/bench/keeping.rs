@@ -116,8 +116,14 @@ async fn fill(world: &World) -> Result<()> {
             Answer::Accepted { events } => *events.first().context("no event")?,
             other => anyhow::bail!("not accepted: {other:?}"),
         };
-        let planned =
-            Planned { app: app.clone(), why: Why::Dependency, wave: 0, after: Vec::new(), targets: Vec::new() };
+        let planned = Planned {
+            app: app.clone(),
+            why: Why::Dependency,
+            wave: 0,
+            after: Vec::new(),
+            targets: Vec::new(),
+            tags: Vec::new(),
+        };
         let draft = Draft { apps: vec![planned], notes: Vec::new(), incomplete: false };
         let job = *store.plan(event, draft).await?.created.first().context("no job")?;
         let ended = Entry::Ended { outcome: Outcome::Unchanged, reason: "there was nothing to do".to_owned() };

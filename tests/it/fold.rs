@@ -31,6 +31,7 @@ fn cause(plan: u64) -> Cause {
         wave: 1,
         after: vec![JobId { event: EventId(1), index: 3 }],
         targets: vec![target],
+        tags: Vec::new(),
         dropped: None,
     }
 }

@@ -78,6 +78,7 @@ pub fn planned(name_: &str, after: &[&str]) -> Planned {
         wave: u16::from(!after.is_empty()),
         after: after.iter().map(|a| name(a)).collect(),
         targets: Vec::new(),
+        tags: Vec::new(),
     }
 }
 pub fn draft(apps: Vec<Planned>) -> Draft {

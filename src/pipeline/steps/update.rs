@@ -159,6 +159,11 @@ async fn wants(work: &Work, files: &[bumps::File], log: &mut LogFile) -> Result<
     let movable = bumps::movable(files).map_err(|e| StepError::failed(e.to_string()))?;
     let mut wants = HashMap::new();
     for (repo, url) in movable.into_iter().filter(|(repo, _)| *repo != work.job.app.repo()) {
+        let mut tags = work.job.live_causes().flat_map(|cause| &cause.tags);
+        if !named.contains_key(&repo) && tags.any(|tag| tag.repo == repo) {
+            wants.insert(repo, Want::Tag);
+            continue;
+        }
         let Some(named) = named.get(&repo) else { continue };
         let url = work.inner.url_of(&repo).unwrap_or(url);
         if let Some(want) = want(work, log, &url, named).await? {

@@ -163,7 +163,8 @@ async fn deliveries_say_what_became_of_each() {
     server.push("1", B, A).await;
     server.hook(Forge::Github, Some("ping"), "2", b"{\"zen\":\"x\"}".to_vec()).await;
     let event = accepted.event.unwrap();
-    let planned = Planned { app: app_of("shop"), why: Why::Dependency, wave: 0, after: vec![], targets: vec![] };
+    let planned =
+        Planned { app: app_of("shop"), why: Why::Dependency, wave: 0, after: vec![], targets: vec![], tags: vec![] };
     let draft = Draft { apps: vec![planned], notes: vec!["blog is left out".into()], incomplete: false };
     let job = server.store.plan(event, draft).await.unwrap().created[0];
     let list: DeliveryList = server.get("/deliveries").send().await.unwrap().json().await.unwrap();

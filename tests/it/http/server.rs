@@ -160,7 +160,7 @@ impl Server {
         let what = EventKind::Deploy { app: app.name.clone(), by: "test".into() };
         let event = self.store.submit(what).await.unwrap();
         let why = Why::Asked { by: "test".into() };
-        let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![] };
+        let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![], tags: vec![] };
         let draft = Draft { apps: vec![planned], notes: vec![], incomplete: false };
         self.store.plan(event, draft).await.unwrap().created[0]
     }

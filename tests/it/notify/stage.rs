@@ -100,6 +100,7 @@ impl Stage {
             wave: 0,
             after: vec![],
             targets: vec![],
+            tags: vec![],
         };
         let draft = Draft { apps: apps.iter().map(planned).collect(), notes: vec![], incomplete: false };
         self.store.plan(event, draft).await.unwrap().created
