@@ -93,7 +93,8 @@ fn visit(node: &Node, secret: bool, cover: &mut Cover) {
             }
             cover.edges(node.span);
         }
-        Value::Tagged(tag, _) if LEAVES.contains(&tag.as_str()) => cover.restore(node.span),
+        // Only a name is none of the secret; what else follows by a slip may be.
+        Value::Tagged(tag, name) if LEAVES.contains(&tag.as_str()) && is_name(name) => cover.restore(node.span),
         Value::Tagged(tag, inner) => {
             visit(inner, secret, cover);
             if TAGS.contains(&tag.as_str()) {
@@ -126,6 +127,10 @@ fn visit(node: &Node, secret: bool, cover: &mut Cover) {
             announced = announces(value);
         }
     }
+}
+
+fn is_name(node: &Node) -> bool {
+    matches!(node.value, Value::Symbol(_) | Value::Str(_))
 }
 
 /// Whether a keyword says that what follows is secret. Where it should be a key, it is; a word too many in a map makes

@@ -394,8 +394,10 @@ fn the_real_files_are_read_from_the_disk() {
 }
 
 #[test]
-fn a_word_too_many_that_makes_keys_of_values_shows_no_secret() {
+fn a_word_too_many_or_a_tag_on_a_tag_shows_no_secret() {
     for text in [
+        "{:webhooks {:github {:secret #or [#env #NAME \"hunter2\"]}}}",
+        "{:webhooks {:github {:secret #env [NAME \"hunter2\"]}}}",
         "{oops :webhooks {:github {:secret \"hunter2\"}} :url}",
         "{oops :webhooks {:github {:secret #or [#env NONE \"hunter2\"]}} :url}",
         "{:webhooks {:github {oops :secret \"hunter2\" :url}}}",
