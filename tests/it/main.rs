@@ -31,3 +31,4 @@ mod tidy;
 mod unit;
 mod upkeep;
 mod watch;
+mod waves;

@@ -107,7 +107,7 @@ impl World {
         self.get("/deliveries?limit=1").await["deliveries"][0]["events"][0].clone()
     }
     /// The command line against the daemon: its exit code and what it prints.
-    fn cli(&self, args: &[&str]) -> (i32, String) {
+    pub fn cli(&self, args: &[&str]) -> (i32, String) {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_airplanes"));
         command.args(args).arg("--config").arg(self.path("config.edn")).arg("--url").arg(self.base());
         let output = command.env("NO_COLOR", "1").output().unwrap();

@@ -2,6 +2,7 @@
 
 pub mod acts;
 pub mod edn_json;
+pub mod git_graph;
 pub mod git_http;
 pub mod git_remote;
 pub mod lab_world;
