@@ -8,7 +8,8 @@
 //! ```text
 //!  POST /hooks/FORGE ─▶ http ─▶ forge: verify raw bytes, parse ─▶ Push ─(on disk)─▶ 202
 //!                                                                  │
-//!            planner: which apps, in which waves ◀─── Event ◀──────┘    deploy (CLI, API) makes Events too
+//!            planner: which apps, in which waves ◀─── Event ◀──────┘    deploy (CLI, API) makes Events too, and so
+//!                        │                                              does reconcile of what no webhook told
 //!                        │ Plan: stored with its jobs, all or nothing
 //!                        ▼
 //!  pipeline: one Job an app:  prepare ▶ update ▶ build ▶ publish ▶ rollout (host, host, …)
@@ -25,7 +26,7 @@
 //! |---|---|
 //! | 5 | [`daemon`] composes all of it · [`demo`] shows it on one machine · `main` |
 //! | 4 | [`http`] the door · [`cli`] the commands |
-//! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
+//! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`reconcile`] remotes as they are · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
 //! | 2, I/O, one concern each | [`files`] [`store`] [`process`] [`watch`] [`net`] [`git`] [`ssh`] [`runner`] |
 //! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans · [`render`] text files from templates |
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
@@ -101,6 +102,7 @@ pub mod notify;
 pub mod pipeline;
 pub mod planner;
 pub mod process;
+pub mod reconcile;
 pub mod render;
 pub mod runner;
 pub mod ssh;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    apps, backup, deliveries, deploy, doctor, gc, hook, host, init, jobs, keys, logs, notify, restore, status, update,
+    apps, backup, deliveries, deploy, doctor, gc, hook, host, init, jobs, keys, logs, notify, repos, restore, status,
+    sync, update,
 };
 
 /// The commands.
@@ -104,6 +105,21 @@ pub enum Command {
         airplanes apps shop --json"
     )]
     Apps(apps::AppsArgs),
+    /// List the repositories, and when anything was last heard of each.
+    #[command(
+        long_about = "List the repositories that apps live in or depend on: who follows each, and when anything was last \
+        heard of it, by a webhook or because the daemon listed its branches (:poll). A remote that can't be listed, and \
+        a branch that is not there any more, are said below.\n\n  airplanes repos\n  airplanes repos acme/snow"
+    )]
+    Repos(repos::ReposArgs),
+    /// Look at the remotes now, and take up what no webhook told of.
+    #[command(
+        long_about = "Look at the remotes now: all of them, or an app's own and those that it depends on. A branch that \
+        moved without a webhook is taken up like any push. The daemon does the same by itself, each :poll. Ends with 1 \
+        if a remote could not be asked.\n\n  airplanes sync --dry-run   says what has moved, and does nothing about \
+        it\n  airplanes sync shop"
+    )]
+    Sync(sync::SyncArgs),
     /// List webhook calls and what became of each.
     #[command(
         long_about = "List the authentic webhook calls, newest first, and what became of each: ignored and why, or its \

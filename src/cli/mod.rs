@@ -26,9 +26,11 @@ mod keys;
 mod logs;
 mod notify;
 mod output;
+mod repos;
 mod restore;
 mod show;
 mod status;
+mod sync;
 mod update;
 
 use std::path::PathBuf;
@@ -153,6 +155,8 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Cancel(args) => jobs::cancel(&client()?, globals, args).await,
         Command::Plan(args) => apps::plan(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
+        Command::Repos(args) => repos::repos(&client()?, globals, args).await,
+        Command::Sync(args) => sync::sync(&client()?, globals, args).await,
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,
         Command::Hook(args) => hook::hook(&client()?, globals, args).await,
         Command::Doctor(args) => doctor::doctor(globals, args).await,

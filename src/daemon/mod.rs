@@ -29,6 +29,7 @@ use crate::http::{self, Door};
 use crate::notify::{self, Notify};
 use crate::pipeline::{Pipeline, Setup};
 use crate::process::Leftovers;
+use crate::reconcile::Reconcile;
 use crate::runner;
 use crate::store::Store;
 use crate::upkeep::Upkeep;
@@ -118,6 +119,7 @@ impl Daemon {
         let forges = Arc::new(ArcSwap::from_pointee(loaded.config.webhooks.clone()));
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));
         let upkeep = Upkeep::new(state.clone(), store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
+        let reconcile = Reconcile::new(store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
         let telling = notify::Setup {
             store: store.clone(),
             pipeline: pipeline.clone(),
@@ -132,6 +134,7 @@ impl Daemon {
             store: store.clone(),
             pipeline: pipeline.clone(),
             upkeep: upkeep.clone(),
+            reconcile: reconcile.clone(),
             forges: forges.clone(),
             config_fault: config_fault.clone(),
             config: path.to_owned(),
@@ -151,6 +154,7 @@ impl Daemon {
         let reload = Reload { path: path.to_owned(), in_force, kept, pipeline: pipeline.clone(), forges, fault, asked };
         let watching = tokio::spawn(reload.run(stop.clone()));
         upkeep.start();
+        reconcile.start();
         tracing::info!(%address, state = %state.display(), builds = concurrency, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(Self { address, state, stop, store, pipeline, config_fault, serving, watching, backups })
     }

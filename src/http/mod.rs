@@ -23,6 +23,7 @@ mod metrics;
 mod notify;
 mod query;
 mod refusals;
+mod repos;
 mod router;
 mod server;
 mod status;
@@ -44,6 +45,7 @@ use crate::config::Loaded;
 use crate::model::{Forge, ForgeSecrets, Secret};
 use crate::notify::Notify;
 use crate::pipeline::Pipeline;
+use crate::reconcile::Reconcile;
 use crate::store::{Store, StoreError};
 use crate::upkeep::Upkeep;
 
@@ -56,6 +58,8 @@ pub struct Door {
     pub pipeline: Pipeline,
     /// What cleans up.
     pub upkeep: Upkeep,
+    /// What looks at remotes.
+    pub reconcile: Reconcile,
     /// What authenticates webhooks; swapped when config.edn changes.
     pub forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
     /// What is wrong with the last edit of the configuration, while an older one is in force.

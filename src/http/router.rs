@@ -11,7 +11,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
-use super::{Context, apps, auth, backup, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, status};
+use super::{
+    Context, apps, auth, backup, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, repos, status,
+};
 
 /// The routes.
 pub(super) fn router(context: Context) -> Router {
@@ -32,6 +34,8 @@ pub(super) fn router(context: Context) -> Router {
         .route("/apps/{name}/deploy", post(apps::deploy))
         .route("/apps/{name}/{of_owner}", get(apps::owned))
         .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))
+        .route("/repos", get(repos::list))
+        .route("/sync", post(repos::sync))
         .route("/plans", post(apps::preview))
         .route("/notify/test", post(notify::test))
         .route("/deliveries", get(deliveries::list))

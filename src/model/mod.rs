@@ -17,6 +17,7 @@ pub mod names;
 pub mod notice;
 pub mod plan;
 pub mod progress;
+pub mod repo;
 pub mod secret;
 pub mod updates;
 pub mod upkeep;

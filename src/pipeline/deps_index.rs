@@ -12,7 +12,6 @@ use crate::bumps::Asking;
 use crate::bumps::at;
 use crate::deps;
 use crate::git::GitError;
-use crate::model::url::Transport;
 use crate::model::{App, AppName, Branch, Bump, Follows, JobState, Push, RepoId, RepoUrl, Sha, Track, Why};
 use crate::planner::Known;
 use crate::store::{AppIndex, DepRow, StoreError};
@@ -251,8 +250,7 @@ impl Inner {
                 if follows == Follows::Unknown && !rooms.git.path(&repo).exists() {
                     unseen.insert(repo.clone(), url.clone());
                 }
-                let ssh_url = (url.parts().transport == Transport::Ssh).then_some(url);
-                deps.insert(DepRow { lib, repo, ssh_url, follows, at });
+                deps.insert(DepRow { lib, repo, url: Some(url), follows, at });
             }
         }
         let index = AppIndex { repo: app.repo(), branch: branch.clone(), sha, deps: deps.into_iter().collect() };

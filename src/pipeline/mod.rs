@@ -10,6 +10,7 @@ mod lease;
 mod log;
 mod plan;
 mod preview;
+mod remotes;
 mod space;
 mod steps;
 mod views;
@@ -36,6 +37,7 @@ use crate::store::{Store, StoreError};
 pub use closure::{Closure, Wanted};
 use lease::Leases;
 pub use log::Logs;
+pub use remotes::Remote;
 
 /// What the names begin with of folders beside the jobs' that somebody tries something out in, for some minutes.
 pub const TRIALS: &str = "doctor-";

@@ -33,7 +33,7 @@ impl Pipeline {
             let mut view = AppView::of(app);
             view.depends_on = graph.deps(&app.name).cloned().collect();
             if let Ok(Some(index)) = self.inner.store.index(&app.name) {
-                view.depends_on_ssh = index.deps.into_iter().filter_map(|dep| dep.ssh_url).collect();
+                view.depends_on_ssh = index.deps.iter().filter_map(|dep| dep.ssh_url().cloned()).collect();
             }
             let filter = crate::store::JobFilter { app: Some(app.name.clone()), limit: 1, ..Default::default() };
             if let Ok(Some(job)) = self.inner.store.jobs(&filter).map(|jobs| jobs.into_iter().next()) {

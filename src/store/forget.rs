@@ -124,7 +124,7 @@ impl Store {
     /// Whether it brought a branch's last accepted head.
     fn is_head(&self, event: &Event) -> Result<bool, StoreError> {
         let Some(key) = head_key(event) else { return Ok(false) };
-        Ok(get::<Seen>(&*self.table()?, &key)?.is_some_and(|seen| seen.event == event.id))
+        Ok(get::<Seen>(&*self.table()?, &key)?.is_some_and(|seen| seen.event == Some(event.id)))
     }
 }
 
@@ -207,7 +207,7 @@ impl State {
                 continue;
             }
             if let Some(key) = head_key(&row.event)
-                && tx.hint::<Seen>(&key).is_some_and(|seen| seen.event == *id)
+                && tx.hint::<Seen>(&key).is_some_and(|seen| seen.event == Some(*id))
             {
                 continue;
             }

@@ -49,6 +49,9 @@ pub(super) fn forge_id(forge: Forge, id: &str, repo: &RepoId, branch: &Branch, a
 pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
     with(b'h', &[repo.as_str().as_bytes(), b"\0", branch.as_str().as_bytes()])
 }
+pub(super) fn last_seen(repo: &RepoId) -> Vec<u8> {
+    with(b'l', &[repo.as_str().as_bytes()])
+}
 pub(super) fn event(id: EventId) -> Vec<u8> {
     with(EVENT, &[&id.0.to_be_bytes()])
 }

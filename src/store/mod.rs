@@ -18,6 +18,7 @@ mod keys;
 mod load;
 mod merge;
 mod migrate;
+mod observe;
 mod read;
 mod restore;
 mod rewrite;
@@ -42,9 +43,10 @@ use tokio::sync::{broadcast, oneshot};
 pub use archive::{About, BackupError};
 pub use disk::OPENING;
 pub use forget::{Forget, Old, Retention};
+pub use observe::Sighting;
 pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
-pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, OwnCommit, Past};
+pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, LastSeen, OwnCommit, Past};
 pub use state::{Accepted, NewDelivery, PlanOutcome};
 pub use telling::Telling;
 
@@ -189,6 +191,11 @@ impl Store {
     /// A webhook call, on disk when this returns.
     pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted, StoreError> {
         self.ask(|reply| writer::Command::Accept(delivery, reply)).await
+    }
+    /// What a listing of a remote found. On disk when this returns: the event of each push that nobody had told of, in
+    /// their order.
+    pub async fn observe(&self, sighting: Sighting) -> Result<Vec<Option<EventId>>, StoreError> {
+        self.ask(|reply| writer::Command::Observe(sighting, reply)).await
     }
     /// An event that no webhook brought, on disk when this returns.
     pub async fn submit(&self, what: EventKind) -> Result<EventId, StoreError> {

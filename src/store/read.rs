@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::load::load_job;
-use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
+use super::rows::{EventRow, EventState, LastGood, LastSeen, OwnCommit, Seen};
 use super::table::{Row, Table};
 use super::tx::{decode, get};
 use super::{Store, StoreError, keys, unpoison};
@@ -144,9 +144,13 @@ impl Store {
         let rows = table.prefix(&keys::plan_rows(id)).map(|row| row.and_then(|(key, value)| decode(&key, &value)));
         Ok(Some((head, rows.collect::<Result<_, _>>()?)))
     }
-    /// The last head of a branch that a webhook told of.
+    /// The last head of a branch that a webhook or a listing told of.
     pub fn accepted_head(&self, repo: &RepoId, branch: &Branch) -> Result<Option<Sha>, StoreError> {
         Ok(get::<Seen>(&*self.table()?, &keys::head(repo, branch))?.map(|seen| seen.after))
+    }
+    /// When anything was last heard of a repository.
+    pub fn last_seen(&self, repo: &RepoId) -> Result<LastSeen, StoreError> {
+        Ok(get(&*self.table()?, &keys::last_seen(repo))?.unwrap_or_default())
     }
     /// The job that made a commit, if one of ours did.
     pub fn own_commit(&self, sha: &Sha) -> Result<Option<OwnCommit>, StoreError> {

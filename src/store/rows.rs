@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::url::Transport;
 use crate::model::{AppName, Branch, Event, EventId, Follows, JobId, Lib, RepoId, RepoUrl, Sha};
 
 /// Where an event is in its life.
@@ -33,7 +34,19 @@ pub struct EventRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
     pub after: Sha,
-    pub event: EventId,
+    /// None where it was there already when the ref was looked at for the first time.
+    pub event: Option<EventId>,
+}
+
+/// When anything was last heard of a repository, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LastSeen {
+    /// When a webhook last told of a push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Timestamp>,
+    /// When its branches were last listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<Timestamp>,
 }
 
 /// A commit that a job of ours made.
@@ -74,15 +87,22 @@ pub struct DepRow {
     pub lib: Lib,
     /// Its repository.
     pub repo: RepoId,
-    /// The url that it is named by, where that is ssh's: then a key is needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ssh_url: Option<RepoUrl>,
+    /// The url that it is named by. Rows of older daemons have it only where it is ssh's.
+    #[serde(default, alias = "ssh_url", skip_serializing_if = "Option::is_none")]
+    pub url: Option<RepoUrl>,
     /// What moves it.
     #[serde(default)]
     pub follows: Follows,
     /// The commit that it stands at, where that is a full sha.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Sha>,
+}
+
+impl DepRow {
+    /// The url that it is named by, where that is ssh's: then a key is needed.
+    pub fn ssh_url(&self) -> Option<&RepoUrl> {
+        self.url.as_ref().filter(|url| url.parts().transport == Transport::Ssh)
+    }
 }
 
 /// What is known of an app's dependencies, from the deps.edn of the commit `sha`.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::forget::jobs_ended_well;
 use super::load::load_job;
+use super::observe::note_webhook;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
 use super::table::Table;
 use super::tx::{Tx, fits, pieces};
@@ -135,11 +136,12 @@ impl State {
             Err(reason) => Answer::Ignored { reason },
             Ok(pushes) => {
                 let (mut events, mut duplicate, mut seen) = (Vec::new(), None, Vec::new());
+                note_webhook(tx, &pushes, now)?;
                 for push in pushes {
                     let key = new.forge_id.as_ref().map(|forge_id| {
                         keys::forge_id(new.forge, forge_id, &repo_of(&push), &push.branch, &push.after)
                     });
-                    match self.accept_push(tx, key.as_deref(), id, push, now)? {
+                    match self.accept_push(tx, key.as_deref(), Some(id), push, now)? {
                         Ok(event) => {
                             events.push(event);
                             seen.extend(key.map(|key| (key, event)));
@@ -170,20 +172,21 @@ impl State {
         Ok(Accepted { delivery: id, answer })
     }
 
-    /// The event of a push, or the one that it repeats and why. `key` is where its redelivery would be known by.
-    fn accept_push(
+    /// The event of a push, or the one that it repeats and why. `key` is where its redelivery would be known by; no
+    /// delivery brought what a listing found.
+    pub(super) fn accept_push(
         &mut self,
         tx: &mut Tx,
         key: Option<&[u8]>,
-        delivery: DeliveryId,
+        delivery: Option<DeliveryId>,
         push: Push,
         now: Timestamp,
     ) -> Result<Result<EventId, (EventId, &'static str)>, StoreError> {
-        let head_key = keys::head(&repo_of(&push), &push.branch);
-        let head = tx.hint::<Seen>(&head_key);
+        let head = tx.hint::<Seen>(&keys::head(&repo_of(&push), &push.branch));
         let by_id = key.and_then(|key| tx.hint::<EventId>(key)).map(|event| (event, "the same delivery id"));
         let by_head = head.as_ref().filter(|head| head.after == push.after);
-        let by_head = by_head.map(|head| (head.event, "that commit is the branch's last accepted head"));
+        let by_head =
+            by_head.and_then(|head| head.event).map(|event| (event, "that commit is the branch's last accepted head"));
         for known in [by_id, by_head].into_iter().flatten() {
             if self.is_open_or_well(tx, known.0) {
                 return Ok(Err(known));
@@ -193,9 +196,12 @@ impl State {
         let id = EventId(self.next_id(now));
         // A redelivery of what the branch has moved on from does not move it back.
         if by_id.is_none() || by_head.is_some() || head.is_none() {
-            tx.put(head_key, &Seen { after: push.after, event: id })?;
+            // Forges name a repository by several urls, and who lists it knows one of them.
+            for repo in push.repos() {
+                tx.put(keys::head(&repo, &push.branch), &Seen { after: push.after, event: Some(id) })?;
+            }
         }
-        self.open_event(tx, Event { id, at: now, delivery: Some(delivery), again, what: EventKind::Push(push) })?;
+        self.open_event(tx, Event { id, at: now, delivery, again, what: EventKind::Push(push) })?;
         Ok(Ok(id))
     }
 

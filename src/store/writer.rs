@@ -18,6 +18,7 @@ use super::disk::{opening, words};
 use super::folder::{Folder, Lock};
 use super::forget::Forget;
 use super::merge::{Merge, merge};
+use super::observe::Sighting;
 use super::read::Fault;
 use super::rows::AppIndex;
 use super::snapshot::Snapshot;
@@ -39,6 +40,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// What a handle asks of the writer.
 pub(super) enum Command {
     Accept(NewDelivery, Reply<Accepted>),
+    Observe(Sighting, Reply<Vec<Option<EventId>>>),
     Submit(EventKind, Reply<EventId>),
     Plan(EventId, Draft, Reply<PlanOutcome>),
     Append(JobId, Option<u64>, Vec<Entry>, Reply<Arc<JobState>>),
@@ -282,6 +284,7 @@ fn answerer<T: 'static>(reply: Reply<T>, result: Result<T, StoreError>) -> Answe
 fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> Answerer {
     match command {
         Command::Accept(delivery, reply) => answerer(reply, state.accept(tx, delivery, now)),
+        Command::Observe(sighting, reply) => answerer(reply, state.observe(tx, sighting, now)),
         Command::Submit(what, reply) => answerer(reply, state.submit(tx, what, now)),
         Command::Plan(event, draft, reply) => answerer(reply, state.plan(tx, event, draft, now)),
         Command::Append(job, seen, entries, reply) => answerer(reply, state.append(tx, job, seen, entries, now)),
@@ -296,6 +299,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
 fn refuse(command: Command, error: &StoreError) {
     match command {
         Command::Accept(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Observe(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Plan(_, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::Append(_, _, _, reply) => drop(reply.send(Err(error.clone()))),

@@ -23,6 +23,7 @@ mod notify;
 mod powerloss;
 mod process;
 mod readme;
+mod reconcile;
 mod setup;
 mod ssh;
 mod store;

@@ -80,7 +80,7 @@ fn fetch_ahead(work: &Work) -> Vec<JoinHandle<()>> {
     let pushed: BTreeMap<&RepoId, &Target> =
         work.job.live_causes().flat_map(|cause| &cause.targets).map(|target| (&target.repo, target)).collect();
     let index = work.inner.store.index(&work.job.app.name).ok().flatten();
-    let named = |repo: &RepoId| index.as_ref()?.deps.iter().find(|dep| dep.repo == *repo)?.ssh_url.clone();
+    let named = |repo: &RepoId| index.as_ref()?.deps.iter().find(|dep| dep.repo == *repo)?.ssh_url().cloned();
     let fetch = |target: &Target| {
         let url = work.inner.url_of(&target.repo).or_else(|| named(&target.repo))?;
         let (git, target, stop) = (work.rooms().git.clone(), target.clone(), work.stop.clone());

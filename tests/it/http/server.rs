@@ -17,6 +17,7 @@ use airplanes::model::{
 use airplanes::notify::{Notify, Pace};
 use airplanes::pipeline::{Pipeline, Rooms, Setup};
 use airplanes::process::Leftovers;
+use airplanes::reconcile::Reconcile;
 use airplanes::runner::Local;
 use airplanes::ssh::{Hosts, Settings};
 use airplanes::store::Store;
@@ -96,6 +97,7 @@ impl Server {
             config,
             in_force: in_force.clone(),
             notify: notify(&store, &pipeline, in_force.clone(), &shutdown),
+            reconcile: Reconcile::new(store.clone(), pipeline.clone(), in_force.clone(), shutdown.clone()),
             upkeep: Upkeep::new(state, store.clone(), pipeline.clone(), in_force, ending),
             pipeline,
             forges: Arc::new(ArcSwap::from_pointee(forges)),

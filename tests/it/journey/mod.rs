@@ -98,7 +98,7 @@ impl World {
         git(&self.path("people").join(repo), &["push", "-q", "--force", "origin", "HEAD:main"]);
     }
     /// The jobs of an app, newest first, once nothing is under way.
-    async fn jobs_of(&self, app: &str) -> Vec<Value> {
+    pub async fn jobs_of(&self, app: &str) -> Vec<Value> {
         self.settled().await.into_iter().filter(|job| job["app"] == app).collect()
     }
     /// What became of the newest delivery's event.

@@ -212,7 +212,7 @@ async fn what_an_app_depends_on_takes_as_many_rows_as_it_needs() {
     let dep = |n: u32| DepRow {
         lib: format!("acme/a-library-with-a-name-{n}").parse().unwrap(),
         repo: app("snow").repo(),
-        ssh_url: Some(app("snow").git_url),
+        url: Some(app("snow").git_url),
         follows: Follows::Branch(branch("main")),
         at: Some(sha(n)),
     };

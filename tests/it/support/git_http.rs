@@ -19,6 +19,8 @@ pub struct GitHttp {
     pub port: u16,
     /// How often a login that was not right has been tried.
     pub wrong_logins: Arc<AtomicUsize>,
+    /// How often a repository's refs have been asked for.
+    pub listings: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -27,6 +29,7 @@ struct Server {
     root: PathBuf,
     token: Option<&'static str>,
     wrong_logins: Arc<AtomicUsize>,
+    listings: Arc<AtomicUsize>,
 }
 
 impl GitHttp {
@@ -34,10 +37,11 @@ impl GitHttp {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let wrong_logins = Arc::new(AtomicUsize::new(0));
-        let server = Server { root, token, wrong_logins: wrong_logins.clone() };
+        let listings = Arc::new(AtomicUsize::new(0));
+        let server = Server { root, token, wrong_logins: wrong_logins.clone(), listings: listings.clone() };
         let router = Router::new().fallback(serve).with_state(server);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { port, wrong_logins, task }
+        Self { port, wrong_logins, listings, task }
     }
     /// Sends every caller to the same path at `to`.
     pub async fn start_redirecting(to: String) -> Self {
@@ -49,7 +53,7 @@ impl GitHttp {
         };
         let router = Router::new().fallback(send_on);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { port, wrong_logins: Arc::default(), task }
+        Self { port, wrong_logins: Arc::default(), listings: Arc::default(), task }
     }
     pub fn url(&self, path: &str) -> airplanes::model::RepoUrl {
         airplanes::model::RepoUrl::new(format!("http://127.0.0.1:{}/{path}", self.port)).unwrap()
@@ -73,6 +77,9 @@ fn answer(status: StatusCode) -> Response {
 async fn serve(State(server): State<Server>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    if parts.uri.path().ends_with("/info/refs") {
+        server.listings.fetch_add(1, Ordering::Relaxed);
+    }
     let login = text("authorization");
     if let Some(token) = server.token {
         let given = login.strip_prefix("Basic ").and_then(|b| STANDARD.decode(b).ok()).unwrap_or_default();

@@ -48,6 +48,8 @@ pub struct World {
     pub by_file: bool,
     /// What `:builds` holds. By default builds may write the world's open folder, where tests listen to them.
     pub builds: String,
+    /// What `:poll` says. Tests are about webhooks unless they say otherwise: a listing would come at its own time.
+    pub poll: String,
     /// What the daemon is run under, with its arguments: a tracer, say.
     pub under: Vec<String>,
     /// Added to the daemon's environment at its next start.
@@ -117,8 +119,9 @@ impl World {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let (deploy, env, state) = (String::new(), Vec::new(), "state".to_owned());
         let builds = format!(":concurrency 2 :write [\"{}\"]", open.display());
-        let (hosts, under, by_file, daemon) = (Vec::new(), Vec::new(), false, None);
-        let world = Self { dir, ground, _git: None, hosts, daemon, http, deploy, by_file, builds, under, env, state };
+        let (hosts, under, by_file, daemon, poll) = (Vec::new(), Vec::new(), false, None, "false".to_owned());
+        let world =
+            Self { dir, ground, _git: None, hosts, daemon, http, deploy, by_file, builds, poll, under, env, state };
         world.write_config();
         world
     }
@@ -158,8 +161,9 @@ impl World {
         let known = self.path("known_hosts").display().to_string();
         let secret = format!("{{:secret \"{SECRET}\"}}");
         let text = format!(
-            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}\n :builds {{{}}}}}\n",
+            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}} :poll {}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}\n :builds {{{}}}}}\n",
             self.own(&self.state).display(),
+            self.poll,
             key.display(),
             self.builds,
         );

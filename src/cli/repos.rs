@@ -1,0 +1,84 @@
+//! `repos`: when anything was last heard of each repository.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Paint, ago, plain, print, say, span, table};
+use super::{Form, Globals};
+use crate::model::repo::{LastSeenView, RepoList, RepoView};
+
+/// `repos`.
+#[derive(Debug, Clone, Args)]
+pub struct ReposArgs {
+    /// Only those whose identity holds this text: `acme/snow`.
+    #[arg(value_name = "REPO")]
+    repo: Option<String>,
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(super) async fn repos(client: &Client, globals: &Globals, args: ReposArgs) -> Result<Exit, CliError> {
+    if let Some(accept) = args.form.accept() {
+        print(&client.page(&["repos"], &[], accept).await?)?;
+        return Ok(Exit::Done);
+    }
+    let mut list: RepoList = client.get(&["repos"], &[]).await?;
+    list.repos.retain(|view| args.repo.as_ref().is_none_or(|text| view.repo.as_str().contains(text.as_str())));
+    if list.repos.is_empty() {
+        say("no such repository: apps neither live in one nor depend on one");
+        return Ok(Exit::Done);
+    }
+    let (paint, now) = (Paint::stdout(globals.color), Timestamp::now());
+    let row = |view: &RepoView| {
+        vec![
+            view.repo.to_string(),
+            last_seen(view.last_seen, now),
+            view.next.map_or_else(|| "-".to_owned(), |next| format!("in {}", span(until(now, next)))),
+            names(view.apps.iter().map(|app| app.as_str())),
+            names(view.dependents.iter().map(|app| app.as_str())),
+        ]
+    };
+    let head = ["REPOSITORY", "LAST SEEN", "LISTED", "APPS", "DEPENDENTS"];
+    let mut out = table(paint, &head, &list.repos.iter().map(row).collect::<Vec<_>>());
+    for view in &list.repos {
+        for branch in &view.gone {
+            let words = "which apps follow, is not there any more: correct :branch or :track in deploy.edn";
+            out.push_str(&format!("{} branch {branch} of {}, {words}\n", paint.red("gone:"), view.repo));
+        }
+        if let Some(fault) = &view.error {
+            let why = plain(&fault.why);
+            out.push_str(&format!(
+                "{} {} since {}: {why}\n",
+                paint.red("not listed:"),
+                view.repo,
+                ago(now, fault.since)
+            ));
+        }
+    }
+    print(&out)?;
+    Ok(Exit::Done)
+}
+
+/// `webhook 3m ago`.
+pub(super) fn last_seen(seen: Option<LastSeenView>, now: Timestamp) -> String {
+    seen.map_or_else(|| "-".to_owned(), |seen| format!("{} {}", seen.by.as_str(), ago(now, seen.at)))
+}
+
+fn until(now: Timestamp, next: Timestamp) -> f64 {
+    next.duration_since(now).as_secs_f64().max(0.0)
+}
+
+/// Some names, and how many more.
+fn names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 5;
+    let more = names.len().saturating_sub(SHOWN);
+    let shown: Vec<&str> = names.take(SHOWN).collect();
+    match (shown.is_empty(), more) {
+        (true, _) => "-".to_owned(),
+        (false, 0) => shown.join(" "),
+        (false, more) => format!("{} +{more}", shown.join(" ")),
+    }
+}

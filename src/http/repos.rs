@@ -1,0 +1,40 @@
+//! `/repos`: the repositories that apps live in or depend on; and `/sync`, which looks at their remotes now.
+
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::Context;
+use super::answer::{ApiError, Reply};
+use super::query::Asked;
+use crate::model::AppName;
+use crate::model::repo::RepoList;
+use crate::reconcile::ReconcileError;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    app: Option<AppName>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `GET /repos`.
+pub(super) async fn list(State(context): State<Context>) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(RepoList { repos: context.door.reconcile.views().await?, next: None }))
+}
+
+/// `POST /sync?app=&dry_run=`: answers once all have been asked.
+pub(super) async fn sync(State(context): State<Context>, Asked(query): Asked<Query>) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.reconcile.sync(query.app, query.dry_run).await?))
+}
+
+impl From<ReconcileError> for ApiError {
+    fn from(error: ReconcileError) -> Self {
+        match error {
+            ReconcileError::NoSuchApp(_) => Self::not_found(error.to_string()),
+            ReconcileError::Ending => Self::ending(),
+            ReconcileError::Store(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}

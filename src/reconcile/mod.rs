@@ -1,0 +1,279 @@
+//! Remotes as they are: webhooks are a hint, heads are the truth. Each remote that somebody follows is listed once in a
+//! while (`:poll`), and whenever a person asks (`airplanes sync`); a branch that moved without a webhook becomes an
+//! event like any push.
+//!
+//! In the flow it stands beside the door: it gives the store what a webhook would have given, and the planner does the
+//! rest. What was there when a branch was first looked at is where it begins, and no push. A remote that fails is left
+//! alone for longer and longer, and holds up no other. Must never decide what an app does, and keeps nothing that a
+//! restart would need.
+
+mod look;
+mod pace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Loaded;
+use crate::git::GitError;
+use crate::model::repo::{LastSeenView, RepoFault, RepoView, SyncView, UnaskedView};
+use crate::model::{AppName, Branch, RepoId};
+use crate::pipeline::{Pipeline, Remote};
+use crate::store::{Store, StoreError};
+use look::Looked;
+use pace::{Pace, jittered};
+
+/// Within what time of the start every remote is listed: pushes while the daemon was down are found then.
+const FIRST: Duration = Duration::from_secs(60);
+/// How often it is looked which remotes there are, at least and at most.
+const REFRESH: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+/// How often it is looked whether `:poll` is another, while it is false.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Why remotes could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A remote.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No url is known of it.
+    #[error(
+        "no url of {0} is known until an app that depends on it is read: `airplanes apps` says what is wrong there"
+    )]
+    NoUrl(RepoId),
+    /// Its host failed, and is left alone for now.
+    #[error("{host} is left alone after {fails} failures, for another {seconds} s: {why}")]
+    LeftAlone {
+        /// The host.
+        host: String,
+        /// How often it failed in a row.
+        fails: u32,
+        /// For how long.
+        seconds: u64,
+        /// The last failure.
+        why: String,
+    },
+    /// The name is not in deploy.edn.
+    #[error("there is no app `{0}` in deploy.edn; `airplanes apps` lists them")]
+    NoSuchApp(AppName),
+    /// The daemon is ending.
+    #[error("the daemon is shutting down")]
+    Ending,
+}
+
+/// A handle; clones share it.
+#[derive(Clone)]
+pub struct Reconcile {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    pipeline: Pipeline,
+    in_force: Arc<ArcSwap<Loaded>>,
+    stop: CancellationToken,
+    pace: Pace,
+    remotes: Mutex<BTreeMap<RepoId, Known>>,
+}
+
+/// A remote, and what was found at it.
+struct Known {
+    remote: Remote,
+    /// When it is listed next.
+    next: Instant,
+    /// It is being listed.
+    busy: bool,
+    gone: BTreeSet<Branch>,
+    error: Option<RepoFault>,
+}
+
+impl Reconcile {
+    /// What looks after the remotes, as the configuration in force wants it.
+    pub fn new(store: Store, pipeline: Pipeline, in_force: Arc<ArcSwap<Loaded>>, stop: CancellationToken) -> Self {
+        let (pace, remotes) = (Pace::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { store, pipeline, in_force, stop, pace, remotes }) }
+    }
+
+    /// Begins to list remotes by itself, until `stop`.
+    pub fn start(&self) -> JoinHandle<()> {
+        let inner = self.inner.clone();
+        tokio::spawn(async move { inner.run().await })
+    }
+
+    /// Lists all remotes now, or those of an app: its own and its dependencies'. In a dry run nothing is made of what
+    /// is found. A person's word also tries hosts that are left alone.
+    pub async fn sync(&self, app: Option<AppName>, dry_run: bool) -> Result<SyncView, ReconcileError> {
+        if self.inner.stop.is_cancelled() {
+            return Err(ReconcileError::Ending);
+        }
+        let remotes = self.inner.pipeline.remotes_now().await?;
+        if let Some(app) = app.as_ref().filter(|app| !remotes.values().any(|remote| remote.apps.contains_key(*app))) {
+            return Err(ReconcileError::NoSuchApp(app.clone()));
+        }
+        let wanted = |remote: &Remote| {
+            app.as_ref().is_none_or(|app| remote.apps.contains_key(app) || remote.dependents.contains(app))
+        };
+        self.inner.take_in(remotes.clone(), None);
+        let mut looks = JoinSet::new();
+        for remote in remotes.into_values().filter(wanted) {
+            let inner = self.inner.clone();
+            looks.spawn(async move { (remote.repo.clone(), inner.look(&remote, dry_run, true).await) });
+        }
+        let mut view = SyncView { dry_run, asked: looks.len(), moved: Vec::new(), failed: Vec::new() };
+        while let Some(look) = looks.join_next().await {
+            // A task that panicked is told by the runtime.
+            let Ok((repo, look)) = look else { continue };
+            self.inner.note(&repo, &look);
+            match look {
+                Ok(looked) => view.moved.extend(looked.moved),
+                Err(error) => view.failed.push(UnaskedView { repo, error: error.to_string() }),
+            }
+        }
+        view.moved.sort_by(|a, b| (&a.repo, &a.branch).cmp(&(&b.repo, &b.branch)));
+        view.failed.sort_by(|a, b| a.repo.cmp(&b.repo));
+        Ok(view)
+    }
+
+    /// The repositories with what is known of them. Asks no remote.
+    pub async fn views(&self) -> Result<Vec<RepoView>, ReconcileError> {
+        let remotes = self.inner.pipeline.remotes_now().await?;
+        let polls = self.inner.in_force.load().config.poll.is_some();
+        let (now, clock) = (Instant::now(), Timestamp::now());
+        let mut views = Vec::with_capacity(remotes.len());
+        for remote in remotes.into_values() {
+            let seen = self.inner.store.last_seen(&remote.repo)?;
+            let known = self.inner.remotes();
+            let known = known.get(&remote.repo);
+            let next = known.filter(|_| polls && remote.url.is_some()).map(|known| {
+                let left = known.next.saturating_duration_since(now);
+                clock.saturating_add(SignedDuration::try_from(left).unwrap_or(SignedDuration::ZERO)).unwrap_or(clock)
+            });
+            views.push(RepoView {
+                url: remote.url,
+                apps: remote.apps.into_keys().collect(),
+                dependents: remote.dependents.into_iter().collect(),
+                last_seen: LastSeenView::of(seen.webhook, seen.poll),
+                webhook_at: seen.webhook,
+                poll_at: seen.poll,
+                next,
+                gone: known.map(|known| known.gone.iter().cloned().collect()).unwrap_or_default(),
+                error: known.and_then(|known| known.error.clone()),
+                repo: remote.repo,
+            });
+        }
+        Ok(views)
+    }
+}
+
+impl Inner {
+    async fn run(self: Arc<Self>) {
+        let mut looks: JoinSet<()> = JoinSet::new();
+        let mut refresh = Instant::now();
+        loop {
+            let Some(poll) = self.in_force.load().config.poll else {
+                tokio::select! {
+                    () = tokio::time::sleep(IDLE) => continue,
+                    () = self.stop.cancelled() => return,
+                }
+            };
+            if Instant::now() >= refresh {
+                match self.pipeline.remotes_now().await {
+                    Ok(remotes) => self.take_in(remotes, Some(poll)),
+                    Err(error) => tracing::warn!(%error, "it is not known which remotes there are"),
+                }
+                refresh = Instant::now() + (poll / 10).clamp(REFRESH.0, REFRESH.1);
+            }
+            for remote in self.take_due(poll) {
+                let inner = self.clone();
+                looks.spawn(async move {
+                    let look = inner.look(&remote, false, false).await;
+                    inner.note(&remote.repo, &look);
+                });
+            }
+            let next = self.remotes().values().filter(|known| !known.busy).map(|known| known.next).min();
+            let next = next.map_or(refresh, |next| next.min(refresh));
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                Some(_) = looks.join_next() => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// The remotes that there are, in place of those before. New ones get a time of their own soon, and none is listed
+    /// later than `poll` from now, which may be another than it was.
+    fn take_in(&self, remotes: BTreeMap<RepoId, Remote>, poll: Option<Duration>) {
+        let now = Instant::now();
+        let mut known = self.remotes();
+        known.retain(|repo, _| remotes.contains_key(repo));
+        for (repo, remote) in remotes {
+            let soon = || now + pace::share(poll.unwrap_or(FIRST).min(FIRST));
+            match known.get_mut(&repo) {
+                Some(known) => known.remote = remote,
+                None => {
+                    let (gone, error) = (BTreeSet::new(), None);
+                    known.insert(repo, Known { remote, next: soon(), busy: false, gone, error });
+                }
+            }
+        }
+        if let Some(latest) = poll.map(|poll| now + poll + poll / 10) {
+            for known in known.values_mut().filter(|known| known.next > latest) {
+                known.next = latest;
+            }
+        }
+    }
+
+    /// The remotes whose time has come; their next one is set.
+    fn take_due(&self, poll: Duration) -> Vec<Remote> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for known in self.remotes().values_mut().filter(|known| !known.busy && known.next <= now) {
+            known.next = now + jittered(poll);
+            if known.remote.url.is_some() {
+                known.busy = true;
+                due.push(known.remote.clone());
+            }
+        }
+        due
+    }
+
+    /// Keeps what a look found, for those who ask. Only the first of many failures in a row is worth a line in the log.
+    fn note(&self, repo: &RepoId, look: &Result<Looked, ReconcileError>) {
+        let mut remotes = self.remotes();
+        let Some(known) = remotes.get_mut(repo) else { return };
+        known.busy = false;
+        match look {
+            Ok(looked) => {
+                for branch in looked.gone.difference(&known.gone) {
+                    tracing::warn!(%repo, %branch, "a branch that apps follow is not there any more");
+                }
+                known.gone.clone_from(&looked.gone);
+                if known.error.take().is_some() {
+                    tracing::info!(%repo, "its branches can be listed again");
+                }
+            }
+            Err(ReconcileError::Ending | ReconcileError::Git(GitError::Canceled { .. })) => {}
+            Err(error) => {
+                let since = known.error.as_ref().map_or_else(Timestamp::now, |fault| fault.since);
+                if known.error.is_none() {
+                    tracing::warn!(%repo, %error, "its branches can't be listed: pushes without a webhook are not seen");
+                }
+                known.error = Some(RepoFault { since, why: error.to_string() });
+            }
+        }
+    }
+
+    fn remotes(&self) -> MutexGuard<'_, BTreeMap<RepoId, Known>> {
+        // A holder that panicked left whole data: each change is one field.
+        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,60 @@
+//! What is heard of repositories: what a listing of a remote found that no webhook had told of, and when anything was
+//! last heard. A listing may be old by the time it is told here: it moves only what is as it was when it was begun.
+
+use jiff::Timestamp;
+
+use super::rows::{LastSeen, Seen};
+use super::state::State;
+use super::tx::Tx;
+use super::{StoreError, keys};
+use crate::model::{Branch, EventId, Push, RepoId, Sha};
+
+/// What a listing of a remote found.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// The repository.
+    pub repo: RepoId,
+    /// Branches whose heads are others than the last that were accepted, which stand in `before`.
+    pub moved: Vec<Push>,
+    /// Heads of branches of which nothing was known: where they are now is where they begin.
+    pub begun: Vec<(Branch, Sha)>,
+}
+
+impl State {
+    /// The event of each push that is news.
+    pub(super) fn observe(
+        &mut self,
+        tx: &mut Tx,
+        sighting: Sighting,
+        now: Timestamp,
+    ) -> Result<Vec<Option<EventId>>, StoreError> {
+        let seen = tx.hint::<LastSeen>(&keys::last_seen(&sighting.repo)).unwrap_or_default();
+        tx.put(keys::last_seen(&sighting.repo), &LastSeen { poll: Some(now), ..seen })?;
+        for (branch, after) in sighting.begun {
+            let key = keys::head(&sighting.repo, &branch);
+            if !tx.has(&key)? {
+                tx.put(key, &Seen { after, event: None })?;
+            }
+        }
+        let mut events = Vec::with_capacity(sighting.moved.len());
+        for push in sighting.moved {
+            let head = tx.hint::<Seen>(&keys::head(&sighting.repo, &push.branch)).map(|seen| seen.after);
+            // A webhook was faster, or the listing is older than one: the next listing tells.
+            let event = match head.is_none() || head == push.before {
+                true => self.accept_push(tx, None, None, push, now)?.ok(),
+                false => None,
+            };
+            events.push(event);
+        }
+        Ok(events)
+    }
+}
+
+/// Notes that a webhook told of pushes.
+pub(super) fn note_webhook(tx: &mut Tx, pushes: &[Push], now: Timestamp) -> Result<(), StoreError> {
+    for repo in pushes.iter().flat_map(Push::repos) {
+        let seen = tx.hint::<LastSeen>(&keys::last_seen(&repo)).unwrap_or_default();
+        tx.put(keys::last_seen(&repo), &LastSeen { webhook: Some(now), ..seen })?;
+    }
+    Ok(())
+}
