@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Refused;
 use super::payload::{self, Maybe, Meaning, Ref};
 use super::signature::Call;
-use crate::model::{Branch, ForgeSecrets, Push, RepoUrl};
+use crate::model::{Branch, ForgeSecrets, Push, RepoUrl, TagPush};
 
 pub(super) const EVENT: [&str; 1] = ["X-Event-Key"];
 pub(super) const DELIVERY: [&str; 1] = ["X-Request-UUID"];
@@ -102,10 +102,13 @@ pub(super) fn parse(event: &str, text: &str) -> Result<Meaning, Refused> {
     let urls = payload.repository.urls();
     let actor = payload.actor.known().and_then(|actor| actor.nickname.or(actor.display_name));
     let pusher = actor.map(|name| payload::clean(&name, 100));
-    let (mut pushes, mut reasons) = (Vec::new(), Vec::new());
+    let (mut pushes, mut tags, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
     for change in payload.push.changes {
         match judge(&change)? {
             Ref::Ignored { reason } => reasons.push(reason),
+            Ref::Tag { tag, after } => {
+                tags.push(TagPush { urls: payload::some(urls.clone())?, tag, after, pusher: pusher.clone() });
+            }
             Ref::Branch { branch, before, after } => pushes.push(Push {
                 urls: payload::some(urls.clone())?,
                 branch,
@@ -117,8 +120,8 @@ pub(super) fn parse(event: &str, text: &str) -> Result<Meaning, Refused> {
             }),
         }
     }
-    if !pushes.is_empty() {
-        return Ok(Meaning::pushes(pushes));
+    if !pushes.is_empty() || !tags.is_empty() {
+        return Ok(Meaning::moved(&urls, pushes, tags));
     }
     let reason = if reasons.is_empty() { "the push changed nothing".to_owned() } else { reasons.join("; ") };
     Ok(Meaning::ignored(&urls, payload::clean(&reason, 500)))
@@ -128,11 +131,15 @@ fn judge(change: &Change) -> Result<Ref, Refused> {
     let Some(state) = change.new.as_ref().or(change.old.as_ref()) else {
         return Err(Refused::malformed("the bitbucket push payload has a change with neither `old` nor `new`"));
     };
-    if state.r#type != "branch" {
-        let (name, kind) = (payload::clean(&state.name, 200), payload::clean(&state.r#type, 50));
-        return Ok(Ref::Ignored { reason: format!("{name} is a {kind}; only branches are built") });
-    }
     let hash = |state: &Option<State>| state.as_ref().map(|state| payload::sha(&state.target.hash)).transpose();
+    match state.r#type.as_str() {
+        "branch" => {}
+        "tag" | "annotated_tag" => return payload::tag(&state.name, hash(&change.new)?.flatten()),
+        kind => {
+            let (name, kind) = (payload::clean(&state.name, 200), payload::clean(kind, 50));
+            return Ok(Ref::Ignored { reason: format!("{name} is a {kind}; only branches and tags are followed") });
+        }
+    }
     let branch = Branch::new(state.name.as_str()).map_err(|e| Refused::malformed(e.to_string()))?;
     match (hash(&change.old)?.flatten(), hash(&change.new)?.flatten()) {
         (_, None) => Ok(Ref::Ignored { reason: format!("the branch {branch} was deleted") }),

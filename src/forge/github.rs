@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::payload::{self, Commit, Maybe, Meaning, Ref};
 use super::signature::Call;
 use super::{Refused, form};
-use crate::model::{Branch, ForgeSecrets, Push, RepoUrl};
+use crate::model::{Branch, ForgeSecrets, Push, RepoUrl, TagPush};
 
 pub(super) const EVENT: [&str; 1] = ["X-GitHub-Event"];
 pub(super) const DELIVERY: [&str; 1] = ["X-GitHub-Delivery"];
@@ -79,20 +79,26 @@ pub(super) fn parse(event: &str, text: &str) -> Result<Meaning, Refused> {
 pub(super) fn push(what: &str, text: &str) -> Result<Meaning, Refused> {
     let payload: Payload = payload::read(what, text)?;
     let urls = payload.repository.urls();
+    let pusher = payload.pusher.known().and_then(|p| p.login.or(p.username).or(p.name));
+    let pusher = pusher.map(|name| payload::clean(&name, 100));
     match payload::moved(&payload.r#ref, payload.before.as_deref(), &payload.after)? {
         Ref::Ignored { reason } => Ok(Meaning::ignored(&urls, reason)),
         Ref::Branch { branch, before, after } => {
             let commits = payload.head_commit.known().into_iter().chain(payload.commits.known().unwrap_or_default());
-            let pusher = payload.pusher.known().and_then(|p| p.login.or(p.username).or(p.name));
-            Ok(Meaning::pushes(vec![Push {
-                urls: payload::some(urls)?,
+            let push = Push {
+                urls: payload::some(urls.clone())?,
                 branch,
                 before,
                 after,
                 default_branch: payload.repository.default_branch.and_then(|b| Branch::new(b).ok()),
-                pusher: pusher.map(|name| payload::clean(&name, 100)),
+                pusher,
                 subject: payload::subject_of(commits, after),
-            }]))
+            };
+            Ok(Meaning::moved(&urls, vec![push], Vec::new()))
+        }
+        Ref::Tag { tag, after } => {
+            let tag = TagPush { urls: payload::some(urls.clone())?, tag, after, pusher };
+            Ok(Meaning::moved(&urls, Vec::new(), vec![tag]))
         }
     }
 }

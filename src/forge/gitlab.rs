@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::payload::{self, Commit, Maybe, Meaning, Ref};
 use super::signature::{Call, white_space};
 use super::{Refused, standard};
-use crate::model::{Branch, ForgeSecrets, Push, RepoUrl};
+use crate::model::{Branch, ForgeSecrets, Push, RepoUrl, TagPush};
 
 pub(super) const EVENT: [&str; 1] = ["X-Gitlab-Event"];
 /// Never `X-Gitlab-Event-UUID`, which hooks that set off each other share.
@@ -120,16 +120,15 @@ pub(super) fn parse(event: &str, text: &str) -> Result<Meaning, Refused> {
         "System Hook" => told.as_str(),
         _ => "",
     };
-    if kind == "push" {
+    if kind == "push" || kind == "tag_push" {
         return push(text);
     }
     let urls = urls(payload.project.known().as_ref(), payload.repository.known());
     let reason = match (event, kind) {
-        (_, "tag_push") => "a tag was pushed; only branches are built".to_owned(),
         ("System Hook", kind) => {
             format!("the event is System Hook {}; only push is acted on", payload::clean(kind, 100))
         }
-        _ => format!("the event is {event}; only Push Hook is acted on"),
+        _ => format!("the event is {event}; only Push Hook and Tag Push Hook are acted on"),
     };
     Ok(Meaning::ignored(&urls, reason))
 }
@@ -138,16 +137,24 @@ fn push(text: &str) -> Result<Meaning, Refused> {
     let payload: Payload = payload::read("gitlab push", text)?;
     let project = payload.project.known();
     let urls = urls(project.as_ref(), payload.repository.known());
+    let pusher = payload.user_username.or(payload.user_name).map(|name| payload::clean(&name, 100));
     match payload::moved(&payload.r#ref, payload.before.as_deref(), &payload.after)? {
         Ref::Ignored { reason } => Ok(Meaning::ignored(&urls, reason)),
-        Ref::Branch { branch, before, after } => Ok(Meaning::pushes(vec![Push {
-            urls: payload::some(urls)?,
-            branch,
-            before,
-            after,
-            default_branch: project.and_then(|p| p.default_branch).and_then(|b| Branch::new(b).ok()),
-            pusher: payload.user_username.or(payload.user_name).map(|name| payload::clean(&name, 100)),
-            subject: payload::subject_of(payload.commits.known().unwrap_or_default(), after),
-        }])),
+        Ref::Branch { branch, before, after } => {
+            let push = Push {
+                urls: payload::some(urls.clone())?,
+                branch,
+                before,
+                after,
+                default_branch: project.and_then(|p| p.default_branch).and_then(|b| Branch::new(b).ok()),
+                pusher,
+                subject: payload::subject_of(payload.commits.known().unwrap_or_default(), after),
+            };
+            Ok(Meaning::moved(&urls, vec![push], Vec::new()))
+        }
+        Ref::Tag { tag, after } => {
+            let tag = TagPush { urls: payload::some(urls.clone())?, tag, after, pusher };
+            Ok(Meaning::moved(&urls, Vec::new(), vec![tag]))
+        }
     }
 }

@@ -24,8 +24,8 @@ use hyper::HeaderMap;
 use jiff::Timestamp;
 
 pub use crate::model::ForgeSecrets;
-use crate::model::{Forge, Push, RepoId};
-pub use sample::{ping_headers, ping_payload, push_headers, push_payload, sign, sign_standard};
+use crate::model::{Forge, Push, RepoId, TagPush};
+pub use sample::{ping_headers, ping_payload, push_headers, push_payload, sign, sign_standard, tag_payload};
 
 /// What every caller with a bad signature is told.
 pub const NOT_AUTHENTIC: &str = "the webhook's signature was not accepted; the daemon's log says why";
@@ -48,8 +48,13 @@ pub struct Received {
 /// What an authentic call means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
-    /// The branches that moved, in the payload's order. Never empty.
-    Pushes(Vec<Push>),
+    /// Branches that moved and tags that are new, in the payload's order. There is at least one.
+    Moved {
+        /// The branches.
+        pushes: Vec<Push>,
+        /// The tags.
+        tags: Vec<TagPush>,
+    },
     /// Nothing for this daemon.
     Ignored {
         /// Why, in words for a person.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{Parsed, Refused};
-use crate::model::{Branch, Push, RepoId, RepoUrl, Sha};
+use crate::model::{Branch, Push, RepoId, RepoUrl, Sha, TagPush};
 
 /// What a payload means, and for which repository.
 pub(super) struct Meaning {
@@ -13,9 +13,8 @@ pub(super) struct Meaning {
 }
 
 impl Meaning {
-    pub fn pushes(pushes: Vec<Push>) -> Self {
-        let repo = pushes.first().and_then(|push| push.urls.first()).map(RepoUrl::id);
-        Self { repo, parsed: Parsed::Pushes(pushes) }
+    pub fn moved(urls: &[RepoUrl], pushes: Vec<Push>, tags: Vec<TagPush>) -> Self {
+        Self { repo: urls.first().map(RepoUrl::id), parsed: Parsed::Moved { pushes, tags } }
     }
     pub fn ignored(urls: &[RepoUrl], reason: impl Into<String>) -> Self {
         Self { repo: urls.first().map(RepoUrl::id), parsed: Parsed::Ignored { reason: reason.into() } }
@@ -71,14 +70,25 @@ pub(super) fn read<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Ref
 
 /// What a ref that moved means.
 pub(super) enum Ref {
-    Branch { branch: Branch, before: Option<Sha>, after: Sha },
-    Ignored { reason: String },
+    Branch {
+        branch: Branch,
+        before: Option<Sha>,
+        after: Sha,
+    },
+    /// What it leads to is its own object where it has one.
+    Tag {
+        tag: String,
+        after: Sha,
+    },
+    Ignored {
+        reason: String,
+    },
 }
 
 /// Judges `ref`, `before` and `after` as GitHub, GitLab and Gitea give them: full names, a zero sha for none.
 pub(super) fn moved(name: &str, before: Option<&str>, after: &str) -> Result<Ref, Refused> {
-    if name.starts_with("refs/tags/") {
-        return Ok(Ref::Ignored { reason: format!("{} is a tag; only branches are built", clean(name, 200)) });
+    if let Some(name) = name.strip_prefix("refs/tags/") {
+        return tag(name, sha(after)?);
     }
     let Some(branch) = name.strip_prefix("refs/heads/") else {
         if !name.starts_with("refs/") {
@@ -91,6 +101,18 @@ pub(super) fn moved(name: &str, before: Option<&str>, after: &str) -> Result<Ref
         None => Ok(Ref::Ignored { reason: format!("the branch {branch} was deleted") }),
         Some(after) => Ok(Ref::Branch { branch, before: before.map(sha).transpose()?.flatten(), after }),
     }
+}
+
+/// What a tag means that leads to `after` now.
+pub(super) fn tag(name: &str, after: Option<Sha>) -> Result<Ref, Refused> {
+    // The rules for names of refs are the same for both.
+    let tag = Branch::new(name)
+        .map_err(|_| Refused::malformed(format!("`{}` is not a valid name of a tag", clean(name, 200))))?
+        .to_string();
+    Ok(match after {
+        Some(after) => Ref::Tag { tag, after },
+        None => Ref::Ignored { reason: format!("the tag {tag} was deleted") },
+    })
 }
 
 /// A sha, or none for the zero sha.

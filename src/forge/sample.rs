@@ -108,6 +108,36 @@ pub fn push_payload(forge: Forge, url: &RepoUrl, branch: &Branch, before: Option
     payload.to_string().into_bytes()
 }
 
+/// The forge's payload for a new tag that leads to `after`. At GitLab it comes as a `Tag Push Hook`.
+pub fn tag_payload(forge: Forge, url: &RepoUrl, tag: &str, after: Sha) -> Vec<u8> {
+    let payload = match forge {
+        Forge::Github | Forge::Gitea => json!({
+            "ref": format!("refs/tags/{tag}"),
+            "before": or_zero(None),
+            "after": after,
+            "repository": repository(forge, url),
+        }),
+        Forge::Gitlab => json!({
+            "object_kind": "tag_push",
+            "event_name": "tag_push",
+            "ref": format!("refs/tags/{tag}"),
+            "before": or_zero(None),
+            "after": after,
+            "project": repository(forge, url),
+        }),
+        Forge::Bitbucket => json!({
+            "push": { "changes": [{
+                "old": null,
+                "new": { "type": "tag", "name": tag, "target": { "hash": after } },
+                "created": true,
+                "closed": false,
+            }] },
+            "repository": repository(forge, url),
+        }),
+    };
+    payload.to_string().into_bytes()
+}
+
 /// The repository as the forge describes it.
 fn repository(forge: Forge, url: &RepoUrl) -> Value {
     let by_ssh = url.parts().transport == Transport::Ssh;

@@ -66,16 +66,12 @@ async fn deliver(
             ApiError::new(StatusCode::BAD_REQUEST, "malformed", message)
         }
     })?;
-    let delivery = NewDelivery {
-        forge,
-        forge_id: received.forge_id,
-        event: received.event,
-        repo: received.repo,
-        meaning: match received.parsed {
-            Parsed::Pushes(pushes) => Ok(pushes),
-            Parsed::Ignored { reason } => Err(reason),
-        },
+    let (meaning, tags) = match received.parsed {
+        Parsed::Moved { pushes, tags } => (Ok(pushes), tags),
+        Parsed::Ignored { reason } => (Err(reason), Vec::new()),
     };
+    let delivery =
+        NewDelivery { forge, forge_id: received.forge_id, event: received.event, repo: received.repo, meaning, tags };
     let accepted = context.door.store.accept(delivery).await.map_err(|error| {
         tracing::error!(forge = forge.as_str(), %error, "a delivery could not be stored, and was not accepted");
         let message = "the delivery could not be stored, and was not accepted";

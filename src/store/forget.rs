@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Past, Seen};
 use super::state::{State, repo_of};
 use super::table::{Row, Table};
+use super::tag_events::forget_tag;
 use super::tx::{Tx, decode, get};
 use super::{Store, StoreError, keys, unpoison, writer};
 use crate::model::event::Answer;
@@ -224,6 +225,7 @@ impl State {
             {
                 tx.delete(key.to_vec());
             }
+            forget_tag(tx, *id, &row.event);
             tx.delete(keys::event(*id));
             tx.delete(keys::plan(*id));
             rows.into_iter().for_each(|(key, _)| tx.delete(key.to_vec()));
@@ -349,6 +351,7 @@ fn events_of(delivery: &Delivery) -> &[EventId] {
 fn head_key(event: &Event) -> Option<Vec<u8>> {
     match &event.what {
         EventKind::Push(push) => Some(keys::head(&repo_of(push), &push.branch)),
+        // What is known of a tag goes with its event.
         EventKind::Tag(_) | EventKind::Deploy { .. } => None,
     }
 }

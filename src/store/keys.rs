@@ -46,6 +46,16 @@ pub(super) fn forge_id(forge: Forge, id: &str, repo: &RepoId, branch: &Branch, a
     let (forge, repo, branch) = (forge.as_str().as_bytes(), repo.as_str().as_bytes(), branch.as_str().as_bytes());
     with(b'k', &[forge, b"\0", id.as_bytes(), b"\0", repo, b"\0", branch, b"\0", after.as_bytes()])
 }
+/// As `forge_id`, for a new tag. No branch's name begins so.
+pub(super) fn forge_id_of_tag(forge: Forge, id: &str, repo: &RepoId, tag: &str, after: &Sha) -> Vec<u8> {
+    let (forge, repo, tag) = (forge.as_str().as_bytes(), repo.as_str().as_bytes(), tag.as_bytes());
+    let parts: [&[u8]; 9] = [forge, b"\0", id.as_bytes(), b"\0", repo, b"\0refs/tags/", tag, b"\0", after.as_bytes()];
+    with(b'k', &parts)
+}
+/// The last that was accepted for a tag, beside those for branches.
+pub(super) fn tag_head(repo: &RepoId, tag: &str) -> Vec<u8> {
+    with(b'h', &[repo.as_str().as_bytes(), b"\0refs/tags/", tag.as_bytes()])
+}
 pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
     with(b'h', &[repo.as_str().as_bytes(), b"\0", branch.as_str().as_bytes()])
 }

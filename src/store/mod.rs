@@ -27,6 +27,7 @@ mod snapshot;
 mod start;
 mod state;
 mod table;
+mod tag_events;
 mod telling;
 mod tx;
 mod wal;

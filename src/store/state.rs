@@ -11,12 +11,13 @@ use super::load::load_job;
 use super::observe::note_webhook;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
 use super::table::Table;
+use super::tag_events::tag_key;
 use super::tx::{Tx, fits, pieces};
 use super::{Change, StoreError, keys};
 use crate::model::event::Answer;
 use crate::model::{
     AppName, Cause, Delivery, DeliveryId, Draft, Entry, Event, EventId, EventKind, Forge, JobId, JobState, Outcome,
-    PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId, RepoUrl,
+    PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId, RepoUrl, TagPush,
 };
 
 /// How long a text of an entry may be, in bytes: what a failed unit printed has to fit into a row.
@@ -35,6 +36,8 @@ pub struct NewDelivery {
     pub repo: Option<RepoId>,
     /// What it means: branches that moved, or why it is ignored.
     pub meaning: Result<Vec<Push>, String>,
+    /// Tags that are new.
+    pub tags: Vec<TagPush>,
 }
 
 /// What became of a delivery at the door.
@@ -149,6 +152,16 @@ impl State {
                         Err(known) => duplicate = Some(known),
                     }
                 }
+                for tag in new.tags {
+                    let key = new.forge_id.as_ref().map(|forge_id| tag_key(new.forge, forge_id, &tag));
+                    match self.accept_tag(tx, key.as_deref(), id, tag, now)? {
+                        Ok(event) => {
+                            events.push(event);
+                            seen.extend(key.map(|key| (key, event)));
+                        }
+                        Err(known) => duplicate = Some(known),
+                    }
+                }
                 // Only now: two pushes of one call are never each other's redelivery.
                 for (key, event) in seen {
                     tx.put(key, &event)?;
@@ -211,7 +224,7 @@ impl State {
         Ok(id)
     }
 
-    fn open_event(&mut self, tx: &mut Tx, event: Event) -> Result<(), StoreError> {
+    pub(super) fn open_event(&mut self, tx: &mut Tx, event: Event) -> Result<(), StoreError> {
         tx.put(keys::event(event.id), &EventRow { event: event.clone(), state: EventState::Accepted, well: None })?;
         tx.mark(keys::open_event(event.id));
         self.told.accepted.push(event.clone());
@@ -221,7 +234,7 @@ impl State {
 
     /// Whether an event is under way or nothing is left to be done for it. What can't be read has not ended well:
     /// to run once more does no harm, to be dropped does.
-    fn is_open_or_well(&self, tx: &Tx, id: EventId) -> bool {
+    pub(super) fn is_open_or_well(&self, tx: &Tx, id: EventId) -> bool {
         let Some(row) = tx.hint::<EventRow>(&keys::event(id)) else { return false };
         if row.state != EventState::Closed {
             return true;

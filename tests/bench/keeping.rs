@@ -110,6 +110,7 @@ async fn fill(world: &World) -> Result<()> {
             forge_id: Some(format!("before-{n}")),
             event: "push".to_owned(),
             repo: push.urls.first().map(RepoUrl::id),
+            tags: Vec::new(),
             meaning: Ok(vec![push]),
         };
         let event: EventId = match store.accept(delivery).await?.answer {

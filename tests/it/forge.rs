@@ -4,7 +4,7 @@
 mod refused;
 
 use airplanes::forge::{self, ForgeSecrets, NOT_AUTHENTIC, Parsed, Received, Refused};
-use airplanes::model::{Branch, Forge, Push, RepoUrl, Secret, Sha};
+use airplanes::model::{Branch, Forge, Push, RepoUrl, Secret, Sha, TagPush};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -62,7 +62,14 @@ fn push_event(forge: Forge) -> &'static str {
 
 fn pushes(received: &Received) -> &[Push] {
     match &received.parsed {
-        Parsed::Pushes(pushes) => pushes,
+        Parsed::Moved { pushes, .. } => pushes,
+        Parsed::Ignored { reason } => panic!("ignored: {reason}"),
+    }
+}
+
+fn tags(received: &Received) -> &[TagPush] {
+    match &received.parsed {
+        Parsed::Moved { tags, .. } => tags,
         Parsed::Ignored { reason } => panic!("ignored: {reason}"),
     }
 }
@@ -70,7 +77,7 @@ fn pushes(received: &Received) -> &[Push] {
 fn reason(received: &Received) -> &str {
     match &received.parsed {
         Parsed::Ignored { reason } => reason,
-        Parsed::Pushes(pushes) => panic!("not ignored: {pushes:?}"),
+        moved => panic!("not ignored: {moved:?}"),
     }
 }
 
@@ -128,7 +135,7 @@ fn every_payload_of_the_corpus_means_what_its_index_says() {
     let Some(corpus) = corpus() else { return };
     let folder = corpus.join("webhooks");
     let index = std::fs::read_to_string(folder.join("index.tsv")).unwrap();
-    let (mut accepted, mut ignored) = (0, 0);
+    let (mut accepted, mut tagged, mut ignored) = (0, 0, 0);
     for line in index.lines().skip(1) {
         let column: Vec<&str> = line.split('\t').collect();
         let &[file, provider, kind, repo, name, before, after, deleted, ..] = column.as_slice() else {
@@ -173,8 +180,15 @@ fn every_payload_of_the_corpus_means_what_its_index_says() {
                 assert_eq!(reason(&received), format!("the branch {branch} was deleted"), "{file}");
                 ignored += 1;
             }
+            None if !name.is_empty() && deleted == "no" => {
+                let [tag] = tags(&received) else { panic!("{file}: not one tag") };
+                assert_eq!(Some(tag.tag.as_str()), name.strip_prefix("refs/tags/"), "{file}");
+                assert_eq!(tag.after.to_string(), after, "{file}");
+                assert!(pushes(&received).is_empty() && tag.pusher.is_some(), "{file}");
+                tagged += 1;
+            }
             None if !name.is_empty() => {
-                assert!(reason(&received).contains("tag"), "{file}: {}", reason(&received));
+                assert!(reason(&received).contains("the tag"), "{file}: {}", reason(&received));
                 ignored += 1;
             }
             None => {
@@ -183,8 +197,9 @@ fn every_payload_of_the_corpus_means_what_its_index_says() {
             }
         }
     }
-    assert_eq!(accepted + ignored, index.lines().count() - 1);
+    assert_eq!(accepted + tagged + ignored, index.lines().count() - 1);
     assert_eq!(accepted, 18);
+    assert!(tagged > 0);
 }
 
 #[test]
@@ -226,6 +241,27 @@ fn what_we_sign_and_make_ourselves_is_received_by_every_forge() {
                 assert_eq!((&push.branch, push.before, push.after), (&branch, before, after), "{forge:?}");
                 assert_eq!(received.repo, Some(url.id()));
             }
+        }
+    }
+}
+
+#[test]
+fn a_new_tag_is_told_by_every_forge_and_a_deleted_one_is_ignored() {
+    let after: Sha = AFTER.parse().unwrap();
+    let url = RepoUrl::new("https://git.example.com/acme/snow").unwrap();
+    for forge in Forge::ALL {
+        let event = if forge == Forge::Gitlab { "Tag Push Hook" } else { push_event(forge) };
+        let body = forge::tag_payload(forge, &url, "snow/v1.2", after);
+        let received = call(forge, event, &body).unwrap();
+        let [tag] = tags(&received) else { panic!("{forge:?}: not one tag") };
+        assert_eq!((tag.tag.as_str(), tag.after, &tag.urls[0]), ("snow/v1.2", after, &url), "{forge:?}");
+        assert!(pushes(&received).is_empty(), "{forge:?}");
+        assert_eq!(received.repo, Some(url.id()), "{forge:?}");
+        let bad = forge::tag_payload(forge, &url, "-x y", after);
+        assert!(malformed(call(forge, event, &bad)).contains("not a valid name of a tag"), "{forge:?}");
+        if forge != Forge::Bitbucket {
+            let gone = String::from_utf8(body).unwrap().replace(AFTER, ZERO);
+            assert_eq!(reason(&call(forge, event, gone.as_bytes()).unwrap()), "the tag snow/v1.2 was deleted");
         }
     }
 }
@@ -322,6 +358,7 @@ fn one_bitbucket_call_can_be_several_pushes() {
     let received = call(Forge::Bitbucket, "repo:push", body.to_string().as_bytes()).unwrap();
     let seen: Vec<_> = pushes(&received).iter().map(|p| (p.branch.as_str(), p.before.is_some())).collect();
     assert_eq!(seen, [("a", true), ("b", false)]);
+    assert_eq!(tags(&received).iter().map(|tag| tag.tag.as_str()).collect::<Vec<_>>(), ["v1"]);
     assert_eq!(pushes(&received)[0].subject.as_deref(), Some("m"));
     assert_eq!(pushes(&received)[0].urls[0].as_str(), "https://bitbucket.org/acme/snow");
 }
@@ -413,7 +450,8 @@ proptest! {
             }
         }
         match call(forge, push_event(forge), &body) {
-            Ok(received) => if let Parsed::Pushes(pushes) = received.parsed {
+            Ok(received) => if let Parsed::Moved { pushes, tags } = received.parsed {
+                prop_assert!(!pushes.is_empty() || !tags.is_empty());
                 for push in pushes {
                     prop_assert!(!push.urls.is_empty());
                     prop_assert!(!push.branch.as_str().starts_with('-'));

@@ -15,7 +15,7 @@ use std::time::Duration;
 use airplanes::model::event::Answer;
 use airplanes::model::{
     App, AppName, Branch, Draft, Entry, EventId, EventKind, Forge, JobId, Outcome, Planned, Push, RepoUrl, Runner, Sha,
-    Step, StepResult, Trigger, Updates, Why,
+    Step, StepResult, TagPush, Trigger, Updates, Why,
 };
 use airplanes::store::{Accepted, EventState, NewDelivery, Store, StoreError};
 
@@ -46,6 +46,7 @@ pub fn delivery(forge_id: &str, pushes: Vec<Push>) -> NewDelivery {
         event: "push".into(),
         repo: pushes.first().map(|p| p.urls[0].id()),
         meaning: Ok(pushes),
+        tags: Vec::new(),
     }
 }
 pub fn name(app: &str) -> AppName {
@@ -268,4 +269,33 @@ async fn a_thousand_concurrent_deliveries_are_all_kept_and_their_ids_are_distinc
     drop(store);
     let kept: Vec<EventId> = open_again(folder.path()).unplanned().iter().map(|e| e.id).collect();
     assert_eq!(kept, ids.into_iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_new_tag_is_an_event_once_and_what_is_known_of_it_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let tag = |name: &str, n: u32| TagPush { urls: push(1).urls, tag: name.into(), after: sha(n), pusher: None };
+    let tagged = |id: &str, tag: TagPush| NewDelivery { tags: vec![tag], ..delivery(id, Vec::new()) };
+    let first = events(&store.accept(tagged("t1", tag("v1", 1))).await.unwrap())[0];
+    for (id, known) in [("t1", tag("v1", 1)), ("t2", tag("v1", 1))] {
+        assert_eq!(duplicate_of(&store.accept(tagged(id, known)).await.unwrap()), first);
+    }
+    // Another tag there, the same one elsewhere, and a branch of that name are others.
+    let second = events(&store.accept(tagged("t3", tag("v2", 1))).await.unwrap())[0];
+    let moved = events(&store.accept(tagged("t4", tag("v1", 2))).await.unwrap())[0];
+    let branch = events(&store.accept(delivery("t5", vec![push_to("v1", 1)])).await.unwrap())[0];
+    drop(store);
+    let store = open_again(folder.path());
+    assert_eq!(store.unplanned().iter().map(|event| event.id).collect::<Vec<_>>(), [first, second, moved, branch]);
+    for event in [first, second, moved] {
+        store.plan(event, draft(Vec::new())).await.unwrap();
+    }
+    assert_eq!(duplicate_of(&store.accept(tagged("t6", tag("v2", 1))).await.unwrap()), second);
+    let gone = store.forget(airplanes::store::Forget::Events(vec![first, second, moved])).await.unwrap();
+    assert_eq!(gone, [0, 1, 2]);
+    drop(store);
+    let db = raw(folder.path());
+    let count = |prefix: u8| db.scan_prefix([prefix]).count();
+    assert_eq!((count(b'h'), count(b'k'), count(b'e')), (1, 1, 1), "what is left is the branch's");
 }

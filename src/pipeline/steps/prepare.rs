@@ -125,6 +125,31 @@ fn head_of(work: &Work, heads: &Heads, branch: &Branch) -> Result<Sha, StepError
     })
 }
 
+/// Returns once the remote shows a new tag, or when it is too long in coming: it may have been deleted since.
+pub(super) async fn wait_for_tag(work: &Work, log: &mut LogFile, url: &RepoUrl, tag: &str) -> Result<(), StepError> {
+    let deadline = Instant::now() + SHOWN_WITHIN;
+    let rooms = work.rooms();
+    let mut told = false;
+    loop {
+        if matches!(rooms.git.resolve(&url.id(), Rev::Tag(tag.to_owned())).await, Ok(Some(_)))
+            || fetch(work, url).await?.tags.contains_key(tag)
+        {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            say(log, format!("{url} does not show the tag {tag}: it may have been deleted")).await?;
+            return Ok(());
+        }
+        if !std::mem::replace(&mut told, true) {
+            say(log, format!("waiting for {url} to show the tag {tag}")).await?;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = work.stop.cancelled() => return Err(work.stopped()),
+        }
+    }
+}
+
 /// The branch's head, once the remote shows `after` or something newer. A branch that has moved elsewhere than
 /// `before` was pushed over: its head is the truth. `exact` asks for `after` itself where the branch has moved on.
 pub(super) async fn wait_for(

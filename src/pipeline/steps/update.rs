@@ -159,18 +159,28 @@ async fn wants(work: &Work, files: &[bumps::File], log: &mut LogFile) -> Result<
     let movable = bumps::movable(files).map_err(|e| StepError::failed(e.to_string()))?;
     let mut wants = HashMap::new();
     for (repo, url) in movable.into_iter().filter(|(repo, _)| *repo != work.job.app.repo()) {
-        let mut tags = work.job.live_causes().flat_map(|cause| &cause.tags);
-        if !named.contains_key(&repo) && tags.any(|tag| tag.repo == repo) {
-            wants.insert(repo, Want::Tag);
-            continue;
-        }
-        let Some(named) = named.get(&repo) else { continue };
         let url = work.inner.url_of(&repo).unwrap_or(url);
+        let tags: Vec<String> = tags_of(work, &repo);
+        for tag in &tags {
+            prepare::wait_for_tag(work, log, &url, tag).await?;
+        }
+        let Some(named) = named.get(&repo) else {
+            if !tags.is_empty() {
+                wants.insert(repo, Want::Tag);
+            }
+            continue;
+        };
         if let Some(want) = want(work, log, &url, named).await? {
             wants.insert(repo, want);
         }
     }
     Ok(wants)
+}
+
+/// The tags of a repository that causes name.
+fn tags_of(work: &Work, repo: &RepoId) -> Vec<String> {
+    let tags = work.job.live_causes().flat_map(|cause| &cause.tags);
+    tags.filter(|tag| tag.repo == *repo).map(|tag| tag.tag.clone()).collect()
 }
 
 /// The newest commit that causes name of a repository, once its mirror has it.

@@ -8,6 +8,7 @@ mod hosts;
 mod moved;
 mod order;
 mod pushes;
+mod tags;
 mod turns;
 
 use airplanes::model::{Forge, Sha};

@@ -106,6 +106,7 @@ async fn a_forge_that_used_to_call_is_missed_and_heard_again() {
         forge_id: Some(number.to_string()),
         event: "ping".into(),
         repo: None::<RepoId>,
+        tags: Vec::new(),
         meaning: Err("a ping".into()),
     };
     for number in 0..5 {

@@ -1,0 +1,56 @@
+//! A new tag, from the forge's call to what is live: who follows tags runs, and tag and sha move in one commit.
+
+use airplanes::forge;
+use airplanes::model::{Forge, Sha};
+
+use super::{quick, reason};
+use crate::support::world::World;
+
+/// A person tags the head of a repository, and the forge tells.
+async fn tags(world: &World, repo: &str, tag: &str, forge: Forge) -> Sha {
+    let head = world.head(repo);
+    world.in_bare(repo, &["-c", "user.name=Anna", "-c", "user.email=a@example.com", "tag", "-a", tag, "-m", tag]);
+    // As forges have it: the tag's own object.
+    let object = world.in_bare(repo, &["rev-parse", tag]).parse().unwrap();
+    let body = forge::tag_payload(forge, &world.url(repo), tag, object);
+    let answer = world.signed_body(forge, body, tag).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 202, "{}", answer.text().await.unwrap());
+    head
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_tag_moves_who_follows_tags_and_nobody_else() {
+    let mut world = quick();
+    let one = world.commit("lib", &[("deps.edn", "{}")]);
+    world.in_bare("lib", &["tag", "v1.0"]);
+    let url = world.url("lib");
+    let text = |tag: &str, sha: &str| {
+        format!(";; kept\n{{:deps {{acme/lib {{:git/url \"{url}\" :git/tag \"{tag}\" ; kept\n :git/sha \"{sha}\"}}}}}}")
+    };
+    world.commit("tagged", &[("deps.edn", &text("v1.0", &one.short()))]);
+    world.commit("plain", &[("deps.edn", &world.deps(&[("lib", one)]))]);
+    world.deploy_edn(
+        ":tagged {:git-url \"{repo:tagged}\" :update? true :build \"true\"}
+         :plain {:git-url \"{repo:plain}\" :update? true :build \"true\"}",
+    );
+    world.start().await;
+
+    // A push of a branch is not for it.
+    let two = world.push("lib", &[("a", "1")]).await;
+    assert_eq!(world.job("plain").await["state"], "succeeded");
+    assert!(world.settled().await.iter().all(|job| job["app"] != "tagged"));
+    let jobs = world.settled().await.len();
+    assert_eq!(tags(&world, "lib", "v1.1", Forge::Github).await, two);
+    let job = world.job("tagged").await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(world.file("tagged", "deps.edn"), text("v1.1", &two.short()));
+    let message = world.in_bare("tagged", &["log", "-1", "--format=%B", "main"]);
+    assert!(message.contains("v1.0") && message.contains("v1.1"), "{message}");
+    assert_eq!(world.settled().await.len(), jobs + 1, "nobody else");
+
+    // An older one than what it is at changes nothing.
+    tags(&world, "lib", "v0.9", Forge::Github).await;
+    let job = world.job("tagged").await;
+    assert_eq!(job["state"], "unchanged", "{job:#}");
+    assert!(reason(&job).contains("nothing is due"), "{job:#}");
+}
