@@ -10,7 +10,7 @@ use super::{Form, Globals};
 use crate::edn::to_edn;
 use crate::model::api::{AppView, PlanQuery, PlanView};
 use crate::model::inbox::AppList;
-use crate::model::{AppName, Branch, Trigger};
+use crate::model::{AppName, Branch, Sha, Trigger};
 
 /// `apps`.
 #[derive(Debug, Clone, Args)]
@@ -25,8 +25,8 @@ pub struct AppsArgs {
 /// `plan`.
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
-    /// A repository's url or identity (`github.com/acme/snow`), or an app's name.
-    #[arg(value_name = "REPO")]
+    /// A repository's url or identity (`github.com/acme/snow`), or an app's name; with `@SHA` for one commit.
+    #[arg(value_name = "REPO[@SHA]")]
     repo: String,
     /// The branch; the repository's default branch if it is left out.
     #[arg(long, value_name = "BRANCH")]
@@ -75,7 +75,10 @@ pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> 
 }
 
 pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> Result<Exit, CliError> {
-    let query = PlanQuery { repo: args.repo, branch: args.branch.map(Branch::new).transpose()? };
+    // A url may have an `@` of its own.
+    let at = args.repo.rsplit_once('@').and_then(|(repo, sha)| Some((repo.to_owned(), sha.parse::<Sha>().ok()?)));
+    let (repo, sha) = at.map_or((args.repo, None), |(repo, sha)| (repo, Some(sha)));
+    let query = PlanQuery { repo, branch: args.branch.map(Branch::new).transpose()?, sha };
     let plan: PlanView = client.post(&["plans"], Some(&query)).await?;
     if args.form.accept().is_some() {
         let value = serde_json::to_value(&plan).map_err(|e| CliError::other(e.to_string()))?;
@@ -97,9 +100,33 @@ pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> 
         let rows: Vec<_> = plan.apps.iter().map(row).collect();
         out.push_str(&table(paint, &["WAVE", "APP", "AFTER", "HOSTS", "WHY"], &rows));
     }
+    for app in &plan.apps {
+        for bump in &app.bumps {
+            let (from, to) = (short(&bump.from), short(&bump.to));
+            out.push_str(&format!(
+                "{}: {}:{} {} {from} -> {to}\n",
+                app.app,
+                plain(&bump.file),
+                bump.line,
+                plain(&bump.lib)
+            ));
+        }
+        for kept in &app.kept {
+            let why = format!("{} stays: {}", plain(&kept.lib), plain(&kept.why));
+            out.push_str(&format!("{}: {}:{} {}\n", app.app, plain(&kept.file), kept.line, paint.dim(&why)));
+        }
+        if let Some(job) = app.joins {
+            out.push_str(&format!("{}: job {job} has not started and would take it on\n", app.app));
+        }
+    }
     for note in &plan.notes {
         out.push_str(&format!("{} {}\n", paint.dim("note:"), plain(note)));
     }
     print(&out)?;
     Ok(Exit::Done)
+}
+
+/// A full sha's first digits; anything else as it is.
+fn short(text: &str) -> String {
+    text.parse::<Sha>().map_or_else(|_| plain(text), |sha| sha.short())
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    apps, backup, deliveries, deploy, doctor, gc, hook, host, init, jobs, keys, logs, notify, repos, restore, status,
-    sync, update,
+    apps, backup, deliveries, deploy, doctor, explain, gc, graph, hook, host, init, jobs, keys, logs, notify, repos,
+    restore, status, sync, update,
 };
 
 /// The commands.
@@ -95,10 +95,28 @@ pub enum Command {
     Cancel(jobs::CancelArgs),
     /// Say what a push would set in motion.
     #[command(
-        long_about = "Say what a push to a repository would set in motion: which apps, in which order, to which hosts. \
-        Nothing of it happens.\n\n  airplanes plan github.com/acme/snow\n  airplanes plan shop --branch master"
+        long_about = "Say what a push to a repository would set in motion: which apps, in which order, to which hosts, \
+        and which lines of their files would change. Nothing of it happens. With `@SHA` it is judged for that commit, \
+        which is fetched if the daemon does not have it.\n\n  airplanes plan github.com/acme/snow\n  \
+        airplanes plan shop --branch master\n  \
+        airplanes plan github.com/acme/snow@4c4b6fa0e1d2c3b4a5968778695a4b3c2d1e0f90"
     )]
     Plan(apps::PlanArgs),
+    /// Show what depends on what.
+    #[command(
+        long_about = "Show what depends on what: apps by wave, under each what it depends on and what moves that (a \
+        branch, tags, nothing where it is pinned). With an app: all that it stands on, and all that stands on it.\n\n  \
+        airplanes graph\n  airplanes graph shop --json\n  airplanes graph --dot | dot -Tsvg > graph.svg"
+    )]
+    Graph(graph::GraphArgs),
+    /// Say why a job ran, and why it ended as it did.
+    #[command(
+        long_about = "Say why a job ran, and why it ended as it did: the pushes, what it waited for and how that \
+        ended, what was bumped, what was left alone and why, and what the planner noted.\n\n  \
+        airplanes explain last\n  airplanes explain shop      its newest job\n  \
+        airplanes explain 1jq3m8x2k4a0c-000 --json"
+    )]
+    Explain(explain::ExplainArgs),
     /// List the apps of deploy.edn.
     #[command(
         long_about = "List the apps of deploy.edn, with what they depend on and their last job.\n\n  airplanes apps\n  \

@@ -87,7 +87,8 @@ pub(super) async fn hook(client: &Client, globals: &Globals, args: HookArgs) -> 
 
 /// Says what the push may set in motion, and asks.
 async fn agreed(client: &Client, app: &AppName) -> Result<bool, CliError> {
-    let plan: PlanView = client.post(&["plans"], Some(&PlanQuery { repo: app.to_string(), branch: None })).await?;
+    let plan: PlanView =
+        client.post(&["plans"], Some(&PlanQuery { repo: app.to_string(), branch: None, sha: None })).await?;
     let names: Vec<&str> = plan.apps.iter().map(|planned| planned.app.as_str()).collect();
     let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", then ") };
     say(&format!("a push of {app}'s present head sets in motion, unless it did so already: {names}"));

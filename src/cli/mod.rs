@@ -15,8 +15,10 @@ mod deploy;
 mod doctor;
 mod error;
 mod exit;
+mod explain;
 mod follow;
 mod gc;
+mod graph;
 mod hook;
 mod host;
 mod init;
@@ -153,6 +155,8 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Logs(args) => logs::logs(&client()?, globals, args).await,
         Command::Deploy(args) => deploy::deploy(&client()?, globals, args).await,
         Command::Cancel(args) => jobs::cancel(&client()?, globals, args).await,
+        Command::Graph(args) => graph::graph(&client()?, globals, args).await,
+        Command::Explain(args) => explain::explain(&client()?, globals, args).await,
         Command::Plan(args) => apps::plan(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Repos(args) => repos::repos(&client()?, globals, args).await,

@@ -47,7 +47,7 @@ async fn run(patient: &Patient, app: &App, ask: &HookTest) -> Vec<Check> {
     let push = if ask.push {
         match head(patient, app).await {
             Ok((branch, head)) => {
-                checks.push(in_motion(alive, app, &branch, head));
+                checks.push(in_motion(alive, app, &branch, head).await);
                 Some((branch, head))
             }
             Err(check) => return vec![check],
@@ -106,9 +106,9 @@ async fn head(patient: &Patient, app: &App) -> Result<(Branch, Sha), Check> {
 }
 
 /// What the push will set in motion.
-fn in_motion(alive: &Alive, app: &App, branch: &Branch, head: Sha) -> Check {
-    let query = PlanQuery { repo: app.name.to_string(), branch: Some(branch.clone()) };
-    let names = match alive.pipeline.preview(&query) {
+async fn in_motion(alive: &Alive, app: &App, branch: &Branch, head: Sha) -> Check {
+    let query = PlanQuery { repo: app.name.to_string(), branch: Some(branch.clone()), sha: None };
+    let names = match alive.pipeline.preview(&query).await {
         Ok(plan) => plan.apps.iter().map(|planned| planned.app.to_string()).collect::<Vec<_>>().join(", then "),
         Err(error) => return Check::skipped("call", "plan", error.to_string()),
     };

@@ -1,20 +1,17 @@
-//! `/apps`, and what a person may set in motion: deploy, cancel, and a plan to look at.
+//! `/apps`, and what a person may set in motion: deploy and cancel.
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 
 use super::answer::{ApiError, Reply};
 use super::query::Named;
 use super::{Context, jobs};
-use crate::model::api::{AppView, PlanQuery};
+use crate::model::api::AppView;
 use crate::model::inbox::AppList;
 use crate::model::{AppName, JobId};
 use crate::pipeline::PipelineError;
 
-/// How large the body of `POST /plans` may be.
-const PLAN_LIMIT: usize = 64 * 1024;
 /// Whom an action is put down to: there is one token, and it is the operator's.
 const BY: &str = "operator";
 
@@ -55,16 +52,6 @@ pub(super) async fn cancel(State(context): State<Context>, Named(id): Named<Stri
     context.door.pipeline.cancel(job, BY).await?;
     let job = jobs::find(&context, &id).await?;
     Ok(Reply::new(StatusCode::ACCEPTED, context.door.pipeline.view(&job)))
-}
-
-/// `POST /plans`: what a push would set in motion. Nothing of it happens.
-pub(super) async fn preview(State(context): State<Context>, headers: HeaderMap, body: Body) -> Result<Reply, ApiError> {
-    let body = context.bodies.read(&headers, body, PLAN_LIMIT).await?;
-    let query: PlanQuery = serde_json::from_slice(&body.bytes).map_err(|e| {
-        ApiError::bad_request(format!("the body is not the JSON of a plan's question: {e}"))
-            .hint(r#"send {"repo": "github.com/acme/snow", "branch": "master"}; the branch can be left out"#)
-    })?;
-    Ok(Reply::ok(context.door.pipeline.preview(&query)?))
 }
 
 /// The apps with what is known of them.

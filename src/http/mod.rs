@@ -21,6 +21,7 @@ mod jobs;
 mod logs;
 mod metrics;
 mod notify;
+mod plans;
 mod query;
 mod refusals;
 mod repos;

@@ -12,7 +12,8 @@ use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
 use super::{
-    Context, apps, auth, backup, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, repos, status,
+    Context, apps, auth, backup, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, plans, repos,
+    status,
 };
 
 /// The routes.
@@ -36,7 +37,9 @@ pub(super) fn router(context: Context) -> Router {
         .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))
         .route("/repos", get(repos::list))
         .route("/sync", post(repos::sync))
-        .route("/plans", post(apps::preview))
+        .route("/graph", get(plans::graph))
+        .route("/jobs/{id}/explain", get(plans::explain))
+        .route("/plans", post(plans::preview))
         .route("/notify/test", post(notify::test))
         .route("/deliveries", get(deliveries::list))
         .route("/doctor", get(doctor::examine))

@@ -246,6 +246,9 @@ pub struct PlanQuery {
     /// The branch; the default branch if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<Branch>,
+    /// The commit that would be pushed; whatever it may be if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha: Option<Sha>,
 }
 
 /// What a push would set in motion. Nothing of it happens.
@@ -272,6 +275,43 @@ pub struct PlannedView {
     pub why: String,
     /// Where it would be rolled out to.
     pub hosts: Vec<HostName>,
+    /// The job that has not started and would take this on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<JobId>,
+    /// The lines that would change.
+    #[serde(default)]
+    pub bumps: Vec<PlannedBump>,
+    /// Coordinates of what moves that would stay.
+    #[serde(default)]
+    pub kept: Vec<KeptView>,
+}
+
+/// A line that would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedBump {
+    /// The library, as the file has it.
+    pub lib: String,
+    /// The file.
+    pub file: String,
+    /// The line in it, from 1.
+    pub line: usize,
+    /// What stands there: a sha or a tag.
+    pub from: String,
+    /// What would: a sha, a tag, or in words what is not there yet.
+    pub to: String,
+}
+
+/// A coordinate that would stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptView {
+    /// The library, as the file has it.
+    pub lib: String,
+    /// The file.
+    pub file: String,
+    /// The line in it, from 1.
+    pub line: usize,
+    /// Why.
+    pub why: String,
 }
 
 /// What an action that starts a job answers.

@@ -6,6 +6,7 @@
 
 mod closure;
 mod deps_index;
+mod explain;
 mod lease;
 mod log;
 mod plan;

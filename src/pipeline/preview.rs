@@ -1,59 +1,222 @@
-//! What a push would set in motion, told before anyone pushes. Must never ask a remote or write anything.
+//! What a push would set in motion, told before anyone pushes. Must never write anything but mirrors, nor ask a remote
+//! but that of the repository itself, for a commit that its mirror does not have.
 
-use super::{Pipeline, PipelineError, unpoison};
-use crate::model::api::{PlanQuery, PlanView, PlannedView};
-use crate::model::{AppName, Event, EventId, EventKind, Push, RepoId, RepoUrl, Why};
-use crate::planner::{self, Graph};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Inner, Pipeline, PipelineError, unpoison};
+use crate::bumps::{self, Asking, File, Rules, Want};
+use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
+use crate::model::{
+    App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, Planned, Push, RepoId, RepoUrl, Sha, Why,
+};
+use crate::planner::{self, Graph, Moved};
+use crate::{deps, edn};
+
+/// How long it may take to look at all lines.
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// What an app would take of a repository.
+struct Taking {
+    repo: RepoId,
+    moved: Moved,
+    /// The commit, or what it will be in words.
+    to: Result<Sha, String>,
+}
+
+/// The lines of an app that would change, and those that would not.
+type Lines = (Vec<PlannedBump>, Vec<KeptView>);
 
 impl Pipeline {
-    /// What a push to a repository would set in motion. Read-only: no remote is asked.
-    pub fn preview(&self, query: &PlanQuery) -> Result<PlanView, PipelineError> {
-        let graph = unpoison(self.inner.graph.read());
-        let app = AppName::new(query.repo.as_str()).ok().and_then(|name| graph.app(&name).cloned());
-        let url = match &app {
-            Some(app) => app.git_url.clone(),
-            None => known_repo(&graph, &query.repo)?,
+    /// What a push to a repository would set in motion, with the lines that would change.
+    pub async fn preview(&self, query: &PlanQuery) -> Result<PlanView, PipelineError> {
+        let inner = &self.inner;
+        let (url, draft) = self.draft_of(query).await?;
+        let mut notes = draft.notes;
+        let published: HashMap<AppName, (RepoId, Option<Branch>)> = {
+            let graph = unpoison(inner.graph.read());
+            let place = |app: &App| {
+                let read = graph.read_at(&app.name).map(|(branch, _)| branch);
+                (app.repo(), app.branch.as_ref().or(read).cloned())
+            };
+            draft.apps.iter().map(|planned| (planned.app.name.clone(), place(&planned.app))).collect()
         };
-        let branch = query.branch.clone().or_else(|| app.and_then(|a| a.branch));
-        let default = branch.clone().map_or_else(|| "main".parse(), Ok)?;
-        let after = "f".repeat(40).parse()?;
+        let mut joined: HashMap<AppName, JobId> = HashMap::new();
+        for job in inner.store.open_jobs() {
+            if !job.started && job.ended.is_none() && job.canceling.is_none() {
+                joined.insert(job.app.name.clone(), job.id);
+            }
+        }
+        let deadline = tokio::time::Instant::now() + WITHIN;
+        let mut apps = Vec::new();
+        for planned in draft.apps {
+            let taking = taking(&planned, &published, query.sha);
+            let lines = tokio::time::timeout_at(deadline, inner.lines(&planned.app, &taking)).await;
+            let lines = lines.unwrap_or_else(|_| Err(format!("it took longer than {} s", WITHIN.as_secs())));
+            let (bumps, kept) = lines.unwrap_or_else(|why| {
+                notes.push(format!("which lines of {} would change is not known: {why}", planned.app.name));
+                Lines::default()
+            });
+            let why = match planned.why {
+                Why::OwnPush { .. } => "its own branch moved".to_owned(),
+                _ if planned.after.is_empty() => "it depends on the repository".to_owned(),
+                _ => "it depends on apps that run before it".to_owned(),
+            };
+            apps.push(PlannedView {
+                why,
+                hosts: planned.app.hosts.iter().map(|h| h.name.clone()).collect(),
+                joins: joined.get(&planned.app.name).copied(),
+                app: planned.app.name,
+                wave: planned.wave,
+                after: planned.after,
+                bumps,
+                kept,
+            });
+        }
+        notes.extend(inner.unread_notes());
+        Ok(PlanView { repo: url.id(), apps, notes })
+    }
+
+    async fn draft_of(&self, query: &PlanQuery) -> Result<(RepoUrl, Draft), PipelineError> {
+        let (url, branch) = {
+            let graph = unpoison(self.inner.graph.read());
+            match AppName::new(query.repo.as_str()).ok().and_then(|name| graph.app(&name)) {
+                Some(app) => (app.git_url.clone(), app.branch.clone()),
+                None => (known_repo(&graph, &query.repo)?, None),
+            }
+        };
+        let git = self.inner.rooms.load().git.clone();
+        let head = git.head_branch(&url.id()).await.ok().flatten();
+        let named = query.branch.clone().or(branch);
+        let branch = named.clone().or_else(|| head.clone()).map_or_else(|| "main".parse(), Ok)?;
         let push = Push {
             urls: vec![url.clone()],
-            branch: default.clone(),
+            branch: branch.clone(),
             before: None,
-            after,
-            default_branch: if query.branch.is_some() { None } else { Some(default) },
+            after: query.sha.map_or_else(|| "f".repeat(40).parse(), Ok)?,
+            default_branch: head.or_else(|| named.is_none().then_some(branch)),
             pusher: None,
             subject: None,
         };
-        let event = Event {
-            id: EventId(0),
-            at: jiff::Timestamp::UNIX_EPOCH,
-            delivery: None,
-            again: None,
-            what: EventKind::Push(push),
-        };
-        let draft = planner::plan(&graph, &event, &planner::Context::default());
-        let apps = draft.apps.into_iter().map(|p| PlannedView {
-            why: match p.why {
-                Why::OwnPush { .. } => "its own branch moved".to_owned(),
-                _ if p.after.is_empty() => "it depends on the repository".to_owned(),
-                _ => "it depends on apps that run before it".to_owned(),
-            },
-            hosts: p.app.hosts.iter().map(|h| h.name.clone()).collect(),
-            app: p.app.name,
-            wave: p.wave,
-            after: p.after,
-        });
-        let (apps, mut notes) = (apps.collect(), draft.notes);
-        drop(graph);
-        notes.extend(self.inner.unread_notes());
-        Ok(PlanView { repo: url.id(), apps, notes })
+        let what = EventKind::Push(push);
+        let event = Event { id: EventId(0), at: jiff::Timestamp::UNIX_EPOCH, delivery: None, again: None, what };
+        let graph = unpoison(self.inner.graph.read());
+        Ok((url, planner::plan(&graph, &event, &planner::Context::default())))
     }
 }
 
+/// What a planned app would take, of a repository that moved and of apps before it.
+fn taking(planned: &Planned, published: &HashMap<AppName, (RepoId, Option<Branch>)>, sha: Option<Sha>) -> Vec<Taking> {
+    let branch = |name: Option<Branch>| Moved::Branch { name, is_default: None };
+    let pushed = planned.targets.iter().map(|target| Taking {
+        repo: target.repo.clone(),
+        moved: branch(Some(target.branch.clone())),
+        to: sha.ok_or_else(|| "what is pushed".to_owned()),
+    });
+    let after = planned.after.iter().filter_map(|up| {
+        let (repo, on) = published.get(up)?.clone();
+        Some(Taking { repo, moved: branch(on), to: Err(format!("what {up} publishes")) })
+    });
+    pushed.chain(after).collect()
+}
+
+impl Inner {
+    /// The lines of an app's files, as they were last read, that would move.
+    async fn lines(&self, app: &App, taking: &[Taking]) -> Result<Lines, String> {
+        if !app.update || taking.is_empty() {
+            return Ok(Lines::default());
+        }
+        let read = unpoison(self.graph.read()).read_at(&app.name).cloned();
+        let (_, at) = read.ok_or("nobody has read it yet")?;
+        let mut files = Vec::new();
+        for path in deps::FILES {
+            if let Some(text) = self.read_text(&app.repo(), at, path).await.map_err(|e| e.to_string())? {
+                files.push(File { path: path.to_owned(), text });
+            }
+        }
+        let (mut bumps, mut kept) = self.lines_to_commits(app, taking, &files).await?;
+        let later = self.lines_to_come(app, taking, &files).await?;
+        bumps.extend(later.0);
+        kept.extend(later.1);
+        Ok((bumps, kept))
+    }
+
+    /// Those that would move to a commit that is there.
+    async fn lines_to_commits(&self, app: &App, taking: &[Taking], files: &[File]) -> Result<Lines, String> {
+        let mut wants = HashMap::new();
+        for taking in taking {
+            if let (Ok(sha), Moved::Branch { name, .. }) = (&taking.to, &taking.moved) {
+                wants.insert(taking.repo.clone(), Want::Commit { sha: *sha, branch: name.clone() });
+            }
+        }
+        if wants.is_empty() {
+            return Ok(Lines::default());
+        }
+        let (rooms, own) = (self.rooms.load_full(), app.repo());
+        let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
+        let lives_on = |repo: &RepoId| self.branches_of(repo);
+        let track = &app.updates.track;
+        let rules = Rules { wants: &wants, all: false, track, own: Some(&own), lives_on: &lives_on };
+        let due = asking.due(files, &rules).await.map_err(|e| e.to_string())?;
+        let bumps = due.bumps.into_iter().map(|bump| {
+            let line = files.iter().find(|file| file.path == bump.file).and_then(|file| line_of(file, &bump));
+            let (lib, file, line) = (bump.lib.to_string(), bump.file, line.unwrap_or(1));
+            PlannedBump { lib, file, line, from: bump.from, to: bump.to }
+        });
+        let kept = due.kept.into_iter().filter(|kept| kept.named).map(|kept| {
+            let why = kept.why.to_string();
+            KeptView { lib: kept.lib, file: kept.file, line: kept.line, why }
+        });
+        Ok((bumps.collect(), kept.collect()))
+    }
+
+    /// Those that would move to what is not there yet.
+    async fn lines_to_come(&self, app: &App, taking: &[Taking], files: &[File]) -> Result<Lines, String> {
+        let mut lines = Lines::default();
+        let rooms = self.rooms.load_full();
+        let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
+        for file in files {
+            let scanned = deps::scan(&file.text).map_err(|e| bumps::at(&file.path, &file.text, &e))?;
+            for (_, coord) in scanned.live() {
+                let Some(repo) = coord.repo() else { continue };
+                let to_come: Vec<(&Moved, &String)> = taking
+                    .iter()
+                    .filter(|taking| taking.repo == repo)
+                    .filter_map(|taking| Some((&taking.moved, taking.to.as_ref().err()?)))
+                    .collect();
+                if to_come.is_empty() {
+                    continue;
+                }
+                let follows = asking.follows(coord, &app.updates.track, &|repo| self.branches_of(repo)).await;
+                let (lib, path) = (coord.lib_text.as_deref().unwrap_or("a coordinate").to_owned(), file.path.clone());
+                let line = edn::position(&file.text, coord.span.start).line;
+                if let Some((_, to)) = to_come.into_iter().find(|(moved, _)| moved.concerns(&follows)) {
+                    let from = coord.tag().or(coord.sha()).unwrap_or_default().to_owned();
+                    lines.0.push(PlannedBump { lib, file: path, line, from, to: to.clone() });
+                } else {
+                    let problem = coord.problem().map(|problem| problem.to_string());
+                    let why = problem.unwrap_or_else(|| format!("it follows {}", planner::word(&follows)));
+                    lines.1.push(KeptView { lib, file: path, line, why });
+                }
+            }
+        }
+        Ok(lines)
+    }
+}
+
+/// Where the coordinate stands that a bump moves.
+fn line_of(file: &File, bump: &Bump) -> Option<usize> {
+    let scanned = deps::scan(&file.text).ok()?;
+    let is_it = |coord: &&deps::Coord<'_>| {
+        let from = Some(bump.from.as_str());
+        coord.lib.as_ref() == Some(&bump.lib) && (coord.tag() == from || coord.sha() == from)
+    };
+    let coord = scanned.live().map(|(_, coord)| coord).find(is_it)?;
+    Some(edn::position(&file.text, coord.span.start).line)
+}
+
 /// A url for a repository that is named by a url, or by an identity that some app has or depends on.
-fn known_repo(graph: &Graph, text: &str) -> Result<RepoUrl, PipelineError> {
+pub(super) fn known_repo(graph: &Graph, text: &str) -> Result<RepoUrl, PipelineError> {
     let url = RepoUrl::new(text).map_err(|_| PipelineError::NoSuchRepo(text.to_owned()))?;
     let is_known = |id: &RepoId| graph.apps_in(id).next().is_some() || graph.dependents(id).next().is_some();
     if is_known(&url.id()) {

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Pipeline, unpoison};
+use super::preview::known_repo;
+use super::{Pipeline, PipelineError, unpoison};
 use crate::model::api::{AppView, JobView};
+use crate::model::graph::GraphView;
 use crate::model::inbox::BuildsView;
-use crate::model::{App, JobId, RepoId, Step};
+use crate::model::{App, AppName, JobId, RepoId, Step};
+use crate::planner::{self, Focus};
+use crate::store::JobFilter;
 
 impl Pipeline {
     /// The repositories that apps live in or are known to depend on.
@@ -43,6 +47,31 @@ impl Pipeline {
             view
         };
         graph.apps().map(view).collect()
+    }
+
+    /// What depends on what: all of it, or what an app or a repository stands on and what stands on it.
+    pub fn overview(&self, app: Option<&AppName>, repo: Option<&str>) -> Result<GraphView, PipelineError> {
+        let mut view = {
+            let graph = unpoison(self.inner.graph.read());
+            if let Some(app) = app.filter(|app| graph.app(app).is_none()) {
+                return Err(PipelineError::NoSuchApp { app: app.to_string(), near: Vec::new() });
+            }
+            let repo = repo.map(|repo| known_repo(&graph, repo)).transpose()?.map(|url| url.id());
+            let focus = match (app, &repo) {
+                (Some(app), _) => Focus::App(app),
+                (None, Some(repo)) => Focus::Repo(repo),
+                (None, None) => Focus::All,
+            };
+            planner::overview(&graph, &focus)
+        };
+        for node in &mut view.nodes {
+            let Some(app) = node.app.clone() else { continue };
+            let filter = JobFilter { app: Some(app), limit: 1, ..Default::default() };
+            let job = self.inner.store.jobs(&filter)?.into_iter().next();
+            node.last_state = job.map(|job| self.view(&job).state);
+        }
+        view.notes = self.inner.unread_notes();
+        Ok(view)
     }
 
     /// The file of a step's log (`build/test`, `rollout/web-1`), of the newest attempt if none is named.

@@ -4,8 +4,10 @@
 //! walks it from what moved, along coordinates that what moved may move. Work grows with the apps that are affected,
 //! not with those that exist. Must never ask git, the store or a clock.
 
+mod absent;
 mod graph;
 mod order;
+mod overview;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +16,9 @@ use crate::model::{
     App, AppName, Branch, Draft, Event, EventKind, Planned, Push, RepoId, Sha, TagPush, TagTarget, Target, Trigger, Why,
 };
 
+pub use absent::left_out;
 pub use graph::{Graph, Known, Moved};
+pub use overview::{Focus, overview, word};
 use walk::Walk;
 
 /// What one event's planning needs besides the graph.

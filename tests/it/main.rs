@@ -20,6 +20,7 @@ mod lab_doctor;
 mod lab_install;
 mod lab_journey;
 mod notify;
+mod plans;
 mod powerloss;
 mod process;
 mod readme;

@@ -12,6 +12,7 @@ use crate::bumps::{self, Asking, BumpsError, Due, Rules, Want};
 use crate::deps;
 use crate::git::{Rev, Stamp, WorkClone, message};
 use crate::model::{Branch, Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
+use crate::pipeline::explain::LEFT_ALONE;
 use crate::pipeline::lease::BranchLease;
 use crate::process::LogFile;
 use crate::store::OwnCommit;
@@ -134,7 +135,7 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
         error => StepError::failed(error.to_string()),
     })?;
     for kept in &due.kept {
-        say(log, format!("left alone: {kept}")).await?;
+        say(log, format!("{LEFT_ALONE}{kept}")).await?;
     }
     Ok(due)
 }

@@ -1,0 +1,112 @@
+//! Why a job ran and why it ended as it did: its causes, their events and plans, what it waited for and what it left
+//! alone. Must never change anything, or ask a remote.
+
+use std::collections::BTreeSet;
+
+use super::{Pipeline, PipelineError, unpoison};
+use crate::model::api::JobView;
+use crate::model::explain::{CauseExplained, ExplainView, LeftOut, Upstream};
+use crate::model::{AppName, Cause, Event, EventKind, JobId, RepoId, Why};
+use crate::planner::{self, Moved};
+
+/// So many apps that were left out are named.
+const LEFT_OUT: usize = 50;
+/// How much of update's log is looked through, in bytes.
+const LOG: usize = 1 << 20;
+/// How update's log begins a line about a dependency that stays.
+pub(super) const LEFT_ALONE: &str = "left alone: ";
+
+impl Pipeline {
+    /// Why a job ran, and why it ended as it did.
+    pub fn explain(&self, id: JobId) -> Result<ExplainView, PipelineError> {
+        let job = self.inner.store.job(id)?.ok_or(PipelineError::NoSuchJob(id))?;
+        let view = self.view(&job);
+        let causes =
+            job.causes.iter().map(|cause| self.explain_cause(&job.app.name, cause)).collect::<Result<_, _>>()?;
+        Ok(ExplainView {
+            job: id,
+            app: view.app,
+            state: view.state,
+            reason: view.reason,
+            causes,
+            bumps: view.bumps,
+            left_alone: self.left_alone(id),
+        })
+    }
+
+    fn explain_cause(&self, app: &AppName, cause: &Cause) -> Result<CauseExplained, PipelineError> {
+        let store = &self.inner.store;
+        let event = store.event(cause.plan)?.map(|row| row.event);
+        let (notes, rows) = store.plan_of(cause.plan)?.map(|(head, rows)| (head.notes, rows)).unwrap_or_default();
+        let mut waited_for = Vec::new();
+        for up in &cause.after {
+            let Some(job) = store.job(*up)? else { continue };
+            let state = JobView::of(&job).state;
+            waited_for.push(Upstream { app: job.app.name.clone(), job: *up, state, published: job.published });
+        }
+        let planned: BTreeSet<AppName> = rows.into_iter().map(|row| row.app).collect();
+        let left_out = event.as_ref().map(|event| self.left_out(event, &planned)).unwrap_or_default();
+        let tags = cause.tags.iter().map(|tag| format!("tag {} of {}", tag.tag, tag.repo));
+        let targets = cause.targets.iter().map(|t| format!("{} of {} at {}", t.branch, t.repo, t.after.short()));
+        let moved: Vec<String> = targets.chain(tags).collect();
+        let ups: Vec<&str> = waited_for.iter().map(|up| up.app.as_str()).collect();
+        let why = match &cause.why {
+            Why::OwnPush { after, .. } => format!("{app}'s own branch moved to {}", after.short()),
+            Why::Asked { by } => format!("{by} asked for it"),
+            Why::Dependency if moved.is_empty() => format!("{app} depends on what {} publish", ups.join(", ")),
+            Why::Dependency => format!("{app} depends on {}", moved.join(", ")),
+        };
+        Ok(CauseExplained {
+            event: cause.plan,
+            at: cause.at,
+            what: event.as_ref().map_or_else(|| "an event that is no longer kept".to_owned(), what),
+            why,
+            wave: cause.wave,
+            waited_for,
+            dropped: cause.dropped.clone(),
+            notes,
+            left_out,
+        })
+    }
+
+    fn left_out(&self, event: &Event, planned: &BTreeSet<AppName>) -> Vec<LeftOut> {
+        let (repos, moved): (Vec<RepoId>, Moved) = match &event.what {
+            EventKind::Push(push) => {
+                let is_default = push.default_branch.as_ref().map(|default| *default == push.branch);
+                (push.repos(), Moved::Branch { name: Some(push.branch.clone()), is_default })
+            }
+            EventKind::Tag(tag) => (tag.repos(), Moved::Tag),
+            EventKind::Deploy { .. } => return Vec::new(),
+        };
+        let found = {
+            let graph = unpoison(self.inner.graph.read());
+            planner::left_out(&graph, &repos, &moved, planned)
+        };
+        found.into_iter().take(LEFT_OUT).map(|(app, why)| LeftOut { app, why }).collect()
+    }
+
+    /// What update said of dependencies that stay, while its log is there.
+    fn left_alone(&self, id: JobId) -> Vec<String> {
+        let Some(path) = self.log_path(id, "update", None) else { return Vec::new() };
+        let mut bytes = std::fs::read(path).unwrap_or_default();
+        bytes.truncate(LOG);
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().filter_map(|line| line.strip_prefix(LEFT_ALONE)).map(str::to_owned).collect()
+    }
+}
+
+/// What happened, in words.
+fn what(event: &Event) -> String {
+    let by = |by: &Option<String>| by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let repo = |repos: Vec<RepoId>| repos.first().map(ToString::to_string).unwrap_or_default();
+    match &event.what {
+        EventKind::Push(push) => {
+            let before = push.before.map(|sha| format!("{}..", sha.short())).unwrap_or_default();
+            let subject = push.subject.as_ref().map(|subject| format!(": {subject}")).unwrap_or_default();
+            let (branch, after) = (&push.branch, push.after.short());
+            format!("push to {branch} of {} ({before}{after}){}{subject}", repo(push.repos()), by(&push.pusher))
+        }
+        EventKind::Tag(tag) => format!("new tag {} of {}{}", tag.tag, repo(tag.repos()), by(&tag.pusher)),
+        EventKind::Deploy { app, by } => format!("{by} deployed {app}"),
+    }
+}

@@ -1,0 +1,139 @@
+//! What would happen, what hangs together and what did happen: `plan`, `graph` and `explain`, on the real binary.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::support::git_graph::settled;
+use super::support::world::World;
+
+/// `lib` is no app; `mid` depends on it; `app` on both, with `lib` pinned in an alias; `by-hand` runs only by `deploy`.
+async fn four() -> World {
+    let mut world = World::new(0);
+    world.by_file = true;
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let mid = world.commit("mid", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    let url = world.url("lib");
+    let pinned = format!("^:airplanes/hold {{:git/url \"{url}\" :git/sha \"{lib}\"}}");
+    let text = world.deps(&[("mid", mid), ("lib", lib)]);
+    let text =
+        text.replace(" #_#_ :old", &format!(" :aliases {{:x {{:extra-deps {{acme/lib {pinned}}}}}}}\n #_#_ :old"));
+    world.commit("app", &[("deps.edn", &text)]);
+    world.commit("by-hand", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    world.deploy_edn(
+        r#":mid {:git-url "{repo:mid}" :update? true :build "test ! -e {dir}/broken"}
+           :app {:git-url "{repo:app}" :update? true}
+           :by-hand {:git-url "{repo:by-hand}" :update? true :trigger :manual}"#,
+    );
+    world.start().await;
+    for _ in 0..400 {
+        let view = world.get("/graph").await.to_string();
+        // The mirror of `lib`, which is no app's, is made in the background.
+        if !view.contains("is not known") && view.matches("branch main").count() >= 4 {
+            return world;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("not read:\n{}", world.log());
+}
+
+fn bumps(app: &Value) -> Vec<String> {
+    let tell = |bump: &Value| {
+        let text = |key: &str| bump[key].as_str().unwrap().to_owned();
+        format!("{}:{} {} -> {}", text("file"), bump["line"], text("lib"), text("to"))
+    };
+    app["bumps"].as_array().unwrap().iter().map(tell).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_names_the_lines_that_would_change_and_is_read_only() {
+    let world = four().await;
+    let refs = || ["lib", "mid", "app", "by-hand"].map(|repo| world.in_bare(repo, &["show-ref"]));
+    let before = (world.get("/jobs").await, world.get("/deliveries").await, refs());
+    let lib = world.url("lib").to_string();
+    let (code, told) = world.cli(&["plan", &lib, "--json"]);
+    assert_eq!(code, 0, "{told}");
+    let view: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(view["apps"].as_array().unwrap().len(), 2, "{view:#}");
+    assert_eq!(bumps(&view["apps"][0]), ["deps.edn:3 acme/lib -> what is pushed"]);
+    let app = &view["apps"][1];
+    assert_eq!(bumps(app), ["deps.edn:3 acme/mid -> what mid publishes", "deps.edn:4 acme/lib -> what is pushed"]);
+    assert_eq!(
+        (app["kept"][0]["line"].as_u64(), app["kept"][0]["why"].as_str()),
+        (Some(6), Some("it follows nothing"))
+    );
+    assert_eq!(before, (world.get("/jobs").await, world.get("/deliveries").await, refs()));
+    // For a commit that is there, and that nobody told the daemon of.
+    let new = world.commit("lib", &[("x", "1")]);
+    let (code, told) = world.cli(&["plan", &format!("{lib}@{new}"), "--json"]);
+    assert_eq!(code, 0, "{told}");
+    let view: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(bumps(&view["apps"][0]), [format!("deps.edn:3 acme/lib -> {new}")], "{view:#}");
+    assert_eq!(view["apps"][1]["kept"][0]["why"], "it is pinned");
+    let (_, told) = world.cli(&["plan", &format!("{lib}@{new}")]);
+    assert!(told.contains("mid: deps.edn:3 acme/lib ") && told.contains(&new.to_string()[..7]), "{told}");
+    assert_eq!(before.0, world.get("/jobs").await, "nothing ran");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graph_is_told_by_waves_and_drawn() {
+    let world = four().await;
+    let (code, told) = world.cli(&["graph"]);
+    assert_eq!(code, 0, "{told}");
+    let at = |what: &str| told.find(what).unwrap_or_else(|| panic!("{what}: {told}"));
+    assert!(at("wave 0") < at("mid") && at("mid") < at("wave 1") && at("wave 1") < at("app"), "{told}");
+    assert!(told.contains("(branch main, nothing)"), "one follows it and one is pinned: {told}");
+    let (_, one) = world.cli(&["graph", "by-hand", "--json"]);
+    let one: Value = serde_json::from_str(&one).unwrap();
+    assert_eq!((one["nodes"].as_array().unwrap().len(), one["edges"].as_array().unwrap().len()), (2, 1), "{one:#}");
+    let (code, missing) = world.cli(&["graph", "nobody"]);
+    assert!(code == 1 && missing.contains("nobody"), "{code} {missing}");
+    let (_, dot) = world.cli(&["graph", "--dot"]);
+    assert!(
+        dot.starts_with("digraph airplanes {\n") && dot.contains("\"mid\" -> \"app\" [label=\"branch main\"];"),
+        "{dot}"
+    );
+    let Ok(mut drawing) =
+        Command::new("dot").arg("-Tsvg").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+    else {
+        eprintln!("skipped: Graphviz is not here to draw it");
+        return;
+    };
+    drawing.stdin.take().unwrap().write_all(dot.as_bytes()).unwrap();
+    let drawn = drawing.wait_with_output().unwrap();
+    assert!(drawn.status.success() && String::from_utf8_lossy(&drawn.stdout).contains("<svg"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_job_ran_and_why_it_ended_is_explained() {
+    let world = four().await;
+    std::fs::write(world.path("broken"), "").unwrap();
+    let before = world.head("lib");
+    let new = world.push("lib", &[("x", "1")]).await;
+    settled(&world).await;
+    let (code, told) = world.cli(&["explain", "app"]);
+    assert_eq!(code, 0, "{told}");
+    for part in [
+        "skipped".to_owned(),
+        "push to main of".to_owned(),
+        before.short(),
+        new.short(),
+        "no longer counts: mid failed".to_owned(),
+        "after mid failed".to_owned(),
+        "not in the plan: by-hand: its :trigger is :manual".to_owned(),
+    ] {
+        assert!(told.contains(&part), "{part}: {told}");
+    }
+    std::fs::remove_file(world.path("broken")).unwrap();
+    world.push("lib", &[("x", "2")]).await;
+    settled(&world).await;
+    let (_, told) = world.cli(&["explain", "app", "--json"]);
+    let view: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(view["state"], "succeeded", "{view:#}");
+    assert_eq!(view["causes"][0]["waited_for"][0]["app"], "mid");
+    assert_eq!(view["bumps"].as_array().unwrap().len(), 2);
+    assert!(view["left_alone"].to_string().contains("pinned"), "{view:#}");
+    let (code, told) = world.cli(&["explain", "nobody"]);
+    assert!(code == 1 && told.contains("nobody has no job"), "{code} {told}");
+}
