@@ -37,7 +37,7 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
     for &index in keys {
         let mut hasher = state.build_hasher();
         match simple(document, index) {
-            Some(text) if namespace.is_none() => hasher.write(text.as_bytes()),
+            Some(text) if namespace.is_none() => hasher.write(text),
             _ => {
                 let form = form(index).in_namespace(namespace);
                 // As `simple` hashes it, should one key be simple and its equal not: "a" and "\u0061".
@@ -77,17 +77,8 @@ pub(super) fn duplicate(document: &Document<'_>, namespace: Option<&str>, keys: 
 /// As `duplicate`, if all of the keys are simple.
 #[allow(clippy::option_option, reason = "the outer one is whether this could tell")]
 fn simple_duplicate(document: &Document<'_>, keys: &[u32]) -> Option<Option<(u32, u32)>> {
-    if keys.len() <= FEW {
-        let mut prints = [0; FEW];
-        for (later, &key) in keys.iter().enumerate() {
-            let text = simple(document, key)?;
-            prints[later] = print(text);
-            let is_twin =
-                |first: &usize| prints[*first] == prints[later] && simple(document, keys[*first]) == Some(text);
-            if let Some(first) = (0..later).find(is_twin) {
-                return Some(Some((keys[first], key)));
-            }
-        }
+    let apart = if keys.len() <= 16 { are_apart::<16>(document, keys) } else { are_apart::<256>(document, keys) };
+    if apart? {
         return Some(None);
     }
     let mut sorted = Vec::with_capacity(keys.len());
@@ -97,14 +88,26 @@ fn simple_duplicate(document: &Document<'_>, keys: &[u32]) -> Option<Option<(u32
     }
     // Equal ones come to stand in the order that they have in the source.
     sorted.sort_unstable();
-    let same = |a: &(u64, &str, u32), b: &(u64, &str, u32)| (a.0, a.1) == (b.0, b.1);
+    let same = |a: &(u64, &[u8], u32), b: &(u64, &[u8], u32)| (a.0, a.1) == (b.0, b.1);
     let twins = sorted.chunk_by(same).filter(|twins| twins.len() > 1);
     Some(twins.map(|twins| (twins[0].2, twins[1].2)).min_by_key(|(_, later)| *later))
 }
 
+/// Whether all of the keys are surely different, if all are simple: each leaves a mark, and equal ones leave the same.
+fn are_apart<const WORDS: usize>(document: &Document<'_>, keys: &[u32]) -> Option<bool> {
+    let (mut marks, mut apart) = ([0u64; WORDS], true);
+    for &key in keys {
+        let mark = print(simple(document, key)?).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (word, bit) = (&mut marks[(mark >> 32) as usize % WORDS], 1 << (mark >> 58));
+        apart &= *word & bit == 0;
+        *word |= bit;
+    }
+    Some(apart)
+}
+
 /// A number that equal texts share and others seldom do: it spares looking at them.
-fn print(text: &str) -> u64 {
-    let bytes = text.as_bytes();
+#[inline]
+fn print(bytes: &[u8]) -> u64 {
     let ends = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes.last_chunk::<8>()) {
         (_, _, Some(last)) => u64::from_le_bytes(*last),
         (Some(first), Some(last), _) => {
@@ -117,15 +120,16 @@ fn print(text: &str) -> u64 {
 
 /// The text of a keyword, a symbol, a string without escapes or a small integer in its shortest form. Two of these are
 /// equal if, and only if, they are written alike: no two kinds begin alike.
-fn simple<'s>(document: &Document<'s>, index: u32) -> Option<&'s str> {
+#[inline]
+fn simple<'s>(document: &Document<'s>, index: u32) -> Option<&'s [u8]> {
     let raw = &document.nodes[index as usize];
-    let text = &document.source[raw.start as usize..raw.end as usize];
+    let text = &document.source.as_bytes()[raw.start as usize..raw.end as usize];
     match raw.tag {
         Tag::Keyword | Tag::Symbol => Some(text),
         Tag::Str if !raw.has_escapes() => Some(text),
         Tag::Number if text.len() < 18 => {
-            let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
-            let shortest = digits[0] != b'0' || text == "0";
+            let digits = text.strip_prefix(b"-").unwrap_or(text);
+            let shortest = digits[0] != b'0' || text == b"0";
             (shortest && digits.iter().all(u8::is_ascii_digit)).then_some(text)
         }
         _ => None,

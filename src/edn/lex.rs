@@ -150,22 +150,27 @@ pub(super) fn past_space(text: &str, mut at: usize) -> usize {
 
 fn past_more_space(text: &str, mut at: usize) -> usize {
     let bytes = text.as_bytes();
-    loop {
-        at = eight::past_blanks(bytes, at);
-        let Some(&byte) = bytes.get(at) else { return at };
+    while let Some(&byte) = bytes.get(at) {
         let class = class(byte);
         if class & SPACE != 0 {
-            at += 1;
-        } else if byte == b';' {
-            at = eight::find2(bytes, at, b'\n', b'\r').unwrap_or(bytes.len());
-        } else if class & HIGH != 0 {
-            match char_at(text, at) {
-                Some(c) if is_wide_space(c) => at += c.len_utf8(),
-                _ => return at,
-            }
+            at = eight::past_spaces(bytes, at + 1);
+        } else if byte != b';' && class & HIGH == 0 {
+            break;
+        } else if let Some(end) = past_comment(text, at) {
+            at = end;
         } else {
-            return at;
+            break;
         }
+    }
+    at
+}
+
+/// Past a comment or a white space beyond ASCII, if one begins here.
+#[inline(never)]
+fn past_comment(text: &str, at: usize) -> Option<usize> {
+    match char_at(text, at)? {
+        ';' => Some(eight::find2(text.as_bytes(), at, b'\n', b'\r').unwrap_or(text.len())),
+        c => is_wide_space(c).then_some(at + c.len_utf8()),
     }
 }
 
@@ -173,27 +178,33 @@ fn past_more_space(text: &str, mut at: usize) -> usize {
 /// and no digit where a name begins.
 #[inline]
 pub(super) fn plain_word(bytes: &[u8], from: usize) -> Option<usize> {
-    let inside = |at: usize| bytes.get(at).is_some_and(|byte| class(*byte) & !HASH == 0);
     let mut at = from + usize::from(bytes[from] == b':');
     if class(*bytes.get(at)?) != 0 {
         return None;
     }
-    let mut slashes = 0;
+    let mut slash = None;
     loop {
-        at = eight::past_letters(bytes, at + 1);
-        let Some(&byte) = bytes.get(at) else { return Some(at) };
-        let class = class(byte);
-        if class & (SPACE | MACRO) != 0 {
-            return Some(at);
+        let (length, slashes) = eight::name(bytes, at);
+        if !slashes.is_none() {
+            let before = slashes.only().filter(|_| slash.is_none())?;
+            slash = Some(at + before);
         }
-        if class & !(DIGIT | HASH) == 0 {
+        at += length;
+        if length == 8 {
             continue;
         }
-        slashes += 1;
-        if class != SLASH || slashes > 1 || !inside(at + 1) {
+        let Some(&byte) = bytes.get(at) else { break };
+        let class = class(byte);
+        if class & (SPACE | MACRO) != 0 {
+            break;
+        }
+        if class & !HASH != 0 {
             return None;
         }
+        at += 1;
     }
+    let begins_name = |at: usize| bytes.get(at).is_some_and(|byte| class(*byte) & !HASH == 0);
+    slash.is_none_or(|slash| begins_name(slash + 1)).then_some(at)
 }
 
 /// Whether `token` is a symbol or keyword, by the classes of its bytes after the first; most need no closer look.

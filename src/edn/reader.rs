@@ -87,7 +87,6 @@ impl<'s> Reader<'s> {
                 b'{' => self.push(Tag::Map, at, at + 1)?,
                 b')' | b']' | b'}' => self.close(at, byte)?,
                 b'"' => self.string(at)?,
-                b':' => self.word(at)?,
                 b'^' => self.push(Tag::Meta, at, at + 1)?,
                 b'#' => self.dispatch(at)?,
                 b'\\' => self.character(at)?,
