@@ -78,6 +78,9 @@
 //!   the plan itself is a head and one small row an app: values stay small however many apps there are.
 //! - The lease on (repository, branch) is taken in prepare, before the base is chosen, so that the second of two apps
 //!   on one repository stands on what the first one published.
+//! - The planner knows for each coordinate what moves it (a branch, tags, nothing, not known yet), and an app is run by
+//!   what may move it and waits only for those whose commit it would take: a pin or a tag is no reason to wait. What
+//!   nobody knows is planned: to run once more does no harm, to miss does.
 //! - Rows are JSON with a version in each entry: a person can read a journal, and old formats stay readable.
 //! - Half a build is none: a build that was interrupted begins again with its first command, in a fresh clone.
 //! - `{host}` and `{address}` may stand in `:working-directory` and in the health url, for hosts that share a file
