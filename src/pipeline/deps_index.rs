@@ -202,7 +202,8 @@ impl Inner {
 
     /// Keeps what an app's deps.edn says at a commit that the mirror has.
     pub(super) async fn index_app(self: &Arc<Self>, app: &App, branch: &Branch, sha: Sha) -> Result<(), IndexError> {
-        let unseen = self.index_at(app, branch, sha).await?;
+        let mut unseen = self.index_at(app, branch, sha).await?;
+        unseen.retain(|repo, _| !self.was_out_of_reach(repo));
         if !unseen.is_empty() {
             let (inner, app, branch) = (self.clone(), app.clone(), branch.clone());
             self.tasks.spawn(async move { inner.look_at_unseen(&app, &branch, sha, unseen).await });
@@ -218,9 +219,11 @@ impl Inner {
             let url = self.url_of(&repo).unwrap_or(url);
             let Ok(_turn) = self.lookers.acquire().await else { return };
             if !git.path(&repo).exists()
+                && !self.was_out_of_reach(&repo)
                 && let Err(error) = git.fetch(&url, &self.ending).await
             {
                 tracing::debug!(app = %app.name, %url, %error, "not looked into");
+                unpoison(self.unseen.lock()).insert(repo, Instant::now());
             }
         }
         // Someone may have read a newer commit meanwhile.
@@ -229,6 +232,11 @@ impl Inner {
         if is_newest && let Err(error) = self.index_at(app, branch, sha).await {
             tracing::debug!(app = %app.name, %error, "what moves the app's dependencies is not known");
         }
+    }
+
+    /// Whether a repository could not be looked into of late: then it is left alone.
+    fn was_out_of_reach(&self, repo: &RepoId) -> bool {
+        unpoison(self.unseen.lock()).get(repo).is_some_and(|at| at.elapsed() < AGAIN_AT_LAST)
     }
 
     /// Gives the repositories of whose branches nothing is known yet.

@@ -24,12 +24,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::git::Mirrors;
 use crate::model::api::Submitted;
-use crate::model::{App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Outcome, PlanRow, Secret};
+use crate::model::{App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Outcome, PlanRow, RepoId, Secret};
 use crate::planner::Graph;
 use crate::runner::Runner;
 use crate::ssh::Hosts;
@@ -123,6 +124,8 @@ struct Inner {
     unread: Mutex<HashMap<AppName, deps_index::Unread>>,
     readers: Semaphore,
     lookers: Semaphore,
+    /// Repositories that could not be looked into, and when.
+    unseen: Mutex<HashMap<RepoId, Instant>>,
     /// Ticks when an app has been read, or could not be.
     reads: watch::Sender<u64>,
     leases: Leases,
@@ -151,6 +154,7 @@ impl Pipeline {
             unread: Mutex::default(),
             readers: Semaphore::new(deps_index::AT_ONCE),
             lookers: Semaphore::new(deps_index::LOOKERS),
+            unseen: Mutex::default(),
             reads: watch::channel(0).0,
             leases: Leases::default(),
             slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
