@@ -80,9 +80,10 @@ pub fn bump(source: &str, changes: &[Change]) -> Result<String, Error> {
 pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord<'_>) -> Option<Target>) -> Result<Update, Error> {
     let mut update = Update::default();
     for coord in scan(source)?.coords.iter().filter(|coord| coord.is_movable()) {
-        let Some(target) = lookup(coord).filter(|to| !excludes(coord, to.tag.as_deref(), &to.sha.to_string())) else {
+        let Some(target) = lookup(coord) else { continue };
+        if coord.pin.is_some() && excludes(coord, target.tag.as_deref(), &target.sha.to_string()) {
             continue;
-        };
+        }
         let (Some(lib), Some(url)) = (&coord.lib, coord.repo_url()) else { continue };
         let moved = add(&mut update.edit, coord, &target)?;
         // What people know a version by: the tag, unless only the sha beside it moved.

@@ -36,7 +36,7 @@ impl<'s> DepsFile<'s> {
 }
 
 /// The keys of an alias that hold dependencies.
-const ALIAS_KEYS: [&str; 5] = ["deps", "replace-deps", "extra-deps", "override-deps", "default-deps"];
+const ALIAS_KEYS: [&str; 5] = [":deps", ":replace-deps", ":extra-deps", ":override-deps", ":default-deps"];
 
 /// The dependencies of a deps.edn or bb.edn: those of its top-level `:deps`, of its aliases, and of bb's `:tasks`.
 /// A file that is valid EDN and no map has none.
@@ -49,7 +49,7 @@ pub fn scan(source: &str) -> Result<DepsFile<'_>, edn::Error> {
         } else if key.is_keyword("aliases") {
             for (alias, options) in value.entries() {
                 for (inner, deps) in options.entries() {
-                    if ALIAS_KEYS.iter().any(|name| inner.is_keyword(name)) {
+                    if ALIAS_KEYS.contains(&inner.spelled().as_ref()) {
                         scanner.deps(deps, &[key, alias, inner]);
                     }
                 }
@@ -129,17 +129,16 @@ impl<'s> Scanner<'s> {
         if !is_git {
             return root;
         }
-        let field = |(key, value): (Form<'_>, Form<'_>)| Field {
-            key: self.spelled(key),
-            span: value.outer_span(),
-            text: &self.source[value.span().range()],
-            string: self.string(value),
-        };
-        let fields = map.entries().filter(|(key, _)| key.kind() == Kind::Keyword).map(field).collect();
-        let symbol = lib.filter(|lib| lib.kind() == Kind::Symbol);
+        let mut fields = Vec::with_capacity(4);
+        for (key, value) in map.entries().filter(|(key, _)| key.kind() == Kind::Keyword) {
+            let (key, string) = (self.spelled(key), self.string(value));
+            fields.push(Field { key, span: value.outer_span(), text: &self.source[value.span().range()], string });
+        }
+        let lib_text = lib.map(|lib| self.spelled(lib));
+        let symbol = lib_text.as_deref().filter(|_| lib.is_some_and(|lib| lib.kind() == Kind::Symbol));
         let coord = Coord {
-            lib_text: lib.map(|lib| self.spelled(lib)),
-            lib: symbol.and_then(|lib| Lib::of_symbol(&lib.spelled()).ok()),
+            lib: symbol.and_then(|lib| Lib::of_symbol(lib).ok()),
+            lib_text,
             path: path.iter().map(|key| self.spelled(*key)).collect(),
             discarded,
             pin: if pinned || lib.is_some_and(|lib| lib.has_metadata()) { pin(lib, map) } else { None },
@@ -159,10 +158,10 @@ impl<'s> Scanner<'s> {
 
     /// A key as it is meant, from the source itself where it is written so.
     fn spelled(&self, key: Form<'_>) -> Cow<'s, str> {
-        match key.spelled() {
-            Cow::Borrowed(_) => Cow::Borrowed(&self.source[key.span().range()]),
-            Cow::Owned(text) => Cow::Owned(text),
+        if key.is_given_namespace() {
+            return Cow::Owned(key.spelled().into_owned());
         }
+        Cow::Borrowed(&self.source[key.span().range()])
     }
 
     /// A string's content, from the source itself where it is written so.

@@ -120,7 +120,7 @@ fn print(bytes: &[u8]) -> u64 {
 
 /// The text of a keyword, a symbol, a string without escapes or a small integer in its shortest form. Two of these are
 /// equal if, and only if, they are written alike: no two kinds begin alike.
-#[inline]
+#[inline(always)]
 fn simple<'s>(document: &Document<'s>, index: u32) -> Option<&'s [u8]> {
     let raw = &document.nodes[index as usize];
     let text = &document.source.as_bytes()[raw.start as usize..raw.end as usize];

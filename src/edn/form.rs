@@ -277,6 +277,10 @@ impl<'d> Form<'d> {
         self.namespace = namespace;
         self
     }
+    /// Whether it is a key whose map may give it a namespace.
+    pub fn is_given_namespace(&self) -> bool {
+        self.namespace.is_some()
+    }
     /// A tag's name, without `#`.
     pub fn tag(&self) -> Option<&'d str> {
         let raw = self.raw();
@@ -287,10 +291,14 @@ impl<'d> Form<'d> {
         (self.raw().tag == Tag::Keyword).then(|| self.resolve(&self.text()[1..]))
     }
     /// A key as it is meant: as it is written, without its metadata, but with the namespace that its map gives it.
+    #[inline]
     pub fn spelled(&self) -> Cow<'d, str> {
-        match (self.namespace, self.raw().tag) {
-            (Some(_), Tag::Keyword) => self.keyword().map_or(Cow::Borrowed(self.text()), |k| format!(":{k}").into()),
-            (Some(_), Tag::Symbol) => self.symbol().map_or(Cow::Borrowed(self.text()), |s| s.to_string().into()),
+        if self.namespace.is_none() { Cow::Borrowed(self.text()) } else { self.spelled_out() }
+    }
+    fn spelled_out(&self) -> Cow<'d, str> {
+        match (self.keyword(), self.symbol()) {
+            (Some(keyword), _) => format!(":{keyword}").into(),
+            (_, Some(symbol)) => symbol.to_string().into(),
             _ => Cow::Borrowed(self.text()),
         }
     }

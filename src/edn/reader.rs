@@ -82,12 +82,9 @@ impl<'s> Reader<'s> {
             at = lex::past_space(self.source, at);
             let Some(&byte) = self.bytes.get(at) else { break };
             let step = match byte {
-                b'(' => self.push(Tag::List, at, at + 1)?,
-                b'[' => self.push(Tag::Vector, at, at + 1)?,
-                b'{' => self.push(Tag::Map, at, at + 1)?,
+                b'(' | b'[' | b'{' | b'^' => self.push(opened(byte), at, at + 1)?,
                 b')' | b']' | b'}' => self.close(at, byte)?,
                 b'"' => self.string(at)?,
-                b'^' => self.push(Tag::Meta, at, at + 1)?,
                 b'#' => self.dispatch(at)?,
                 b'\\' => self.character(at)?,
                 b'0'..=b'9' => self.number(at)?,
@@ -111,6 +108,7 @@ impl<'s> Reader<'s> {
     }
 
     /// Opens a form whose first bytes are those from `start` to `end`.
+    #[inline]
     fn push(&mut self, tag: Tag, start: usize, end: usize) -> Read {
         if self.open.len() >= MAX_DEPTH {
             return Err(self.error(start, end, ErrorKind::TooDeep));
@@ -441,6 +439,16 @@ fn word_tag(word: &[u8]) -> Tag {
         b"true" => Tag::True,
         b"false" => Tag::False,
         _ => Tag::Symbol,
+    }
+}
+
+/// What a byte opens.
+fn opened(byte: u8) -> Tag {
+    match byte {
+        b'(' => Tag::List,
+        b'[' => Tag::Vector,
+        b'{' => Tag::Map,
+        _ => Tag::Meta,
     }
 }
 

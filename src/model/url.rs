@@ -97,7 +97,7 @@ impl RepoUrl {
 }
 
 fn split(text: &str) -> Result<Parts<'_>, &'static str> {
-    if let Some((scheme, rest)) = split_scheme(text) {
+    if let Some((scheme, rest)) = split_at_first(text, b"://") {
         let transport = SCHEMES.iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name)).map(|(_, t)| *t);
         let transport = transport.ok_or("its scheme is none of ssh, https, http, git, file")?;
         if transport == Transport::File {
@@ -106,8 +106,8 @@ fn split(text: &str) -> Result<Parts<'_>, &'static str> {
             }
             return Ok(Parts { transport, user: None, host: "", port: None, path: rest });
         }
-        let (authority, path) = rest.split_once('/').ok_or("it has no path")?;
-        let (user, host_port) = match authority.rsplit_once('@') {
+        let (authority, path) = split_at_first(rest, b"/").ok_or("it has no path")?;
+        let (user, host_port) = match split_at_last(authority, b'@') {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
@@ -124,7 +124,7 @@ fn split(text: &str) -> Result<Parts<'_>, &'static str> {
     if let Some((authority, path)) = text.split_once(':')
         && !authority.contains('/')
     {
-        let (user, host) = match authority.rsplit_once('@') {
+        let (user, host) = match split_at_last(authority, b'@') {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
@@ -136,10 +136,16 @@ fn split(text: &str) -> Result<Parts<'_>, &'static str> {
     Ok(Parts { transport: Transport::File, user: None, host: "", port: None, path: text })
 }
 
-/// As `split_once("://")`, which takes longer to set up than so short a text to look at.
-fn split_scheme(text: &str) -> Option<(&str, &str)> {
-    let at = text.as_bytes().windows(3).position(|three| three == b"://")?;
-    Some((&text[..at], &text[at + 3..]))
+/// As `split_once`, which takes longer to set up than so short a text to look at.
+fn split_at_first<'a, const N: usize>(text: &'a str, mark: &[u8; N]) -> Option<(&'a str, &'a str)> {
+    let at = text.as_bytes().windows(N).position(|here| here == mark)?;
+    Some((&text[..at], &text[at + N..]))
+}
+
+/// As `rsplit_once`, likewise.
+fn split_at_last(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().rposition(|byte| byte == mark)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
@@ -148,7 +154,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
             let (host, after) = rest.split_once(']').ok_or("its [address] does not end")?;
             (host, after.strip_prefix(':'))
         }
-        None => match text.split_once(':') {
+        None => match split_at_first(text, b":") {
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
         },
@@ -183,7 +189,10 @@ impl RepoId {
         let caseless = CASELESS.contains(&id.as_str());
         id.push('/');
         match caseless {
-            true if path.is_ascii() => id.extend(path.chars().map(|c| c.to_ascii_lowercase())),
+            true if path.is_ascii() => {
+                id.push_str(path);
+                id.make_ascii_lowercase();
+            }
             true => id.push_str(&path.to_lowercase()),
             false => id.push_str(path),
         }
