@@ -7,6 +7,7 @@
 mod choice;
 mod follows;
 mod kept;
+mod preflight;
 mod tags;
 mod view;
 
@@ -20,6 +21,7 @@ use crate::git::{GitError, Mirrors};
 use crate::model::{Branch, Bump, Lib, RepoId, RepoUrl, Sha, Track};
 use choice::Verdict;
 pub use kept::{Kept, Why};
+pub use preflight::{Fault, FaultKind, Preflight};
 use view::Views;
 
 /// Who is asked: the mirrors, the urls under which keys are set up for repositories, and when to stop.

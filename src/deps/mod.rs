@@ -9,6 +9,8 @@
 mod build;
 mod bump;
 mod coord;
+mod expand;
+mod manifest;
 mod replay;
 mod scan;
 mod url;
@@ -17,6 +19,8 @@ mod version;
 pub use build::{Guess, guess_build};
 pub use bump::{Change, Error, Target, Update, bump, excludes, plan_update};
 pub use coord::{Coord, Field, Pin, Problem};
+pub use expand::{Child, Conflict, Dep, Expanded, Facts, Locked, Need, Place, expand};
+pub use manifest::{Named, NamedKind, manifest};
 pub use replay::replay;
 pub use scan::{DepsFile, Local, scan};
 pub use url::inferred_url;

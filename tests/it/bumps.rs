@@ -2,6 +2,7 @@
 
 mod branches;
 mod files;
+mod preflight;
 mod tags;
 
 use std::collections::{BTreeMap, HashMap};

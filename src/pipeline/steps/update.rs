@@ -137,7 +137,46 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
     for kept in &due.kept {
         say(log, format!("{LEFT_ALONE}{kept}")).await?;
     }
+    if !due.bumps.is_empty() {
+        look_ahead(work, &asking, &files, &due, base, log).await?;
+    }
     Ok(due)
+}
+
+/// What tools.deps would refuse ends the job here, before a build: if it came with the bumps. What was there before is
+/// told, and the build will see what it makes of it.
+async fn look_ahead(
+    work: &Work,
+    asking: &Asking<'_>,
+    files: &[bumps::File],
+    due: &Due,
+    base: Sha,
+    log: &mut LogFile,
+) -> Result<(), StepError> {
+    let own = work.job.app.repo();
+    let edited = |file: &bumps::File| due.files.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
+    let edited: Vec<bumps::File> = files.iter().map(edited).collect();
+    let in_steps = |error| match error {
+        BumpsError::Git(error) => work.git(error),
+        error => StepError::failed(error.to_string()),
+    };
+    let after = asking.preflight(&edited, (&own, base)).await.map_err(in_steps)?;
+    for words in &after.unknown {
+        say(log, format!("note: not looked at before the build: {words}")).await?;
+    }
+    if after.faults.is_empty() {
+        return Ok(());
+    }
+    let before = asking.preflight(files, (&own, base)).await.map_err(in_steps)?;
+    let new = after.new_faults(&before);
+    for fault in after.faults.iter().filter(|fault| !new.contains(fault)) {
+        say(log, format!("note: tools.deps will refuse this, as it did before: {fault}")).await?;
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    let words: Vec<String> = new.iter().map(ToString::to_string).collect();
+    Err(StepError::failed(format!("tools.deps would refuse what the bumps make: {}", words.join("; "))))
 }
 
 /// The commits that the job's causes want, of the repositories that `files` may be bumped to: each is in its mirror.

@@ -8,6 +8,7 @@ mod hosts;
 mod moved;
 mod order;
 mod pushes;
+mod refused;
 mod tags;
 mod turns;
 

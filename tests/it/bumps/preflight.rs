@@ -1,0 +1,151 @@
+//! What tools.deps would refuse is refused in its words, and what it would take is taken as it takes it.
+
+use airplanes::bumps::{Asking, File, Preflight};
+use airplanes::model::{RepoUrl, Sha};
+use tokio_util::sync::CancellationToken;
+
+use super::{Ask, pushes_to};
+use crate::support::git_remote::{Repo, git};
+
+async fn look(ask: &Ask, text: &str) -> Preflight {
+    let app = RepoUrl::new("file:///nowhere/app").unwrap().id();
+    let stop = CancellationToken::new();
+    let asking = Asking { git: &ask.mirrors, url_of: &|_| None, stop: &stop };
+    let file = File { path: "deps.edn".to_owned(), text: text.to_owned() };
+    let base = "0123456789012345678901234567890123456789".parse().unwrap();
+    asking.preflight(&[file], (&app, base)).await.unwrap()
+}
+
+/// `lib {URL SHA REST}`
+fn dep(lib: &str, repo: &Repo, sha: &Sha, rest: &str) -> String {
+    format!("acme/{lib} {{:git/url \"{}\" :git/sha \"{sha}\" {rest}}}", repo.url())
+}
+
+fn deps(all: &[String]) -> String {
+    format!("{{:deps {{{}}}}}", all.join("\n "))
+}
+
+fn chosen(found: &Preflight) -> Vec<(String, String)> {
+    assert!(found.faults.is_empty() && found.unknown.is_empty(), "{found:?}");
+    found.libs.iter().map(|locked| (locked.lib.clone(), locked.place.sha.short())).collect()
+}
+
+#[tokio::test]
+async fn what_tools_deps_would_refuse_is_refused_in_its_words() {
+    let ask = Ask::new();
+    let lib = ask.scene.repo("lib");
+    let one = lib.pushes("a", "1");
+    git(&lib.person, &["tag", "v1"]);
+    git(&lib.person, &["push", "-q", "origin", "v1"]);
+    let two = lib.pushes("a", "2");
+    let (url, short) = (lib.url(), one.short());
+    let never = "f".repeat(40);
+    let cases = [
+        (format!(":git/sha \"{short}\""), format!("Library acme/lib has prefix sha {short}, use full sha or add tag")),
+        (
+            format!(":git/sha \"{two}\" :git/tag \"v1\""),
+            "Library acme/lib has sha and tag that point to different commits".into(),
+        ),
+        (
+            format!(":git/sha \"{}\" :git/tag \"v1\"", two.short()),
+            "Library acme/lib has sha and tag that point to different commits".into(),
+        ),
+        (format!(":git/sha \"{one}\" :git/tag \"v9\""), "Library acme/lib has invalid tag: v9".into()),
+        // A branch is no tag.
+        (format!(":git/sha \"{two}\" :git/tag \"main\""), "Library acme/lib has invalid tag: main".into()),
+        (format!(":git/sha \"{one}\" :sha \"{one}\""), "git coord has both :sha and :git/sha for acme/lib".into()),
+        (":git/tag \"v1\"".into(), "Library acme/lib has coord with missing sha".into()),
+        (format!(":git/sha \"{never}\""), format!("Commit not found for acme/lib in repo {url} at {never}")),
+        (
+            format!(":git/sha \"{one}\" :deps/root \"modules/no\""),
+            "Manifest file not found for acme/lib in coordinate".into(),
+        ),
+    ];
+    for (rest, words) in cases {
+        let found = look(&ask, &format!("{{:deps\n {{acme/lib {{:git/url \"{url}\" {rest}}}}}}}")).await;
+        assert_eq!(found.faults.len(), 1, "{rest}: {found:?}");
+        assert!(
+            found.faults[0].to_string().starts_with(&format!("deps.edn:2: {words}")),
+            "{rest}: {}",
+            found.faults[0]
+        );
+    }
+    for good in [
+        format!(":sha \"{}\" :tag \"v1\"", short),
+        format!(":git/sha \"{}\" :tag \"v1\"", short),
+        format!(":git/sha \"{}\"", one.to_string().to_uppercase()),
+    ] {
+        let found = look(&ask, &format!("{{:deps {{acme/lib {{:git/url \"{url}\" {good}}}}}}}")).await;
+        assert_eq!(chosen(&found), [("acme/lib".to_owned(), one.short())], "{good}");
+    }
+    let gone =
+        look(&ask, &format!("{{:deps {{acme/lib {{:git/url \"file:///nowhere/lib\" :git/sha \"{one}\"}}}}}}")).await;
+    assert!(gone.faults.is_empty() && gone.unknown.len() == 1, "what can't be reached is nobody's fault: {gone:?}");
+}
+
+#[tokio::test]
+async fn the_descendant_wins_a_top_dependency_hides_and_unrelated_ones_are_named_with_both_paths() {
+    let ask = Ask::new();
+    let [base, left, right] = ["base", "left", "right"].map(|name| ask.scene.repo(name));
+    let old = base.pushes("a", "1");
+    let new = base.pushes("a", "2");
+    git(&base.person, &["checkout", "-q", &old.to_string()]);
+    let aside = pushes_to(&base, "aside", "b");
+    let of = |repo: &Repo, sha: &Sha| repo.pushes("deps.edn", &deps(&[dep("base", &base, sha, "")]));
+    let (l, r) = (of(&left, &new), of(&right, &old));
+    let both = |l: &Sha, r: &Sha| vec![dep("left", &left, l, ""), dep("right", &right, r, "")];
+    let sha = |found: &Preflight| chosen(found).into_iter().find(|(lib, _)| lib == "acme/base").map(|(_, sha)| sha);
+    assert_eq!(sha(&look(&ask, &deps(&both(&l, &r))).await), Some(new.short()));
+    // Two levels down, of lines that parted.
+    let parted = of(&right, &aside);
+    let found = look(&ask, &deps(&both(&l, &parted))).await;
+    assert_eq!(found.faults.len(), 1, "{found:?}");
+    let words = found.faults[0].to_string();
+    for word in [
+        "deps.edn:2: No known ancestor relationship between git versions for acme/base",
+        &format!("{} at {new} (by acme/left > acme/base)", base.url()),
+        &format!("{} at {aside} (by acme/right > acme/base)", base.url()),
+        "Name acme/base in the top-level :deps",
+    ] {
+        assert!(words.contains(word), "{word}: {words}");
+    }
+    // Named at the top, older or not, it wins and nothing is compared.
+    let mut all = both(&l, &parted);
+    all.push(dep("base", &base, &old, ""));
+    assert_eq!(sha(&look(&ask, &deps(&all)).await), Some(old.short()));
+    // By another name it is another library.
+    let other = right.pushes("deps.edn", &deps(&[dep("other", &base, &aside, "")]));
+    let libs: Vec<String> =
+        chosen(&look(&ask, &deps(&both(&l, &other))).await).into_iter().map(|(lib, _)| lib).collect();
+    assert_eq!(libs, ["acme/base", "acme/left", "acme/other", "acme/right"]);
+    // An exclusion cuts a path.
+    let cut = [dep("left", &left, &l, ":exclusions [acme/base]"), dep("right", &right, &parted, "")];
+    assert_eq!(sha(&look(&ask, &deps(&cut)).await), Some(aside.short()));
+}
+
+#[tokio::test]
+async fn deps_root_and_local_roots_lead_to_the_right_manifest() {
+    let ask = Ask::new();
+    let (base, mono) = (ask.scene.repo("base"), ask.scene.repo("mono"));
+    let head = base.pushes("a", "1");
+    mono.commits("core/deps.edn", &deps(&[dep("base", &base, &head, "")]));
+    let sha = mono
+        .pushes("web/deps.edn", "{:deps {acme/core {:local/root \"../core\"} acme/far {:local/root \"../../out\"}}}");
+    let found = look(&ask, &deps(&[dep("web", &mono, &sha, ":deps/root \"web\"")])).await;
+    assert_eq!(chosen(&found), [("acme/base".to_owned(), head.short()), ("acme/web".to_owned(), sha.short())]);
+    assert_eq!(found.libs[0].via, ["acme/web", "acme/core"]);
+    assert!(chosen(&look(&ask, &deps(&[dep("web", &mono, &sha, "")])).await).len() == 1, "its root names nothing");
+}
+
+#[tokio::test]
+async fn a_dep_whose_own_deps_edn_is_broken_is_named() {
+    let ask = Ask::new();
+    let lib = ask.scene.repo("lib");
+    let sha = lib.pushes("deps.edn", "{:deps\n {]}");
+    let found = look(&ask, &deps(&[dep("lib", &lib, &sha, "")])).await;
+    let words = found.faults[0].to_string();
+    assert!(words.contains(&sha.short()) && words.contains("deps.edn:2:"), "{words}");
+    // A bump is not to blame for what was there before it.
+    assert!(found.new_faults(&look(&ask, &deps(&[dep("lib", &lib, &sha, "")])).await).is_empty());
+    assert_eq!(found.new_faults(&Preflight::default()).len(), 1);
+}
