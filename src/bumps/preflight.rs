@@ -284,7 +284,7 @@ fn in_words(conflict: &Conflict, file: &File) -> Fault {
         [&conflict.one, &conflict.other].into_iter().filter_map(|(_, via)| via.first()).collect();
     let scanned = deps::scan(&file.text).ok();
     let at_top = |coord: &&Coord<'_>| coord.lib.as_ref().is_some_and(|lib| tops.contains(&lib.to_string()));
-    let coord = scanned.as_ref().and_then(|scanned| scanned.coords.iter().filter(at_top).last());
+    let coord = scanned.as_ref().and_then(|scanned| scanned.coords.iter().rev().find(at_top));
     let line = coord.map_or(1, |coord| edn::position(&file.text, coord.span.start).line);
     Fault { file: file.path.clone(), line, lib: lib.clone(), kind: FaultKind::Conflict, words }
 }

@@ -44,9 +44,10 @@ pub enum Command {
     Serve,
     /// Bump the git dependencies of a local checkout.
     #[command(
-        long_about = "Bump the git dependencies of a local checkout: each sha in deps.edn and bb.edn that is behind its \
-        repository's default branch moves to that branch's head. Nothing but the digits changes, and nothing is \
-        committed. What is pinned, tagged or can't be used is left alone, and why is said.\n\n  \
+        long_about = "Bump the git dependencies of a local checkout: each sha in deps.edn and bb.edn moves to the head \
+        of the branch that it is on, each tag to the newest of its line, with its sha. Nothing but these bytes \
+        changes, and nothing is committed. What is pinned, can't be used or could only go sideways is left alone, and \
+        why is said.\n\n  \
         airplanes update --dry-run\n  airplanes update ~/src/shop"
     )]
     Update(update::UpdateArgs),

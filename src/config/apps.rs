@@ -9,11 +9,12 @@ use super::diagnostic::Fault;
 use super::section::{Context, Section};
 use super::settings::{Config, time, web_url};
 use super::suggest::closest;
+use super::updates::updates;
 use super::values::Time;
 use crate::edn::de::Spanned;
 use crate::edn::{Node, Span, Value};
 use crate::model::{
-    App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Service, Trigger, UnitName, Updates,
+    App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Service, Trigger, UnitName,
 };
 
 /// How long an app's entry may be as the store keeps it, in bytes: a row of the store holds 16 KB.
@@ -82,6 +83,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
     let health = section.section("health", context).and_then(|section| health(section, context));
     let health_span = section.node("health").map(|node| node.span);
     let runner = runner(&mut section, context);
+    let updates = updates(&mut section, context);
     later(&mut section, context);
     let head = Span { end: section.span.start + 1, ..section.span };
     if section.node("hosts").is_none() && section.node("ip").is_none() {
@@ -122,7 +124,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         restart: restart.map(|restart| restart.value),
         health,
         runner,
-        updates: Updates::default(),
+        updates,
     })
 }
 

@@ -19,6 +19,7 @@ mod settings;
 mod source;
 mod suggest;
 mod tags;
+mod updates;
 mod values;
 
 use std::collections::BTreeMap;

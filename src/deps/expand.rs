@@ -103,14 +103,6 @@ type Path = Vec<String>;
 /// One of the versions of a library.
 type Id = (String, Option<Sha>);
 
-fn id(dep: &Dep) -> Id {
-    match dep {
-        Dep::Git { url, place } => (url.clone(), Some(place.sha)),
-        Dep::Local(place) => (format!("{} {}", place.repo, place.folder), Some(place.sha)),
-        Dep::Other => (String::new(), None),
-    }
-}
-
 #[derive(Debug, Clone, Default)]
 struct Seen {
     versions: BTreeMap<Id, Dep>,
@@ -187,6 +179,21 @@ pub fn expand(top: &[Child], facts: &Facts) -> Expanded {
 }
 
 impl Expansion<'_> {
+    /// A folder lies in the checkout of the library that leads to it: by another library it is another folder.
+    fn id(&self, dep: &Dep, parents: &[String]) -> Id {
+        match dep {
+            Dep::Git { url, place } => (url.clone(), Some(place.sha)),
+            Dep::Local(place) => {
+                let selected =
+                    |lib: &String| self.seen.get(lib).and_then(|seen| seen.versions.get(seen.select.as_ref()?));
+                let of_git = |lib: &&String| matches!(selected(lib), Some(Dep::Git { .. }));
+                let by = parents.iter().rev().find(of_git).map_or("", String::as_str);
+                (format!("{by} {} {}", place.repo, place.folder), Some(place.sha))
+            }
+            Dep::Other => (String::new(), None),
+        }
+    }
+
     fn need(&mut self, need: Need) {
         if !self.out.needs.contains(&need) {
             self.out.needs.push(need);
@@ -194,7 +201,7 @@ impl Expansion<'_> {
     }
 
     fn visit(&mut self, child: &Child, parents: &[String]) {
-        let id = id(&child.dep);
+        let id = self.id(&child.dep, parents);
         let reason = self.include(child, &id, parents);
         let mut path = parents.to_vec();
         path.push(child.lib.clone());
@@ -323,7 +330,8 @@ impl Expansion<'_> {
                 }
                 orders.iter().all(|order| *order == orders[0]).then(|| orders[0]).flatten()
             }
-            (Dep::Local(_), Dep::Local(_)) | (Dep::Other, Dep::Other) => Some(Ordering::Equal),
+            (Dep::Other, Dep::Other) => Some(Ordering::Equal),
+            // Folders are not compared either.
             _ => None,
         };
         if order.is_none() {

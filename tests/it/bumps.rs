@@ -4,6 +4,7 @@ mod branches;
 mod files;
 mod preflight;
 mod tags;
+mod tools_deps;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -20,7 +20,7 @@ fn a_fault_is_shown_as_a_compiler_would() {
    :         ^^^^^^
    :            `-- did you mean `:build`?
    `----
-  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :nginx :rollout
+  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :nginx :rollout
 "#
     );
     assert!(error.render(true).contains("\u{1b}["));
@@ -285,9 +285,21 @@ fn every_fault_of_an_app_has_words_of_its_own() {
             "deploy 1:52 unknown key `:prot` in :nginx | did you mean `:port`? | known here: :host :port",
         ),
         (
+            "{URL :track []}",
+            "deploy 1:41 `:track` has the wrong kind of value | expected a map like {acme/snow {:branch \"2.x\"}}, found a vector",
+        ),
+        (
+            "{URL :track {:snow {:tags true}}}",
+            "deploy 1:42 a key of `:track` is no library | expected a library as deps.edn names it, like acme/snow",
+        ),
+        (
+            "{URL :track {acme/snow {:branch \"2.x\" :tags true}}}",
+            "deploy 1:52 `:track` of acme/snow names not one thing to follow | expected {:branch \"2.x\"} or {:tags true}",
+        ),
+        (
             "{:giturl \"/srv/git/shop\"}",
             "deploy 1:9 unknown key `:giturl` in the app :shop | did you mean `:git-url`? | known here: :git-url :branch :update? :trigger :build \
-             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :nginx :rollout",
+             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :nginx :rollout",
         ),
     ] {
         let app = app.replace("URL", url);
