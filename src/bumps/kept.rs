@@ -26,6 +26,9 @@ pub enum Why {
     /// A person's word in the file.
     #[error("it is pinned")]
     Pinned,
+    /// Someone's word to the daemon.
+    #[error("{0}")]
+    Held(String),
     /// It can't be used as it is.
     #[error("{0}")]
     Problem(#[from] Problem),

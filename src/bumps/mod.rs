@@ -57,6 +57,8 @@ pub struct Rules<'a> {
     pub all: bool,
     /// What deploy.edn says of libraries.
     pub track: &'a BTreeMap<Lib, Track>,
+    /// Why a library stays where it is, if someone holds it.
+    pub held: &'a (dyn Fn(&Lib) -> Option<String> + Sync),
     /// The repository of the files: what it names of itself stays.
     pub own: Option<&'a RepoId>,
     /// The branches that apps which live in a repository follow; none stands for its default branch.
@@ -212,7 +214,13 @@ impl Rules<'_> {
             Some(Want::Tag) => self.all || self.follows_tags(coord),
             Some(Want::Commit { .. }) => true,
         };
-        if due { Ok(()) } else { Err(None) }
+        if !due {
+            return Err(None);
+        }
+        match coord.lib.as_ref().and_then(|lib| (self.held)(lib)) {
+            Some(words) => Err(Some(Why::Held(words))),
+            None => Ok(()),
+        }
     }
 
     fn tracked(&self, coord: &Coord<'_>) -> Option<&Track> {

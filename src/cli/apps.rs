@@ -5,7 +5,9 @@ use clap::Args;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
+use super::hold::held_lines;
 use super::output::{Paint, plain, print, say, table};
+use super::repos::last_seen;
 use super::{Form, Globals};
 use crate::edn::to_edn;
 use crate::model::api::{AppView, PlanQuery, PlanView};
@@ -50,7 +52,7 @@ pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> 
         say("no apps: deploy.edn is empty");
         return Ok(Exit::Done);
     }
-    let paint = Paint::stdout(globals.color);
+    let (paint, now) = (Paint::stdout(globals.color), jiff::Timestamp::now());
     let row = |app: &AppView| {
         let hosts: Vec<&str> = app.hosts.iter().map(|h| h.as_str()).collect();
         let deps: Vec<&str> = app.depends_on.iter().map(|d| d.as_str()).collect();
@@ -65,12 +67,15 @@ pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> 
             paint.state(app.last_state.as_deref().unwrap_or("-")),
             app.last_job.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             trigger.to_owned(),
+            last_seen(app.last_seen, now),
             dash(hosts.join(" ")),
             dash(deps.join(" ")),
         ]
     };
-    let head = ["APP", "LAST", "JOB", "TRIGGER", "HOSTS", "DEPENDS ON"];
-    print(&table(paint, &head, &apps.iter().map(row).collect::<Vec<_>>()))?;
+    let head = ["APP", "LAST", "JOB", "TRIGGER", "LAST SEEN", "HOSTS", "DEPENDS ON"];
+    let mut out = table(paint, &head, &apps.iter().map(row).collect::<Vec<_>>());
+    out.push_str(&held_lines(paint, apps.iter().flat_map(|app| &app.holds)));
+    print(&out)?;
     Ok(Exit::Done)
 }
 

@@ -111,6 +111,16 @@ impl Client {
         let response = self.send(call).await?;
         self.value(response).await
     }
+    /// What putting something in its place answers.
+    pub async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &(impl Serialize + Sync)) -> Result<T, CliError> {
+        let response = self.send(self.call(Method::PUT, path, &[])?.json(body)).await?;
+        self.value(response).await
+    }
+    /// What taking something away answers.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, CliError> {
+        let response = self.send(self.call(Method::DELETE, path, query)?).await?;
+        self.value(response).await
+    }
 
     /// What an action without a body answers to a query, as the daemon wrote it.
     pub async fn post_page(&self, path: &[&str], query: &[(&str, String)], accept: &str) -> Result<String, CliError> {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    apps, backup, deliveries, deploy, doctor, explain, gc, graph, hook, host, init, jobs, keys, logs, notify, repos,
-    restore, status, sync, update,
+    apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, init, jobs, keys, logs, notify,
+    repos, restore, status, sync, update,
 };
 
 /// The commands.
@@ -94,6 +94,16 @@ pub enum Command {
         in hand.\n\n  airplanes cancel last"
     )]
     Cancel(jobs::CancelArgs),
+    /// Hold an app or a library of it where it is, let go of it, or list what is held.
+    #[command(
+        long_about = "Hold an app where it is: nothing of it runs, pushes and deploys neither, until someone lets go of \
+        it or its time comes. With a library, only that stays where it is in the app. Jobs that have started go on; apps \
+        that depend on a held one still run. When a hold ends its app runs once, to make up for what was kept back. \
+        Without an app the holds are listed.\n\n  airplanes hold shop --reason \"the sale\" --until 2d\n  \
+        airplanes hold shop acme/snow --reason \"1.4 loses carts\" --until-descendant-of 3f2a…\n  \
+        airplanes hold shop --release\n  airplanes hold"
+    )]
+    Hold(hold::HoldArgs),
     /// Say what a push would set in motion.
     #[command(
         long_about = "Say what a push to a repository would set in motion: which apps, in which order, to which hosts, \

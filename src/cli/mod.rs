@@ -19,6 +19,7 @@ mod explain;
 mod follow;
 mod gc;
 mod graph;
+mod hold;
 mod hook;
 mod host;
 mod init;
@@ -159,6 +160,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Explain(args) => explain::explain(&client()?, globals, args).await,
         Command::Plan(args) => apps::plan(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
+        Command::Hold(args) => hold::hold(&client()?, globals, args).await,
         Command::Repos(args) => repos::repos(&client()?, globals, args).await,
         Command::Sync(args) => sync::sync(&client()?, globals, args).await,
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,

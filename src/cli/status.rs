@@ -8,6 +8,7 @@ use super::deliveries::delivery_table;
 use super::error::CliError;
 use super::exit::Exit;
 use super::gc::room;
+use super::hold::held_lines;
 use super::output::{Paint, ago, plain, print};
 use super::show::job_table;
 use super::{Form, Globals};
@@ -80,6 +81,8 @@ pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs)
     if let Some(notify) = &status.notify {
         out.push_str(&notify_lines(paint, now, notify));
     }
+    let holds = status.apps.iter().flatten().flat_map(|app| &app.holds);
+    out.push_str(&held_lines(paint, holds));
     for refusal in status.refusals.iter().flatten() {
         out.push_str(&format!(
             "{} {} of {}, the last {}: {}\n",

@@ -53,8 +53,14 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
     }
     let remotes = Remotes::new(globals)?;
     let asking = Asking { git: &remotes.git, url_of: &|_| None, stop: &CancellationToken::new() };
-    let rules =
-        Rules { wants: &HashMap::new(), all: true, track: &BTreeMap::new(), own: None, lives_on: &|_| Vec::new() };
+    let rules = Rules {
+        wants: &HashMap::new(),
+        all: true,
+        track: &BTreeMap::new(),
+        held: &|_| None,
+        own: None,
+        lives_on: &|_| Vec::new(),
+    };
     let due = asking.due(&sources, &rules).await.map_err(|error| match error {
         BumpsError::File(words) => CliError::other(format!("{}/{words}", args.folder.display())),
         error => CliError::other(error.to_string()),

@@ -77,6 +77,10 @@ impl From<PipelineError> for ApiError {
         let said = error.to_string();
         match error {
             PipelineError::NoSuchApp { .. } => Self::not_found(said),
+            PipelineError::Held(hold) => Self::new(StatusCode::CONFLICT, "held", said)
+                .hint(format!("`airplanes hold {} --release` lets it go", hold.app)),
+            PipelineError::BadHold(_) => Self::bad_request(said),
+            PipelineError::NoSuchHold { .. } => Self::not_found(said),
             PipelineError::NoSuchJob(_) => Self::not_found(said),
             PipelineError::NoSuchRepo(_) => Self::not_found(said),
             PipelineError::AlreadyEnded(..) => Self::new(StatusCode::CONFLICT, "already-ended", said),

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::ApiError;
 use super::{Context, Door, status};
 use crate::model::event::Answer;
+use crate::model::hold::HoldKind;
 use crate::model::{Entry, Forge, Outcome};
 use crate::store::Store;
 
@@ -43,6 +44,11 @@ struct ByState {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+}
+
 /// The numbers and the registry that writes them.
 pub(super) struct Metrics {
     registry: Registry,
@@ -53,6 +59,7 @@ pub(super) struct Metrics {
     disk_free: Gauge,
     disk_total: Gauge,
     held: Gauge,
+    holds: Family<ByKind, Gauge>,
     upkeep_at: Gauge,
     upkeep_faults: Gauge,
     deliveries: Family<ByAnswer, Counter>,
@@ -73,6 +80,7 @@ impl Metrics {
             disk_free: Gauge::default(),
             disk_total: Gauge::default(),
             held: Gauge::default(),
+            holds: Family::default(),
             upkeep_at: Gauge::default(),
             upkeep_faults: Gauge::default(),
             deliveries: Family::default(),
@@ -89,6 +97,7 @@ impl Metrics {
         let help = "All bytes of the state directory's disk";
         registry.register_with_unit("disk_total", help, Unit::Bytes, metrics.disk_total.clone());
         registry.register("jobs_held", "Jobs that wait for room on the disk", metrics.held.clone());
+        registry.register("holds", "What is held, by what made the hold", metrics.holds.clone());
         let help = "When the last round of upkeep ended; 0 if there was none since the daemon started";
         registry.register_with_unit("upkeep_ended", help, Unit::Seconds, metrics.upkeep_at.clone());
         let help = "What the last round of upkeep could not do";
@@ -164,6 +173,11 @@ impl Metrics {
             self.disk_total.set(whole(disk.total));
         }
         self.held.set(whole(door.pipeline.count_held() as u64));
+        let holds = door.pipeline.holds();
+        let by_people = holds.iter().filter(|hold| hold.kind == HoldKind::Manual).count();
+        for (kind, count) in [("manual", by_people), ("rollback", holds.len() - by_people)] {
+            self.holds.get_or_create(&ByKind { kind }).set(whole(count as u64));
+        }
         if let Some(round) = door.upkeep.latest()
             && let Some(at) = round.finished_at
         {

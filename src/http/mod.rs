@@ -16,6 +16,7 @@ mod doctor;
 mod error;
 mod events;
 mod gc;
+mod holds;
 mod hooks;
 mod jobs;
 mod logs;

@@ -6,14 +6,14 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
 use super::{
-    Context, apps, auth, backup, deliveries, doctor, events, gc, hooks, jobs, logs, metrics, notify, plans, repos,
-    status,
+    Context, apps, auth, backup, deliveries, doctor, events, gc, holds, hooks, jobs, logs, metrics, notify, plans,
+    repos, status,
 };
 
 /// The routes.
@@ -33,6 +33,9 @@ pub(super) fn router(context: Context) -> Router {
         .route("/apps", get(apps::list))
         .route("/apps/{name}", get(apps::one))
         .route("/apps/{name}/deploy", post(apps::deploy))
+        .route("/apps/{name}/hold", put(holds::put).delete(holds::delete))
+        .route("/apps/{name}/{of_owner}/hold", put(holds::put_owned).delete(holds::delete_owned))
+        .route("/holds", get(holds::list))
         .route("/apps/{name}/{of_owner}", get(apps::owned))
         .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))
         .route("/repos", get(repos::list))

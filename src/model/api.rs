@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::app::{App, Trigger};
 use super::bump::Bump;
 use super::fold::JobState;
+use super::hold::Hold;
 use super::id::{EventId, JobId};
 use super::job::Step;
 use super::names::{AppName, Branch, HostName, Sha};
 use super::plan::{Target, Why};
 use super::progress::Progress;
+use super::repo::LastSeenView;
 use super::url::{RepoId, RepoUrl};
 
 /// An error as every route gives it: `{"error": {...}}`.
@@ -232,6 +234,12 @@ pub struct AppView {
     /// The urls of those that its deps.edn names by one of ssh, as far as known.
     #[serde(default)]
     pub depends_on_ssh: Vec<RepoUrl>,
+    /// What of it is held: it, and libraries of it.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+    /// How its repository was last heard of.
+    #[serde(default)]
+    pub last_seen: Option<LastSeenView>,
     /// Its newest job.
     pub last_job: Option<JobId>,
     /// That job's state.
@@ -337,6 +345,8 @@ impl AppView {
             hosts: app.hosts.iter().map(|h| h.name.clone()).collect(),
             depends_on: Vec::new(),
             depends_on_ssh: Vec::new(),
+            holds: Vec::new(),
+            last_seen: None,
             last_job: None,
             last_state: None,
         }

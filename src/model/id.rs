@@ -69,6 +69,10 @@ id!(
     DeliveryId, "delivery id"
 );
 id!(
+    /// One hold.
+    HoldId, "hold id"
+);
+id!(
     /// One event: milliseconds since 1970 shifted by 20 bits, plus a count.
     EventId, "event id"
 );

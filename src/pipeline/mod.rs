@@ -7,6 +7,7 @@
 mod closure;
 mod deps_index;
 mod explain;
+mod holds;
 mod lease;
 mod log;
 mod plan;
@@ -30,7 +31,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::git::Mirrors;
 use crate::model::api::Submitted;
-use crate::model::{App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Outcome, PlanRow, RepoId, Secret};
+use crate::model::hold::Hold;
+use crate::model::{
+    App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret,
+};
 use crate::planner::Graph;
 use crate::runner::Runner;
 use crate::ssh::Hosts;
@@ -64,6 +68,20 @@ pub enum PipelineError {
     /// A repository that nothing knows.
     #[error("`{0}` is neither an app of deploy.edn nor a repository's url or identity (github.com/acme/snow)")]
     NoSuchRepo(String),
+    /// Someone said that it stays where it is.
+    #[error("{0}")]
+    Held(Box<Hold>),
+    /// A hold that makes no sense; the text says why.
+    #[error("{0}")]
+    BadHold(String),
+    /// There is no such hold.
+    #[error("{} is not held; `airplanes hold` lists what is", lib_of(.app, .lib))]
+    NoSuchHold {
+        /// The app.
+        app: AppName,
+        /// Its library.
+        lib: Option<Lib>,
+    },
     /// The daemon is ending.
     #[error("the daemon is shutting down: ask again when it is back")]
     Ending,
@@ -73,6 +91,10 @@ pub enum PipelineError {
     /// A name.
     #[error(transparent)]
     Name(#[from] InvalidName),
+}
+
+fn lib_of(app: &AppName, lib: &Option<Lib>) -> String {
+    lib.as_ref().map_or_else(|| app.to_string(), |lib| format!("{lib} of {app}"))
 }
 
 fn hint(near: &[AppName]) -> String {
@@ -173,6 +195,7 @@ impl Pipeline {
             inner.spawn_worker(job.id);
         }
         inner.own("the planner", |inner| inner.plan_events());
+        inner.own("the holds' timer", |inner| inner.watch_holds());
         Self { inner }
     }
 
@@ -203,8 +226,10 @@ impl Pipeline {
             return Err(PipelineError::Ending);
         }
         if self.inner.app(app).is_none() {
-            let near = unpoison(self.inner.graph.read()).apps().map(|a| a.name.clone()).take(20).collect();
-            return Err(PipelineError::NoSuchApp { app: app.to_string(), near });
+            return Err(self.no_such_app(app));
+        }
+        if let Some(hold) = self.inner.stopped_by(app) {
+            return Err(PipelineError::Held(Box::new(hold)));
         }
         let what = EventKind::Deploy { app: app.clone(), by: by.chars().take(100).collect() };
         let event = self.inner.store.submit(what).await?;

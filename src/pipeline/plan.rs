@@ -74,6 +74,7 @@ impl Inner {
             self.start_reading();
             self.await_reading().await;
         }
+        self.release_by(event).await?;
         let context = self.context(event).await?;
         let mut draft: Draft = {
             let graph = unpoison(self.graph.read());
@@ -99,7 +100,8 @@ impl Inner {
     }
 
     async fn context(&self, event: &Event) -> Result<Context, StoreError> {
-        let EventKind::Push(push) = &event.what else { return Ok(Context::default()) };
+        let held = self.held_apps();
+        let EventKind::Push(push) = &event.what else { return Ok(Context { held, ..Context::default() }) };
         let default_branch = match &push.default_branch {
             Some(branch) => Some(branch.clone()),
             None => self.default_branch(push).await,
@@ -113,7 +115,7 @@ impl Inner {
             Some(earlier) => self.settled(earlier)?,
             None => BTreeMap::new(),
         };
-        Ok(Context { default_branch, own_plan, settled })
+        Ok(Context { default_branch, own_plan, held, settled })
     }
 
     /// What a mirror of the repository, if there is one, says of its default branch.

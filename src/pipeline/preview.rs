@@ -8,7 +8,7 @@ use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::bumps::{self, Asking, File, Rules, Want};
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
-    App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, Planned, Push, RepoId, RepoUrl, Sha, Why,
+    App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, Lib, Planned, Push, RepoId, RepoUrl, Sha, Why,
 };
 use crate::planner::{self, Graph, Moved};
 use crate::{deps, edn};
@@ -101,7 +101,8 @@ impl Pipeline {
         let what = EventKind::Push(push);
         let event = Event { id: EventId(0), at: jiff::Timestamp::UNIX_EPOCH, delivery: None, again: None, what };
         let graph = unpoison(self.inner.graph.read());
-        Ok((url, planner::plan(&graph, &event, &planner::Context::default())))
+        let context = planner::Context { held: self.inner.held_apps(), ..planner::Context::default() };
+        Ok((url, planner::plan(&graph, &event, &context)))
     }
 }
 
@@ -156,7 +157,8 @@ impl Inner {
         let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
         let lives_on = |repo: &RepoId| self.branches_of(repo);
         let track = &app.updates.track;
-        let rules = Rules { wants: &wants, all: false, track, own: Some(&own), lives_on: &lives_on };
+        let held = |lib: &Lib| self.held_lib(&app.name, lib);
+        let rules = Rules { wants: &wants, all: false, track, held: &held, own: Some(&own), lives_on: &lives_on };
         let due = asking.due(files, &rules).await.map_err(|e| e.to_string())?;
         let bumps = due.bumps.into_iter().map(|bump| {
             let line = files.iter().find(|file| file.path == bump.file).and_then(|file| line_of(file, &bump));
@@ -190,7 +192,10 @@ impl Inner {
                 let follows = asking.follows(coord, &app.updates.track, &|repo| self.branches_of(repo)).await;
                 let (lib, path) = (coord.lib_text.as_deref().unwrap_or("a coordinate").to_owned(), file.path.clone());
                 let line = edn::position(&file.text, coord.span.start).line;
-                if let Some((_, to)) = to_come.into_iter().find(|(moved, _)| moved.concerns(&follows)) {
+                let held = coord.lib.as_ref().and_then(|lib| self.held_lib(&app.name, lib));
+                if let Some(why) = held {
+                    lines.1.push(KeptView { lib, file: path, line, why });
+                } else if let Some((_, to)) = to_come.into_iter().find(|(moved, _)| moved.concerns(&follows)) {
                     let from = coord.tag().or(coord.sha()).unwrap_or_default().to_owned();
                     lines.0.push(PlannedBump { lib, file: path, line, from, to: to.clone() });
                 } else {

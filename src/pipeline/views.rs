@@ -8,6 +8,7 @@ use super::{Pipeline, PipelineError, unpoison};
 use crate::model::api::{AppView, JobView};
 use crate::model::graph::GraphView;
 use crate::model::inbox::BuildsView;
+use crate::model::repo::LastSeenView;
 use crate::model::{App, AppName, JobId, RepoId, Step};
 use crate::planner::{self, Focus};
 use crate::store::JobFilter;
@@ -38,6 +39,10 @@ impl Pipeline {
             view.depends_on = graph.deps(&app.name).cloned().collect();
             if let Ok(Some(index)) = self.inner.store.index(&app.name) {
                 view.depends_on_ssh = index.deps.iter().filter_map(|dep| dep.ssh_url().cloned()).collect();
+            }
+            view.holds = self.holds_of(&app.name);
+            if let Ok(seen) = self.inner.store.last_seen(&app.repo()) {
+                view.last_seen = LastSeenView::of(seen.webhook, seen.poll);
             }
             let filter = crate::store::JobFilter { app: Some(app.name.clone()), limit: 1, ..Default::default() };
             if let Ok(Some(job)) = self.inner.store.jobs(&filter).map(|jobs| jobs.into_iter().next()) {

@@ -273,10 +273,10 @@ impl Inner {
         }
     }
 
-    /// Whether a job that waits is another than it was, or its app is gone.
+    /// Whether a job that waits is another than it was, or its app is gone or held.
     fn has_news(&self, seen: &JobState) -> Result<bool, StoreError> {
         let same = self.store.job(seen.id)?.is_some_and(|now| now.seq == seen.seq);
-        Ok(!same || self.app(&seen.app.name).is_none())
+        Ok(!same || self.app(&seen.app.name).is_none() || self.held_back(seen).is_some())
     }
 
     /// Ends the job, or takes causes from it, as its upstreams and deploy.edn demand. None if it has ended.
@@ -288,6 +288,10 @@ impl Inner {
         if self.app(&job.app.name).is_none() {
             let reason = format!("{} was taken out of deploy.edn before it started", job.app.name);
             self.end(job, Outcome::Canceled, reason).await?;
+            return Ok(None);
+        }
+        if let Some(hold) = self.held_back(job) {
+            self.end(job, Outcome::Skipped, hold.to_string()).await?;
             return Ok(None);
         }
         let (mut ready, mut dropped, mut jobs) = (true, Vec::new(), Vec::new());

@@ -28,8 +28,19 @@ pub struct Context {
     pub default_branch: Option<Branch>,
     /// Set if the pushed commit is our own: the apps of the plan that made it, whose turn it has been.
     pub own_plan: Option<BTreeSet<AppName>>,
+    /// Apps that are held.
+    pub held: BTreeMap<AppName, Held>,
     /// Apps whose job for an earlier event of the same push ended well, and the branch and commit it left them at.
     pub settled: BTreeMap<AppName, (Option<Branch>, Sha)>,
+}
+
+/// What keeps an app from a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Since when, by whom and why, in words.
+    pub words: String,
+    /// Whether nothing of it runs; else only what moved elsewhere leaves it alone.
+    pub all: bool,
 }
 
 /// Who is to run, why, and after whom.
@@ -38,6 +49,9 @@ pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
         EventKind::Push(push) => plan_push(graph, push, context),
         EventKind::Tag(tag) => plan_tag(graph, tag, context),
         EventKind::Deploy { app, by } => match graph.app(app) {
+            Some(_) if context.held.get(app).is_some_and(|held| held.all) => {
+                note(context.held.get(app).map(|held| held.words.clone()).unwrap_or_default())
+            }
             Some(entry) => {
                 let why = Why::Asked { by: by.clone() };
                 let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
@@ -68,6 +82,9 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
         walk.own_push(app, Why::OwnPush { before: push.before, after: push.after });
     }
     walk.spread(Some(&push.branch));
+    if walk.is_nobody() && walk.is_held() {
+        return walk.draft(|_, _| {});
+    }
     if walk.is_nobody() {
         let by_hand: Vec<&str> =
             residents.iter().filter(|a| a.trigger == Trigger::Manual).map(|a| a.name.as_str()).collect();
@@ -98,7 +115,7 @@ fn plan_tag(graph: &Graph, new: &TagPush, context: &Context) -> Draft {
     let repos: BTreeSet<RepoId> = new.repos().into_iter().collect();
     let mut walk = Walk::new(graph, context, &repos, &Moved::Tag);
     walk.spread(None);
-    if walk.is_nobody() {
+    if walk.is_nobody() && !walk.is_held() {
         return note(format!("no app follows the tags of this repository, so nothing moves to {}", new.tag));
     }
     walk.draft(|planned, repo| planned.tags.push(TagTarget { repo: repo.clone(), tag: new.tag.clone() }))

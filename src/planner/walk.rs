@@ -16,18 +16,20 @@ pub(super) struct Walk<'a> {
     moved: &'a Moved,
     /// Who runs, and why.
     runs: BTreeMap<AppName, Why>,
+    /// Who would, and is held.
+    held: BTreeSet<AppName>,
     /// What was published for an earlier event of the same push.
     settled: HashMap<RepoId, Target>,
 }
 
 impl<'a> Walk<'a> {
     pub fn new(graph: &'a Graph, context: &'a Context, repos: &'a BTreeSet<RepoId>, moved: &'a Moved) -> Self {
-        Self { graph, context, repos, moved, runs: BTreeMap::new(), settled: HashMap::new() }
+        Self { graph, context, repos, moved, runs: BTreeMap::new(), held: BTreeSet::new(), settled: HashMap::new() }
     }
 
     /// An app whose own branch moved.
     pub fn own_push(&mut self, app: &App, why: Why) {
-        if !self.had_its_turn(app) && !self.context.settled.contains_key(&app.name) {
+        if !self.had_its_turn(app) && !self.context.settled.contains_key(&app.name) && !self.holds(app, true) {
             self.runs.insert(app.name.clone(), why);
         }
     }
@@ -41,6 +43,9 @@ impl<'a> Walk<'a> {
             for app in self.graph.movable(&repo, &moved) {
                 let follows = app.update && app.trigger == Trigger::PushAny;
                 if app.repo() == repo || !follows || self.had_its_turn(app) {
+                    continue;
+                }
+                if !self.runs.contains_key(&app.name) && self.holds(app, false) {
                     continue;
                 }
                 if let Some((on, sha)) = self.context.settled.get(&app.name) {
@@ -61,6 +66,19 @@ impl<'a> Walk<'a> {
 
     fn had_its_turn(&self, app: &App) -> bool {
         self.context.own_plan.as_ref().is_some_and(|apps| apps.contains(&app.name))
+    }
+
+    /// Whether an app is held, be it only from what moved elsewhere or from its `own` pushes too.
+    fn holds(&mut self, app: &App, own: bool) -> bool {
+        let is_held = self.context.held.get(&app.name).is_some_and(|held| held.all || !own);
+        if is_held {
+            self.held.insert(app.name.clone());
+        }
+        is_held
+    }
+
+    pub fn is_held(&self) -> bool {
+        !self.held.is_empty()
     }
 
     pub fn is_nobody(&self) -> bool {
@@ -123,6 +141,7 @@ impl<'a> Walk<'a> {
             let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
             format!("these apps depend on each other in a circle, which was cut: {}", names.join(" > "))
         });
-        Draft { apps: apps.collect(), notes: notes.collect(), incomplete: false }
+        let held = self.held.iter().filter_map(|name| Some(self.context.held.get(name)?.words.clone()));
+        Draft { apps: apps.collect(), notes: notes.chain(held).collect(), incomplete: false }
     }
 }

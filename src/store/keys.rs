@@ -1,6 +1,6 @@
 //! The store's keys: one tree, a prefix byte for each kind of row, big-endian numbers so that keys sort by time.
 
-use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, RepoId, Sha, Topic};
+use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, Lib, RepoId, Sha, Topic};
 
 /// The format's version.
 pub(super) const VERSION: &[u8] = b"m/version";
@@ -26,6 +26,8 @@ pub(super) const TROUBLE: u8 = b'n';
 pub(super) const OUTGOING: u8 = b'N';
 /// A sign of life.
 pub(super) const ALIVE: &[u8] = b"m/alive";
+/// Prefix of holds.
+pub(super) const HOLD: u8 = b'H';
 /// Prefix of what is known of apps' dependencies.
 pub(super) const INDEX: u8 = b'x';
 
@@ -58,6 +60,9 @@ pub(super) fn tag_head(repo: &RepoId, tag: &str) -> Vec<u8> {
 }
 pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
     with(b'h', &[repo.as_str().as_bytes(), b"\0", branch.as_str().as_bytes()])
+}
+pub(super) fn hold(app: &AppName, lib: Option<&Lib>) -> Vec<u8> {
+    with(HOLD, &[app.as_str().as_bytes(), b"\0", lib.map_or("", Lib::as_str).as_bytes()])
 }
 pub(super) fn last_seen(repo: &RepoId) -> Vec<u8> {
     with(b'l', &[repo.as_str().as_bytes()])

@@ -13,6 +13,7 @@ mod crash;
 mod disk;
 mod folder;
 mod forget;
+mod holds;
 mod index;
 mod keys;
 mod load;
@@ -38,12 +39,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{broadcast, oneshot};
 
 pub use archive::{About, BackupError};
 pub use disk::OPENING;
 pub use forget::{Forget, Old, Retention};
+pub use holds::{Held, Holds, Release};
 pub use observe::Sighting;
 pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
@@ -169,6 +171,7 @@ struct Shared {
     table: ArcSwapOption<table::Table>,
     jobs: RwLock<HashMap<JobId, Arc<JobState>>>,
     unplanned: RwLock<BTreeMap<EventId, Event>>,
+    holds: ArcSwap<Holds>,
     fault: RwLock<Option<Fault>>,
     apps_print: AtomicU64,
     changes: broadcast::Sender<Change>,

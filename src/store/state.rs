@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::forget::jobs_ended_well;
+use super::holds::{self, Holds};
 use super::load::load_job;
 use super::observe::note_webhook;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
@@ -67,6 +68,7 @@ pub(super) struct State {
     waiting: HashMap<AppName, JobId>,
     /// The jobs that keep a plan's event open.
     plan_jobs: HashMap<EventId, BTreeSet<JobId>>,
+    pub holds: Arc<Holds>,
     last_id: u64,
     /// A print of the apps in force.
     pub apps_print: u64,
@@ -81,12 +83,15 @@ pub(super) struct Told {
     pub accepted: Vec<Event>,
     pub planned: Vec<EventId>,
     pub released: Vec<JobId>,
+    /// The holds are others.
+    pub holds: bool,
 }
 
 impl State {
     /// Reads what is open. A journal that can't be read parks its job.
     pub fn load(table: &Table) -> Result<Self, StoreError> {
-        let mut state = Self::default();
+        let mut state = Self { holds: Arc::new(holds::load(table)?), ..Self::default() };
+        state.last_id = state.holds.values().map(|hold| hold.id.0).max().unwrap_or(0);
         for prefix in [keys::DELIVERY, keys::EVENT, keys::ENDED, keys::OUTGOING] {
             // The keys of a prefix sort by number: the last is the largest.
             if let Some((key, _)) = table.prefix(&[prefix]).next_back().transpose()? {
@@ -401,6 +406,7 @@ impl State {
         {
             tx.put(keys::last_good(&job.app.name), &LastGood { job: job.id, sha, at: now })?;
         }
+        self.hold_after(tx, job, now)?;
         tx.put_summary(keys::job(job.id), job)?;
         tx.delete(keys::open_job(job.id));
         self.mark_ended(tx, job, now)?;

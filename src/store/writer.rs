@@ -10,13 +10,14 @@ use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::disk::{opening, words};
 use super::folder::{Folder, Lock};
 use super::forget::Forget;
+use super::holds::Release;
 use super::merge::{Merge, merge};
 use super::observe::Sighting;
 use super::read::Fault;
@@ -27,6 +28,7 @@ use super::state::{Accepted, NewDelivery, PlanOutcome, State};
 use super::telling::Telling;
 use super::tx::Tx;
 use super::{Shared, StoreError, crash, index, start, unpoison};
+use crate::model::hold::{Hold, Released};
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 
 /// How often a store that the disk refused is tried again.
@@ -46,6 +48,8 @@ pub(super) enum Command {
     Append(JobId, Option<u64>, Vec<Entry>, Reply<Arc<JobState>>),
     ReleaseParked(JobId, Reply<()>),
     PutIndex(AppName, AppIndex, Reply<()>),
+    Hold(Box<Hold>, Reply<Hold>),
+    Release(Release, Reply<Option<Released>>),
     Answer(Reply<()>),
     Forget(Forget, Reply<Vec<usize>>),
     Tell(Telling, Reply<Vec<u64>>),
@@ -61,6 +65,7 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
         table: ArcSwapOption::new(Some(files.table.clone())),
         jobs: RwLock::new(state.jobs.clone()),
         unplanned: RwLock::new(state.unplanned.clone()),
+        holds: ArcSwap::new(state.holds.clone()),
         fault: RwLock::new(None),
         apps_print: AtomicU64::new(0),
         changes: broadcast::channel(4096).0,
@@ -224,6 +229,7 @@ impl Writer {
             Ok((state, files)) => {
                 *unpoison(self.shared.jobs.write()) = state.jobs.clone();
                 *unpoison(self.shared.unplanned.write()) = state.unplanned.clone();
+                self.shared.holds.store(state.holds.clone());
                 *unpoison(self.shared.fault.write()) = None;
                 self.state = state;
                 self.shared.table.store(Some(files.table.clone()));
@@ -256,6 +262,9 @@ impl Writer {
             for event in &told.planned {
                 unplanned.remove(event);
             }
+        }
+        if told.holds {
+            self.shared.holds.store(self.state.holds.clone());
         }
         for change in told.changes {
             // An error means that no one listens, which is fine.
@@ -290,6 +299,8 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Append(job, seen, entries, reply) => answerer(reply, state.append(tx, job, seen, entries, now)),
         Command::ReleaseParked(job, reply) => answerer(reply, state.release_parked(tx, job, now)),
         Command::PutIndex(app, index, reply) => answerer(reply, index::put(tx, &app, index)),
+        Command::Hold(hold, reply) => answerer(reply, state.put_hold(tx, *hold, now)),
+        Command::Release(release, reply) => answerer(reply, state.release(tx, release, now)),
         Command::Answer(reply) => answerer(reply, Ok(())),
         Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
         Command::Tell(telling, reply) => answerer(reply, state.tell(tx, telling, now)),
@@ -305,6 +316,8 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Append(_, _, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::ReleaseParked(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::PutIndex(_, _, reply) | Command::Answer(reply) => drop(reply.send(Err(error.clone()))),
+        Command::Hold(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Release(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Tell(_, reply) => drop(reply.send(Err(error.clone()))),
     }

@@ -49,7 +49,14 @@ impl Ask {
         asking
             .due(
                 &files,
-                &Rules { wants: &self.wants, all: self.all, track: &self.track, own: None, lives_on: &lives_on },
+                &Rules {
+                    wants: &self.wants,
+                    all: self.all,
+                    track: &self.track,
+                    held: &|_| None,
+                    own: None,
+                    lives_on: &lives_on,
+                },
             )
             .await
     }

@@ -13,6 +13,7 @@ mod edn;
 mod fold;
 mod forge;
 mod git;
+mod holds;
 mod http;
 mod journey;
 mod lab;

@@ -127,6 +127,7 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
         wants: &wants,
         all,
         track: &app.updates.track,
+        held: &|lib| inner.held_lib(&app.name, lib),
         own: Some(&own),
         lives_on: &|repo| inner.branches_of(repo),
     };

@@ -73,30 +73,30 @@ fn quick() -> World {
 
 impl World {
     /// `airplanes deploy`, to its end.
-    async fn deployed(&self, app: &str) -> Value {
+    pub async fn deployed(&self, app: &str) -> Value {
         let (status, answer) = self.post(&format!("/apps/{app}/deploy")).await;
         assert_eq!(status, 202, "{answer}");
         self.job(app).await
     }
     /// A webhook that is accepted.
-    async fn told(&self, repo: &str, before: Option<Sha>, after: Sha, id: &str) {
+    pub async fn told(&self, repo: &str, before: Option<Sha>, after: Sha, id: &str) {
         let (status, answer) = self.hook(Forge::Github, repo, before, after, id).await;
         assert_eq!(status, 202, "{answer}");
     }
     /// Moves a repository's branch anywhere, and the person's clone with it.
-    fn force(&self, repo: &str, to: Sha) {
+    pub fn force(&self, repo: &str, to: Sha) {
         self.in_bare(repo, &["update-ref", "refs/heads/main", &to.to_string()]);
         let person = self.path("people").join(repo);
         git(&person, &["fetch", "-q", "origin"]);
         git(&person, &["reset", "-q", "--hard", &to.to_string()]);
     }
     /// A person's commit that is not pushed yet.
-    fn unpushed(&self, repo: &str) -> Sha {
+    pub fn unpushed(&self, repo: &str) -> Sha {
         let person = self.path("people").join(repo);
         git(&person, &["commit", "-q", "--allow-empty", "-m", "not pushed yet"]);
         git(&person, &["rev-parse", "HEAD"]).parse().unwrap()
     }
-    fn pushes_now(&self, repo: &str) {
+    pub fn pushes_now(&self, repo: &str) {
         git(&self.path("people").join(repo), &["push", "-q", "--force", "origin", "HEAD:main"]);
     }
     /// The jobs of an app, newest first, once nothing is under way.
@@ -121,7 +121,7 @@ impl World {
         self.get("/jobs?limit=200").await["jobs"].as_array().unwrap().clone()
     }
     /// Waits until the newest job of an app is in a step.
-    async fn in_step(&self, app: &str, step: &str) -> Value {
+    pub async fn in_step(&self, app: &str, step: &str) -> Value {
         let is_there = |s: &Value| s["name"] == step && s["state"] == "running";
         self.until(&format!("{app} in {step}"), async || {
             let job = self.jobs_now().await.into_iter().find(|job| job["app"] == app)?;

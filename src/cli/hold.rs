@@ -1,0 +1,134 @@
+//! `hold`: what stays where it is because someone says so, and until when.
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Paint, ago, plain, print, say, table};
+use super::{Form, Globals};
+use crate::model::hold::{Hold, HoldList, HoldRequest, Released};
+use crate::model::{AppName, Lib, Sha};
+
+/// `hold`.
+#[derive(Debug, Clone, Args)]
+pub struct HoldArgs {
+    /// The app; without one the holds are listed.
+    #[arg(value_name = "APP")]
+    app: Option<String>,
+    /// Only this library of it: the app runs, and leaves the library where it is.
+    #[arg(value_name = "LIB", requires = "app")]
+    lib: Option<String>,
+    /// Why, for whoever wonders in a month.
+    #[arg(long, value_name = "TEXT", requires = "app")]
+    reason: Option<String>,
+    /// When it ends by itself: `2d`, `90m`, or a time like 2026-12-24T18:00:00Z.
+    #[arg(long, value_name = "WHEN", requires = "app")]
+    until: Option<String>,
+    /// It ends by itself with a push of this commit or of one that descends from it: of the library's repository, or
+    /// without one of the app's.
+    #[arg(long, value_name = "SHA", requires = "app")]
+    until_descendant_of: Option<String>,
+    /// Let go of it. The app runs once, to make up for what was kept back.
+    #[arg(long, requires = "app", conflicts_with_all = ["reason", "until", "until_descendant_of"])]
+    release: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(super) async fn hold(client: &Client, globals: &Globals, args: HoldArgs) -> Result<Exit, CliError> {
+    let Some(app) = args.app.map(AppName::new).transpose()? else {
+        return list(client, globals, args.form).await;
+    };
+    let lib = args.lib.map(Lib::new).transpose()?;
+    let path: Vec<&str> = ["apps"].into_iter().chain(app.as_str().split('/')).chain(["hold"]).collect();
+    let dim = |text: &str| say(&Paint::stderr(globals.color).dim(text));
+    if args.release {
+        let query: Vec<(&str, String)> = lib.iter().map(|lib| ("lib", lib.to_string())).collect();
+        let released: Released = client.delete(&path, &query).await?;
+        print(&format!("released: {}\n", plain(&released.hold.to_string())))?;
+        if released.event.is_some() {
+            dim(&format!("{app} runs once, to make up for it: airplanes jobs --app {app}"));
+        }
+        return Ok(Exit::Done);
+    }
+    let Some(reason) = args.reason else {
+        let hint = format!("airplanes hold {app} --reason \"the new checkout loses carts\" --until 2d");
+        return Err(CliError::usage("a hold needs a --reason, for whoever wonders in a month", hint));
+    };
+    let request = HoldRequest {
+        lib,
+        reason,
+        until: args.until.as_deref().map(|text| time(text, Timestamp::now())).transpose()?,
+        until_descendant_of: args.until_descendant_of.map(|text| text.parse::<Sha>()).transpose()?,
+    };
+    let hold: Hold = client.put(&path, &request).await?;
+    print(&format!("{}\n", plain(&hold.to_string())))?;
+    let lib = hold.lib.as_ref().map(|lib| format!(" {lib}")).unwrap_or_default();
+    dim(&format!("it ends by: airplanes hold {app}{lib} --release"));
+    Ok(Exit::Done)
+}
+
+async fn list(client: &Client, globals: &Globals, form: Form) -> Result<Exit, CliError> {
+    if let Some(accept) = form.accept() {
+        print(&client.page(&["holds"], &[], accept).await?)?;
+        return Ok(Exit::Done);
+    }
+    let holds = client.get::<HoldList>(&["holds"], &[]).await?.holds;
+    if holds.is_empty() {
+        say("nothing is held");
+        return Ok(Exit::Done);
+    }
+    let now = Timestamp::now();
+    let row = |hold: &Hold| {
+        let until = [
+            hold.until.map(|until| until.strftime("%Y-%m-%d %H:%MZ").to_string()),
+            hold.until_descendant_of.as_ref().map(|d| format!("{} of {}", d.sha.short(), d.repo)),
+        ];
+        let until: Vec<String> = until.into_iter().flatten().collect();
+        vec![
+            hold.app.to_string(),
+            hold.lib.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            plain(&hold.by),
+            ago(now, hold.at),
+            if until.is_empty() { "-".to_owned() } else { until.join(" or ") },
+            plain(&hold.reason),
+        ]
+    };
+    let head = ["APP", "LIBRARY", "BY", "SINCE", "UNTIL", "REASON"];
+    print(&table(Paint::stdout(globals.color), &head, &holds.iter().map(row).collect::<Vec<_>>()))?;
+    Ok(Exit::Done)
+}
+
+/// Lines that say what is held, for pages about something else.
+pub(super) fn held_lines<'a>(paint: Paint, holds: impl Iterator<Item = &'a Hold>) -> String {
+    holds.map(|hold| format!("{} {}\n", paint.yellow("held:"), plain(&hold.to_string()))).collect()
+}
+
+/// A time as a person writes it: how long from now, or when.
+fn time(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let from_now = |span: jiff::Span| now.to_zoned(TimeZone::UTC).checked_add(span).ok().map(|at| at.timestamp());
+    text.parse::<jiff::Span>().ok().and_then(from_now).ok_or_else(|| {
+        CliError::usage(format!("`{text}` is no time"), "write how long (2d, 90m) or when (2026-12-24T18:00:00Z)")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_how_long_or_when() {
+        let now: Timestamp = "2026-11-22T17:00:00Z".parse().unwrap();
+        let read = |text: &str| time(text, now).map(|at| at.to_string()).map_err(|e| e.to_string());
+        assert_eq!(read("2d").unwrap(), "2026-11-24T17:00:00Z");
+        assert_eq!(read("90m").unwrap(), "2026-11-22T18:30:00Z");
+        assert_eq!(read("2026-12-24T18:00:00Z").unwrap(), "2026-12-24T18:00:00Z");
+        assert_eq!(read("soon").unwrap_err(), "`soon` is no time");
+    }
+}

@@ -1,0 +1,196 @@
+//! Holds as the pipeline keeps them: who may set one, what one stops, and how one ends by itself, by its time or by a
+//! push that descends from its commit. What a hold kept back is made up for by one run of its app when it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Inner, Pipeline, PipelineError, unpoison};
+use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
+use crate::model::{AppName, Event, EventKind, HoldId, JobState, Lib, RepoId, Sha, Trigger, Why};
+use crate::planner::Held;
+use crate::store::{Release, StoreError};
+
+/// How long a push may wait for its commits to be fetched, to see whether they end a hold.
+const LOOK_WITHIN: Duration = Duration::from_secs(20);
+/// How often it is looked whether a hold's time has come, at least: the clock may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+impl Pipeline {
+    /// All holds, by app.
+    pub fn holds(&self) -> Vec<Hold> {
+        self.inner.store.holds().values().cloned().collect()
+    }
+
+    /// Holds an app or a library of it, in place of a hold that is there. Jobs that have started go on.
+    pub async fn hold(&self, app: &AppName, request: HoldRequest, by: &str) -> Result<Hold, PipelineError> {
+        let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
+        let refuse = |why: String| Err(PipelineError::BadHold(why));
+        let HoldRequest { lib, reason, until, until_descendant_of } = request;
+        let reason: String = reason.trim().chars().take(REASON).collect();
+        if reason.is_empty() {
+            return refuse("a hold needs a reason, for whoever wonders in a month: --reason \"…\"".to_owned());
+        }
+        if until.is_some_and(|until| until <= Timestamp::now()) {
+            return refuse("that time has passed: --until 2d, or a time that is still to come".to_owned());
+        }
+        let mut repo = entry.repo();
+        let index = self.inner.store.index(app)?.filter(|index| index.repo == repo);
+        if lib.is_some() && until_descendant_of.is_some() && index.is_none() {
+            return refuse(format!("what {app} depends on is not known yet: ask again when `airplanes repos` has it"));
+        }
+        if let (Some(lib), Some(index)) = (&lib, index) {
+            let Some(dep) = index.deps.iter().find(|dep| dep.lib == *lib) else {
+                let known: Vec<&str> = index.deps.iter().map(|dep| dep.lib.as_str()).take(20).collect();
+                return refuse(format!("{app} has no git dependency {lib}; it has {}", known.join(", ")));
+            };
+            repo = dep.repo.clone();
+        }
+        let hold = Hold {
+            id: HoldId(0),
+            app: app.clone(),
+            lib,
+            reason,
+            by: by.chars().take(100).collect(),
+            at: Timestamp::now(),
+            until,
+            until_descendant_of: until_descendant_of.map(|sha| Descendant { repo, sha }),
+            kind: HoldKind::Manual,
+        };
+        let hold = self.inner.store.put_hold(hold).await?;
+        tracing::info!(%app, "{hold}");
+        self.inner.tick();
+        Ok(hold)
+    }
+
+    /// Lets go of a hold; its app runs once, to make up for what was kept back.
+    pub async fn release(&self, app: &AppName, lib: Option<Lib>, by: &str) -> Result<Released, PipelineError> {
+        let held = (app.clone(), lib);
+        let hold = self.inner.store.holds().get(&held).cloned();
+        let missing = || PipelineError::NoSuchHold { app: app.clone(), lib: held.1.clone() };
+        let hold = hold.ok_or_else(missing)?;
+        self.inner.release(&hold, &format!("{by}, who let go of a hold")).await?.ok_or_else(missing)
+    }
+
+    /// The holds of one app.
+    pub(super) fn holds_of(&self, app: &AppName) -> Vec<Hold> {
+        let holds = self.inner.store.holds();
+        holds.range((app.clone(), None)..).take_while(|((name, _), _)| name == app).map(|(_, h)| h.clone()).collect()
+    }
+}
+
+impl Inner {
+    /// The hold that keeps an app from everything but what has started.
+    pub(super) fn stopped_by(&self, app: &AppName) -> Option<Hold> {
+        self.store.holds().get(&(app.clone(), None)).filter(|hold| hold.stops_all()).cloned()
+    }
+
+    /// The hold that ends a job which has not started.
+    pub(super) fn held_back(&self, job: &JobState) -> Option<Hold> {
+        let holds = self.store.holds();
+        let hold = holds.get(&(job.app.name.clone(), None)).filter(|_| !job.started)?;
+        let by_people = job.live_causes().any(|cause| cause.why != Why::Dependency);
+        (hold.stops_all() || !by_people).then(|| hold.clone())
+    }
+
+    /// Why a library of an app stays where it is, in words.
+    pub(super) fn held_lib(&self, app: &AppName, lib: &Lib) -> Option<String> {
+        let holds = self.store.holds();
+        let of_lib = holds.get(&(app.clone(), Some(lib.clone())));
+        let hold = of_lib.or_else(|| holds.get(&(app.clone(), None)))?;
+        hold.stops_bump(lib).then(|| hold.to_string())
+    }
+
+    /// What the planner has to know of holds.
+    pub(super) fn held_apps(&self) -> BTreeMap<AppName, Held> {
+        let holds = self.store.holds();
+        let of_apps = holds.values().filter(|hold| hold.stops_cascades());
+        of_apps.map(|hold| (hold.app.clone(), Held { words: hold.to_string(), all: hold.stops_all() })).collect()
+    }
+
+    async fn release(&self, hold: &Hold, by: &str) -> Result<Option<Released>, StoreError> {
+        let held = (hold.app.clone(), hold.lib.clone());
+        let runs = self.app(&hold.app).is_some_and(|app| app.trigger != Trigger::Manual);
+        // Another hold may still keep the app.
+        let is_kept = hold.lib.is_some() && self.stopped_by(&hold.app).is_some();
+        let catch_up = (runs && !is_kept).then(|| by.chars().take(100).collect());
+        let released = self.store.release(Release { held, id: hold.id, catch_up }).await?;
+        if released.is_some() {
+            tracing::info!(app = %hold.app, by, "no longer so: {hold}");
+            self.tick();
+        }
+        Ok(released)
+    }
+
+    /// Lets go of the holds that a push ends, before it is planned. Where that can't be told a hold stays.
+    pub(super) async fn release_by(&self, event: &Event) -> Result<(), StoreError> {
+        let EventKind::Push(push) = &event.what else { return Ok(()) };
+        let repos = push.repos();
+        for hold in self.store.holds().values() {
+            let Some((repo, sha)) = self.ends_with(hold).filter(|(repo, _)| repos.contains(repo)) else { continue };
+            // To come back to what was rolled back is no way on.
+            if matches!(hold.kind, HoldKind::Rollback { bad, .. } if bad == push.after) {
+                continue;
+            }
+            let git = self.rooms.load().git.clone();
+            let url = self.url_of(&repo).or_else(|| push.urls.iter().find(|url| url.id() == repo).cloned());
+            let Some(url) = url else { continue };
+            let look = async {
+                if !git.contains(&repo, push.after).await.unwrap_or(false) {
+                    git.fetch(&url, &self.ending).await?;
+                }
+                git.is_ancestor(&repo, sha, push.after).await
+            };
+            match tokio::time::timeout(LOOK_WITHIN, look).await {
+                Ok(Ok(true)) => drop(self.release(hold, "the end of its hold").await?),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(app = %hold.app, %error, "whether a push ends a hold is not known: it stays");
+                }
+                Err(_) => tracing::warn!(app = %hold.app, %repo, "whether a push ends a hold is not known: it stays"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The commit whose descendants end a hold.
+    fn ends_with(&self, hold: &Hold) -> Option<(RepoId, Sha)> {
+        match (&hold.kind, &hold.until_descendant_of) {
+            (HoldKind::Rollback { bad, .. }, _) => Some((self.app(&hold.app)?.repo(), *bad)),
+            (HoldKind::Manual, Some(Descendant { repo, sha })) => Some((repo.clone(), *sha)),
+            (HoldKind::Manual, None) => None,
+        }
+    }
+
+    /// Lets go of holds when their time has come.
+    pub(super) async fn watch_holds(self: Arc<Self>) {
+        let mut ticks = self.ticks.subscribe();
+        loop {
+            let (now, holds) = (Timestamp::now(), self.store.holds());
+            for hold in holds.values().filter(|hold| hold.is_over(now)) {
+                if let Err(error) = self.release(hold, "the end of its hold").await {
+                    tracing::warn!(app = %hold.app, %error, "a hold whose time has come stays for now");
+                }
+            }
+            let next = holds.values().filter(|hold| !hold.is_over(now)).filter_map(|hold| hold.until).min();
+            let left = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
+            // A little later than it is over, by whatever rounds.
+            let pause = left.map_or(LOOK_EVERY, |left| (left + Duration::from_millis(5)).min(LOOK_EVERY));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = ticks.changed() => {}
+                () = self.ending.cancelled() => return,
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// The error for a name that deploy.edn does not have.
+    pub(super) fn no_such_app(&self, app: &AppName) -> PipelineError {
+        let near = unpoison(self.inner.graph.read()).apps().map(|a| a.name.clone()).take(20).collect();
+        PipelineError::NoSuchApp { app: app.to_string(), near }
+    }
+}

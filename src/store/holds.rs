@@ -1,0 +1,94 @@
+//! The holds: few, and asked for by every plan, so all of them are in memory too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::state::State;
+use super::table::Table;
+use super::tx::{Tx, decode};
+use super::{Store, StoreError, keys, writer};
+use crate::model::hold::{Hold, HoldKind, Released};
+use crate::model::{AppName, EventKind, HoldId, JobState, Lib, Outcome};
+
+/// Which hold: an app's, or that of one of its libraries.
+pub type Held = (AppName, Option<Lib>);
+/// All of them.
+pub type Holds = BTreeMap<Held, Hold>;
+
+/// A hold that is to go.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Which.
+    pub held: Held,
+    /// Only this one, and none in its place.
+    pub id: HoldId,
+    /// In whose name the app is run then, to make up for what was kept back; none if it is not.
+    pub catch_up: Option<String>,
+}
+
+impl Store {
+    /// Keeps a hold, in place of one that is there. It gets its id and its time.
+    pub async fn put_hold(&self, hold: Hold) -> Result<Hold, StoreError> {
+        self.ask(|reply| writer::Command::Hold(Box::new(hold), reply)).await
+    }
+    /// Lets go of a hold, and accepts the event that makes up for it: both or none. None if it is not there any more.
+    pub async fn release(&self, release: Release) -> Result<Option<Released>, StoreError> {
+        self.ask(|reply| writer::Command::Release(release, reply)).await
+    }
+    /// All holds.
+    pub fn holds(&self) -> Arc<Holds> {
+        self.shared.holds.load_full()
+    }
+}
+
+/// The holds on disk. One that can't be read would hold nothing, so it is said and left.
+pub(super) fn load(table: &Table) -> Result<Holds, StoreError> {
+    let mut holds = Holds::new();
+    for row in table.prefix(&[keys::HOLD]) {
+        let (key, value) = row?;
+        match decode::<Hold>(&key, &value) {
+            Ok(hold) => drop(holds.insert((hold.app.clone(), hold.lib.clone()), hold)),
+            Err(error) => tracing::error!(%error, "a hold can't be read, and holds nothing"),
+        }
+    }
+    Ok(holds)
+}
+
+impl State {
+    pub(super) fn put_hold(&mut self, tx: &mut Tx, hold: Hold, now: Timestamp) -> Result<Hold, StoreError> {
+        let hold = Hold { id: HoldId(self.next_id(now)), at: now, ..hold };
+        tx.put(keys::hold(&hold.app, hold.lib.as_ref()), &hold)?;
+        Arc::make_mut(&mut self.holds).insert((hold.app.clone(), hold.lib.clone()), hold.clone());
+        self.told.holds = true;
+        Ok(hold)
+    }
+
+    pub(super) fn release(
+        &mut self,
+        tx: &mut Tx,
+        release: Release,
+        now: Timestamp,
+    ) -> Result<Option<Released>, StoreError> {
+        let Release { held, id, catch_up } = release;
+        if self.holds.get(&held).is_none_or(|hold| hold.id != id) {
+            return Ok(None);
+        }
+        let Some(hold) = Arc::make_mut(&mut self.holds).remove(&held) else { return Ok(None) };
+        tx.delete(keys::hold(&held.0, held.1.as_ref()));
+        self.told.holds = true;
+        let event = catch_up.map(|by| self.submit(tx, EventKind::Deploy { app: held.0, by }, now)).transpose()?;
+        Ok(Some(Released { hold, event }))
+    }
+
+    /// A rollback is a decision that no bump may undo: it holds its app, unless a person does already.
+    pub(super) fn hold_after(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
+        let (Some((_, Outcome::RolledBack, reason)), Some(bad)) = (&job.ended, job.commit()) else { return Ok(()) };
+        let app = job.app.name.clone();
+        if self.holds.get(&(app.clone(), None)).is_some_and(|hold| hold.kind == HoldKind::Manual) {
+            return Ok(());
+        }
+        self.put_hold(tx, Hold::of_rollback(app, bad, job.id, reason, now), now).map(|_| ())
+    }
+}

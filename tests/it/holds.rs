@@ -1,0 +1,265 @@
+//! Holds: what someone said stays where it is stays, everywhere is said why, and its end is made up for once.
+
+use std::time::Duration;
+
+use airplanes::config;
+use airplanes::model::hold::{Hold, HoldKind};
+use airplanes::model::{AppName, Draft, Entry, EventKind, Outcome, Planned, Sha, Step, StepResult, Why};
+use airplanes::store::Store;
+use airplanes::watch::FsSource;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::support::world::World;
+
+/// Two libraries in no deploy.edn, and two apps that depend on both.
+async fn two_apps() -> World {
+    let mut world = World::new(0);
+    world.by_file = true;
+    // Their commits are never each other's.
+    let (a, b) = (world.commit("a", &[("a", "")]), world.commit("b", &[("b", "")]));
+    let deps = world.deps(&[("a", a), ("b", b)]);
+    for app in ["shop", "till"] {
+        world.commit(app, &[("deps.edn", &deps)]);
+    }
+    world.deploy_edn(
+        ":shop {:git-url \"{repo:shop}\" :update? true :build \"true\"}
+         :till {:git-url \"{repo:till}\" :update? true :build \"true\"}",
+    );
+    world.start().await;
+    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 4).then_some(());
+    world.until("both are read", read).await;
+    world
+}
+
+impl World {
+    /// Holds an app as the API does.
+    async fn hold(&self, app: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/apps/{app}/hold", self.base());
+        let answer = self.http.put(url).bearer_auth(self.token()).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+    fn has(&self, app: &str, sha: Sha) -> bool {
+        self.file(app, "deps.edn").contains(&sha.to_string())
+    }
+    async fn bumped(&self, app: &str, sha: Sha) {
+        self.until(&format!("{app} has {sha}; {}", self.log()), async || self.has(app, sha).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_app_is_left_out_is_said_everywhere_and_its_release_catches_up_once() {
+    let mut world = two_apps().await;
+    let said = world.call(&["hold", "shop", "--reason", "the sale", "--until", "2d"]).await;
+    assert!(said.code == Some(0) && said.out.contains("shop is held by operator since"), "{said:?}");
+    let a = world.push("a", &[("x", "1")]).await;
+    let own = world.push("shop", &[("y", "1")]).await;
+    world.settled().await;
+    assert!(world.has("till", a) && !world.has("shop", a));
+    assert_eq!((world.jobs_of("shop").await.len(), world.head("shop")), (0, own));
+
+    let said = world.call(&["deploy", "shop"]).await;
+    assert!(said.code == Some(6) && said.err.contains("the sale") && said.err.contains("--release"), "{said:?}");
+    for args in [&["hold"][..], &["apps"], &["status"], &["deliveries"], &["plan", world.url("a").as_str()]] {
+        let said = world.call(args).await;
+        assert!(said.code == Some(0) && said.out.contains("the sale"), "{args:?} {said:?}");
+    }
+    assert!(world.text("/metrics").await.contains("airplanes_holds{kind=\"manual\"} 1"));
+
+    // It outlives a daemon, and so does what it owes.
+    world.kill();
+    world.start().await;
+    assert_eq!(world.get("/holds").await["holds"][0]["reason"], "the sale");
+    let said = world.call(&["hold", "shop", "--release"]).await;
+    assert!(said.code == Some(0) && said.out.contains("released: shop is held"), "{said:?}");
+    world.kill();
+    world.start().await;
+    world.bumped("shop", a).await;
+    assert_eq!(world.jobs_of("shop").await.len(), 1, "{}", world.log());
+    assert_eq!(world.call(&["hold"]).await.out, "");
+    let said = world.call(&["hold", "shop", "--release"]).await;
+    assert!(said.code == Some(1) && said.err.contains("is not held"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_library_stays_where_it_is_and_others_move() {
+    let world = two_apps().await;
+    let said = world.call(&["hold", "shop", "acme/a", "--reason", "loses carts"]).await;
+    assert!(said.code == Some(0) && said.out.contains("acme/a of shop is held"), "{said:?}");
+    let a = world.push("a", &[("x", "1")]).await;
+    let job = world.job("shop").await;
+    assert!(job["state"] == "unchanged" && job["reason"].as_str().unwrap().contains("loses carts"), "{job:#}");
+    let b = world.push("b", &[("x", "1")]).await;
+    world.settled().await;
+    assert!(world.has("shop", b) && !world.has("shop", a) && world.has("till", a));
+    let said = world.call(&["hold", "shop", "acme/a", "--release"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    world.bumped("shop", a).await;
+    // What makes no sense is refused, with what would.
+    let said = world.call(&["hold", "shop", "acme/c", "--reason", "x"]).await;
+    assert!(said.code == Some(2) && said.err.contains("it has acme/a, acme/b"), "{said:?}");
+    for args in [&["hold", "shop"][..], &["hold", "shop", "--reason", "x", "--until", "2020-01-01T00:00:00Z"]] {
+        assert_eq!(world.call(args).await.code, Some(2), "{args:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_ends_at_its_time_also_while_no_daemon_runs() {
+    let mut world = two_apps().await;
+    let soon = |seconds: i64| Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    for (n, down) in [(1_usize, false), (2, true)] {
+        let until = soon(2);
+        let (status, answer) = world.hold("shop", json!({"reason": "for a moment", "until": until})).await;
+        assert_eq!(status, 200, "{answer}");
+        let a = world.push("a", &[("x", &n.to_string())]).await;
+        world.settled().await;
+        if down {
+            world.kill();
+            let left = until.duration_since(Timestamp::now());
+            tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+            world.start().await;
+        }
+        world.bumped("shop", a).await;
+        assert_eq!(world.jobs_of("shop").await.len(), n, "{}", world.log());
+        assert!(Timestamp::now() >= until);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_ends_with_a_push_that_descends_from_its_commit() {
+    let world = two_apps().await;
+    let fix = world.unpushed("a");
+    let body = json!({"lib": "acme/a", "reason": "until it is mended", "until_descendant_of": fix});
+    let (status, answer) = world.hold("shop", body).await;
+    assert_eq!((status, &answer["until_descendant_of"]["repo"]), (200, &world.url("a").id().as_str().into()));
+    // A commit beside the fix, then one on top of both.
+    let beside = world.push("b", &[("x", "1")]).await;
+    world.settled().await;
+    assert!(world.has("shop", beside) && world.get("/holds").await["holds"][0].is_object());
+    let old = world.head("a");
+    world.pushes_now("a");
+    world.told("a", Some(old), fix, "the fix").await;
+    world.bumped("shop", fix).await;
+    assert_eq!(world.get("/holds").await["holds"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_job_is_skipped_when_its_app_is_held_and_one_that_started_goes_on() {
+    let mut world = World::new(0);
+    world.by_file = true;
+    world.builds = format!(":concurrency 1 :write [\"{}\"]", world.open().display());
+    world.write_config();
+    let a = world.commit("a", &[("deps.edn", "{}")]);
+    for app in ["shop", "till"] {
+        world.commit(app, &[("deps.edn", &world.deps(&[("a", a)]))]);
+    }
+    world.deploy_edn(
+        ":shop {:git-url \"{repo:shop}\" :update? true :build \"true\"}
+         :till {:git-url \"{repo:till}\" :update? true :build \"until test -e {dir}/go; do sleep 0.05; done\"}",
+    );
+    world.start().await;
+    let till = world.deploy("till").await;
+    world.in_step("till", "build").await;
+    let shop = world.deploy("shop").await;
+    for app in ["shop", "till"] {
+        assert_eq!(world.hold(app, json!({"reason": "not now"})).await.0, 200);
+    }
+    let job = world.ended(&shop).await;
+    assert!(job["state"] == "skipped" && job["reason"].as_str().unwrap().contains("not now"), "{job:#}");
+    std::fs::write(world.path("go"), "").unwrap();
+    assert_eq!(world.ended(&till).await["state"], "succeeded");
+}
+
+/// Ends a job of the world's app `shop` as rolled back, in the stopped daemon's store: nothing that runs does so yet.
+async fn roll_back(world: &World) -> Hold {
+    let app = config::load(&FsSource, &world.path("config.edn")).unwrap().apps.remove(&shop()).unwrap();
+    let store = Store::open(&world.state("")).unwrap();
+    let event = store.submit(EventKind::Deploy { app: shop(), by: "ada".into() }).await.unwrap();
+    let why = Why::Asked { by: "ada".into() };
+    let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![], tags: vec![] };
+    let draft = Draft { apps: vec![planned], ..Draft::default() };
+    let job = store.plan(event, draft).await.unwrap().created[0];
+    store.append(job, rolled_back(world.head("shop"))).await.unwrap();
+    store.holds().get(&(shop(), None)).cloned().unwrap()
+}
+
+/// A job's life up to a rollback of a commit.
+fn rolled_back(commit: Sha) -> Vec<Entry> {
+    let start = |step| Entry::StepStarted { step };
+    let done = |step| Entry::StepFinished { step, result: StepResult::Done };
+    let (time, tree, bumps) = (Timestamp::UNIX_EPOCH, "t".to_owned(), Vec::new());
+    let based = Entry::Based { branch: "main".parse().unwrap(), sha: commit };
+    let mut entries = vec![Entry::Started, start(Step::Prepare), based, done(Step::Prepare), start(Step::Update)];
+    entries.extend([Entry::Updated { commit, tree, time, bumps }, done(Step::Update)]);
+    entries.push(Entry::Ended { outcome: Outcome::RolledBack, reason: "web-1 was not well".to_owned() });
+    entries
+}
+
+fn shop() -> AppName {
+    "shop".parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolled_back_app_is_not_bumped_again_until_a_push_descends_from_the_bad_commit() {
+    let mut world = two_apps().await;
+    let good = world.head("shop");
+    let bad = world.push("shop", &[("bug", "1")]).await;
+    world.settled().await;
+    assert_eq!(world.stop(), Some(0));
+    let hold = roll_back(&world).await;
+    assert!(matches!(hold.kind, HoldKind::Rollback { bad: it, .. } if it == bad), "{hold}");
+    // The store's writer lets go of it a moment after the test has.
+    for _ in 0..50 {
+        if world.daemon.is_none() {
+            world.start().await;
+        }
+    }
+    let jobs = world.jobs_of("shop").await.len();
+    let a = world.push("a", &[("x", "1")]).await;
+    world.settled().await;
+    assert_eq!((world.has("till", a), world.has("shop", a), world.jobs_of("shop").await.len()), (true, false, jobs));
+    // A person may deploy it all the same, without bumps.
+    let job = world.deployed("shop").await;
+    assert!(!world.has("shop", a) && job["state"] != "skipped", "{job:#}");
+    // A push of another line is a person's too, and the hold stays.
+    world.force("shop", good);
+    let aside = world.commit("shop", &[("aside", "1")]);
+    world.told("shop", Some(bad), aside, "aside").await;
+    world.settled().await;
+    assert!(!world.has("shop", a) && world.get("/holds").await["holds"][0].is_object());
+    world.force("shop", bad);
+    let fix = world.commit("shop", &[("bug", "")]);
+    world.told("shop", Some(aside), fix, "the fix").await;
+    world.bumped("shop", a).await;
+    assert_eq!(world.get("/holds").await["holds"], json!([]));
+}
+
+#[tokio::test]
+async fn a_rollback_leaves_a_persons_hold_and_a_hold_is_let_go_of_once() {
+    use super::store::{app, draft, planned_event};
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let of_person = Hold {
+        kind: HoldKind::Manual,
+        ..Hold::of_rollback(app("a").name, super::store::sha(1), airplanes_job(), "by hand", Timestamp::now())
+    };
+    let first = store.put_hold(of_person.clone()).await.unwrap();
+    let second = store.put_hold(of_person).await.unwrap();
+    assert!(second.id > first.id);
+    let (_, jobs) = planned_event(&store, 1, draft(vec![super::store::planned("a", &[])]).apps).await;
+    store.append(jobs[0], rolled_back(super::store::sha(7))).await.unwrap();
+    let key = (app("a").name, None);
+    assert_eq!(store.holds().get(&key), Some(&second));
+    let release = |id| airplanes::store::Release { held: key.clone(), id, catch_up: Some("its end".into()) };
+    assert!(store.release(release(first.id)).await.unwrap().is_none());
+    let released = store.release(release(second.id)).await.unwrap().unwrap();
+    assert_eq!(store.unplanned().iter().map(|event| Some(event.id)).collect::<Vec<_>>(), [released.event]);
+    assert!(store.release(release(second.id)).await.unwrap().is_none() && store.holds().is_empty());
+    drop(store);
+    let store = super::store::open_again(folder.path());
+    assert_eq!((store.unplanned().len(), store.holds().len()), (1, 0));
+}
+
+fn airplanes_job() -> airplanes::model::JobId {
+    airplanes::model::JobId { event: airplanes::model::EventId(1), index: 0 }
+}
