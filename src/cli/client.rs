@@ -89,6 +89,11 @@ impl Client {
         let response = self.prompt(self.call(Method::GET, path, query)?).await?;
         self.value(response).await
     }
+    /// A page's value that the daemon has to ask others for.
+    pub async fn ask<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, CliError> {
+        let response = self.send(self.call(Method::GET, path, query)?).await?;
+        self.value(response).await
+    }
     /// What an action answers.
     pub async fn post<T: DeserializeOwned>(
         &self,

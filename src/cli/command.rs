@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, init, jobs, keys, logs, notify,
-    repos, restore, status, sync, update,
+    provenance, repos, restore, status, sync, update,
 };
 
 /// The commands.
@@ -134,6 +134,27 @@ pub enum Command {
         airplanes apps shop --json"
     )]
     Apps(apps::AppsArgs),
+    /// Say which apps and hosts run a library, or a commit of it.
+    #[command(
+        long_about = "Say which apps and hosts run a library, or a commit of it: each app's last good job kept what it was \
+        built with, down to what its dependencies depend on.\n\n  airplanes where acme/snow\n  \
+        airplanes where acme/snow@3f2a91c"
+    )]
+    Where(provenance::WhereArgs),
+    /// Say which apps were built without a commit: a fix, say.
+    #[command(
+        long_about = "Say which apps were built without a commit (a fix, say), of those that have its repository in them, \
+        and what it would take. Ends with 1 if there is one.\n\n  \
+        airplanes missing 3f2a91c0d5e6f708192a3b4c5d6e7f8091a2b3c4"
+    )]
+    Missing(provenance::MissingArgs),
+    /// Ask the hosts what they run, beside what they were left at.
+    #[command(
+        long_about = "Ask the hosts what they run, beside what the last good job left them at: another commit, files that \
+        were changed by hand, a unit that is down. Nothing is changed. Ends with 1 if a host is not in step, or can't be \
+        asked.\n\n  airplanes drift\n  airplanes drift shop --json"
+    )]
+    Drift(provenance::DriftArgs),
     /// List the repositories, and when anything was last heard of each.
     #[command(
         long_about = "List the repositories that apps live in or depend on: who follows each, and when anything was last \

@@ -29,6 +29,7 @@ mod keys;
 mod logs;
 mod notify;
 mod output;
+mod provenance;
 mod repos;
 mod restore;
 mod show;
@@ -161,6 +162,9 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Plan(args) => apps::plan(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Hold(args) => hold::hold(&client()?, globals, args).await,
+        Command::Where(args) => provenance::runs(&client()?, globals, args).await,
+        Command::Missing(args) => provenance::missing(&client()?, globals, args).await,
+        Command::Drift(args) => provenance::drift(&client()?, globals, args).await,
         Command::Repos(args) => repos::repos(&client()?, globals, args).await,
         Command::Sync(args) => sync::sync(&client()?, globals, args).await,
         Command::Deliveries(args) => deliveries::deliveries(&client()?, globals, args).await,

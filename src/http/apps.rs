@@ -80,6 +80,7 @@ impl From<PipelineError> for ApiError {
             PipelineError::Held(hold) => Self::new(StatusCode::CONFLICT, "held", said)
                 .hint(format!("`airplanes hold {} --release` lets it go", hold.app)),
             PipelineError::BadHold(_) => Self::bad_request(said),
+            PipelineError::NoSuchCommit(_) => Self::not_found(said),
             PipelineError::NoSuchHold { .. } => Self::not_found(said),
             PipelineError::NoSuchJob(_) => Self::not_found(said),
             PipelineError::NoSuchRepo(_) => Self::not_found(said),

@@ -23,6 +23,7 @@ mod logs;
 mod metrics;
 mod notify;
 mod plans;
+mod provenance;
 mod query;
 mod refusals;
 mod repos;

@@ -13,7 +13,7 @@ use tower_http::trace::TraceLayer;
 use super::answer::{ApiError, render};
 use super::{
     Context, apps, auth, backup, deliveries, doctor, events, gc, holds, hooks, jobs, logs, metrics, notify, plans,
-    repos, status,
+    provenance, repos, status,
 };
 
 /// The routes.
@@ -38,6 +38,9 @@ pub(super) fn router(context: Context) -> Router {
         .route("/holds", get(holds::list))
         .route("/apps/{name}/{of_owner}", get(apps::owned))
         .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))
+        .route("/where", get(provenance::runs))
+        .route("/missing", get(provenance::missing))
+        .route("/drift", get(provenance::drift))
         .route("/repos", get(repos::list))
         .route("/sync", post(repos::sync))
         .route("/graph", get(plans::graph))

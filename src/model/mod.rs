@@ -20,6 +20,7 @@ pub mod names;
 pub mod notice;
 pub mod plan;
 pub mod progress;
+pub mod provenance;
 pub mod repo;
 pub mod secret;
 pub mod updates;

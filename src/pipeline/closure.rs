@@ -113,8 +113,10 @@ impl Inner {
             files.extend(clone.read_file(file).await.map_err(|e| work.git(e))?);
         }
         let git = work.rooms().git.clone();
+        let texts: Vec<String> = files.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
         let closure = Closure::bring(&git, files, |repo| self.url_of(repo), &work.stop).await;
         let closure = closure.map_err(|e| work.git(e))?;
+        work.record_closure(&texts).await?;
         for (_, error) in &closure.left {
             say(log, format!("note: not mirrored, so the build's own git has to reach it: {error}")).await?;
         }

@@ -6,12 +6,14 @@
 
 mod closure;
 mod deps_index;
+mod drift;
 mod explain;
 mod holds;
 mod lease;
 mod log;
 mod plan;
 mod preview;
+mod provenance;
 mod remotes;
 mod space;
 mod steps;
@@ -33,7 +35,7 @@ use crate::git::Mirrors;
 use crate::model::api::Submitted;
 use crate::model::hold::Hold;
 use crate::model::{
-    App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret,
+    App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret, Sha,
 };
 use crate::planner::Graph;
 use crate::runner::Runner;
@@ -82,6 +84,9 @@ pub enum PipelineError {
         /// Its library.
         lib: Option<Lib>,
     },
+    /// No mirror has a commit.
+    #[error("no repository that apps live in or depend on has the commit {0}: is it pushed, and in full?")]
+    NoSuchCommit(Sha),
     /// The daemon is ending.
     #[error("the daemon is shutting down: ask again when it is back")]
     Ending,

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
+use super::closures::forget_closure;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Past, Seen};
 use super::state::{State, repo_of};
 use super::table::{Row, Table};
@@ -193,6 +194,7 @@ impl State {
             for (key, _) in tx.rows(&keys::records(job.id))? {
                 tx.delete(key.to_vec());
             }
+            forget_closure(tx, job.id)?;
             tx.delete(keys::job(job.id));
             tx.delete(keys::app_job(&job.app.name, job.id));
         }

@@ -64,6 +64,12 @@ pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
 pub(super) fn hold(app: &AppName, lib: Option<&Lib>) -> Vec<u8> {
     with(HOLD, &[app.as_str().as_bytes(), b"\0", lib.map_or("", Lib::as_str).as_bytes()])
 }
+pub(super) fn closure(job: JobId) -> Vec<u8> {
+    with(b'u', &[&job.to_key()])
+}
+pub(super) fn closure_part(job: JobId, index: u16) -> Vec<u8> {
+    with(b'u', &[&job.to_key(), &index.to_be_bytes()])
+}
 pub(super) fn last_seen(repo: &RepoId) -> Vec<u8> {
     with(b'l', &[repo.as_str().as_bytes()])
 }

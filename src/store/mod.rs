@@ -9,6 +9,7 @@
 
 mod archive;
 mod backup;
+mod closures;
 mod crash;
 mod disk;
 mod folder;

@@ -29,6 +29,7 @@ use super::telling::Telling;
 use super::tx::Tx;
 use super::{Shared, StoreError, crash, index, start, unpoison};
 use crate::model::hold::{Hold, Released};
+use crate::model::provenance::Locked;
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 
 /// How often a store that the disk refused is tried again.
@@ -48,6 +49,7 @@ pub(super) enum Command {
     Append(JobId, Option<u64>, Vec<Entry>, Reply<Arc<JobState>>),
     ReleaseParked(JobId, Reply<()>),
     PutIndex(AppName, AppIndex, Reply<()>),
+    PutClosure(JobId, Vec<Locked>, Reply<()>),
     Hold(Box<Hold>, Reply<Hold>),
     Release(Release, Reply<Option<Released>>),
     Answer(Reply<()>),
@@ -299,6 +301,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Append(job, seen, entries, reply) => answerer(reply, state.append(tx, job, seen, entries, now)),
         Command::ReleaseParked(job, reply) => answerer(reply, state.release_parked(tx, job, now)),
         Command::PutIndex(app, index, reply) => answerer(reply, index::put(tx, &app, index)),
+        Command::PutClosure(job, closure, reply) => answerer(reply, state.put_closure(tx, job, &closure)),
         Command::Hold(hold, reply) => answerer(reply, state.put_hold(tx, *hold, now)),
         Command::Release(release, reply) => answerer(reply, state.release(tx, release, now)),
         Command::Answer(reply) => answerer(reply, Ok(())),
@@ -316,6 +319,7 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Append(_, _, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::ReleaseParked(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::PutIndex(_, _, reply) | Command::Answer(reply) => drop(reply.send(Err(error.clone()))),
+        Command::PutClosure(_, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::Hold(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Release(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),

@@ -24,6 +24,7 @@ mod notify;
 mod plans;
 mod powerloss;
 mod process;
+mod provenance;
 mod readme;
 mod reconcile;
 mod setup;

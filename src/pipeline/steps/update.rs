@@ -38,6 +38,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             told if told.is_empty() => "nothing is due".to_owned(),
             told => told,
         };
+        record(work, base, &[]).await?;
         let updated = Entry::Updated { commit: base, tree, time, bumps };
         let skipped = StepResult::Skipped { reason: reason.clone() };
         if work.job.races == 0 && is_unchanged(work, base).await? {
@@ -66,8 +67,19 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     }
     say(&mut log, format!("committed {commit}")).await?;
     log.settle().await?;
+    record(work, base, &files).await?;
     work.append(vec![Entry::Updated { commit, tree, time, bumps }]).await?;
     Ok(StepResult::Done)
+}
+
+/// Keeps what the commit will be built with: that of the base's files, but for those that were edited.
+async fn record(work: &Work, base: Sha, edited: &[(String, Vec<u8>)]) -> Result<(), StepError> {
+    let mut texts: Vec<String> = edited.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
+    for file in deps::FILES.into_iter().filter(|file| !edited.iter().any(|(edited, _)| edited == file)) {
+        // What can't be read is the build's to tell.
+        texts.extend(work.inner.read_text(&work.job.app.repo(), base, file).await.ok().flatten());
+    }
+    work.record_closure(&texts).await
 }
 
 /// Why what moved is not bumped, in words, each once.

@@ -1,0 +1,46 @@
+//! `/where`, `/missing` and `/drift`: what runs where, and what does not.
+
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::Context;
+use super::answer::{ApiError, Reply};
+use super::query::Asked;
+use crate::model::{AppName, Sha};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Where {
+    lib: String,
+    sha: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Missing {
+    sha: Sha,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfApp {
+    app: Option<AppName>,
+}
+
+/// `GET /where?lib=&sha=`: `lib` is a library or a repository's identity, `sha` the first digits of a commit.
+pub(super) async fn runs(State(context): State<Context>, Asked(query): Asked<Where>) -> Result<Reply, ApiError> {
+    let pipeline = context.door.pipeline.clone();
+    let look = move || pipeline.runs(&query.lib, query.sha.as_deref());
+    let view = tokio::task::spawn_blocking(look).await.map_err(|panic| ApiError::internal(&panic))?;
+    Ok(Reply::ok(view?))
+}
+
+/// `GET /missing?sha=`.
+pub(super) async fn missing(State(context): State<Context>, Asked(query): Asked<Missing>) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.pipeline.missing(query.sha).await?))
+}
+
+/// `GET /drift?app=`: answers once the hosts have been asked.
+pub(super) async fn drift(State(context): State<Context>, Asked(query): Asked<OfApp>) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.pipeline.drift(query.app.as_ref()).await?))
+}

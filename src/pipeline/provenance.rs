@@ -1,0 +1,257 @@
+//! Provenance: the git closure that each job is built with, and what can be told from it: who runs a commit, and who
+//! lacks it. As tools.deps decides it: what an app names itself wins, else the descendant of two commits does.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::steps::{StepError, Work};
+use super::{Inner, Pipeline, PipelineError, unpoison};
+use crate::deps::{self, Coord};
+use crate::git::{Mirrors, Rev};
+use crate::model::provenance::{LacksView, Locked, MissingView, RunsView, UnknownView, WhereView};
+use crate::model::{App, AppName, Follows, HostName, JobState, Lib, Progress, RepoId, Sha};
+use crate::store::{LastGood, StoreError};
+
+/// How many commits of dependencies are read at the most.
+const MOST: usize = 2000;
+/// How many remotes are fetched at once for a commit that nobody has needed so far, and how long that may take.
+const FETCHES: usize = 8;
+const FETCHED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a coordinate asks for.
+struct Asked {
+    lib: Lib,
+    repo: RepoId,
+    rev: Rev,
+    root: String,
+    via: Option<Lib>,
+}
+
+impl Work {
+    /// Keeps what the job's commit, which has these files, is built with, as far as the mirrors have it: it is kept
+    /// again when a build has brought the rest. No remote is asked.
+    pub(super) async fn record_closure(&self, files: &[String]) -> Result<(), StepError> {
+        let closure = self.closure_of(files).await;
+        self.inner.store.put_closure(self.job.id, closure).await?;
+        Ok(())
+    }
+
+    async fn closure_of(&self, files: &[String]) -> Vec<Locked> {
+        let git = self.rooms().git.clone();
+        let mut queue: VecDeque<Asked> = files.iter().flat_map(|text| asked(text, None)).collect();
+        let top: BTreeSet<Lib> = queue.iter().map(|asked| asked.lib.clone()).collect();
+        let mut locked: BTreeMap<Lib, Vec<Locked>> = BTreeMap::new();
+        let mut read = 0;
+        while let Some(Asked { lib, repo, rev, root, via }) = queue.pop_front() {
+            if (via.is_some() && top.contains(&lib)) || read >= MOST {
+                continue;
+            }
+            let Some(sha) = git.resolve(&repo, rev).await.ok().flatten() else { continue };
+            let known = locked.entry(lib.clone()).or_default();
+            if known.iter().any(|known| known.sha == sha) {
+                continue;
+            }
+            // The aliases of an app may name several; of what others ask for the descendant wins.
+            if via.is_some() && !known.is_empty() {
+                if !descends(&git, known, &repo, sha).await {
+                    continue;
+                }
+                known.clear();
+            }
+            known.push(Locked { lib: lib.clone(), repo: repo.clone(), sha, via });
+            read += 1;
+            let path = if root.is_empty() { "deps.edn".to_owned() } else { format!("{root}/deps.edn") };
+            if let Ok(Some(bytes)) = git.read_file(&repo, sha, &path).await
+                && let Ok(text) = String::from_utf8(bytes)
+            {
+                queue.extend(asked(&text, Some(&lib)));
+            }
+        }
+        locked.into_values().flatten().collect()
+    }
+}
+
+async fn descends(git: &Mirrors, known: &[Locked], repo: &RepoId, sha: Sha) -> bool {
+    for known in known {
+        if !git.is_ancestor(repo, known.sha, sha).await.unwrap_or(false) {
+            return false;
+        }
+    }
+    true
+}
+
+/// What the coordinates in a file ask for. Of a dependency only its own `:deps` count, and not its aliases'.
+fn asked(text: &str, via: Option<&Lib>) -> Vec<Asked> {
+    let Ok(file) = deps::scan(text) else { return Vec::new() };
+    let one = |coord: &Coord<'_>| {
+        let rev = coord.full_sha().map(Rev::Sha).or_else(|| coord.tag().map(|tag| Rev::Tag(tag.to_owned())))?;
+        let root = coord.deps_root().unwrap_or_default().trim_matches('/').to_owned();
+        Some(Asked { lib: coord.lib.clone()?, repo: coord.repo()?, rev, root, via: via.cloned() })
+    };
+    let counts = |coord: &Coord<'_>| via.is_none() || coord.path.iter().map(AsRef::as_ref).eq([":deps"]);
+    file.live().filter(|(_, coord)| counts(coord)).filter_map(|(_, coord)| one(coord)).collect()
+}
+
+/// What an app was left at by its last good job.
+struct Left {
+    app: App,
+    good: LastGood,
+    job: Option<Arc<JobState>>,
+    closure: Option<Vec<Locked>>,
+}
+
+impl Left {
+    fn hosts(&self) -> Vec<HostName> {
+        let done = |job: &JobState| {
+            let hosts = job.hosts.iter().filter(|host| host.state == Progress::Done);
+            hosts.map(|host| host.name.clone()).collect()
+        };
+        self.job.as_deref().map(done).unwrap_or_default()
+    }
+}
+
+impl Inner {
+    /// What all apps were left at; those that no job has ended well for are told apart.
+    fn left(&self) -> Result<(Vec<Left>, Vec<UnknownView>), StoreError> {
+        let apps: Vec<App> = unpoison(self.graph.read()).apps().cloned().collect();
+        let (mut left, mut unknown) = (Vec::new(), Vec::new());
+        for app in apps {
+            match self.store.last_good(&app.name)? {
+                None => {
+                    unknown.push(UnknownView { app: app.name, why: "no job of it has ended well yet".to_owned() });
+                }
+                Some(good) => {
+                    let (job, closure) = (self.store.job(good.job)?, self.store.closure(good.job)?);
+                    left.push(Left { app, good, job, closure });
+                }
+            }
+        }
+        Ok((left, unknown))
+    }
+}
+
+fn unrecorded(app: &AppName) -> UnknownView {
+    let why = format!("its last good job is of an older daemon: `airplanes deploy {app}` looks");
+    UnknownView { app: app.clone(), why }
+}
+
+impl Pipeline {
+    /// The apps that were built with a library (or a repository), at a commit whose first digits are `sha`.
+    pub fn runs(&self, lib: &str, sha: Option<&str>) -> Result<WhereView, PipelineError> {
+        let (left, mut unknown) = self.inner.left()?;
+        let mut runs = Vec::new();
+        for left in left {
+            let Some(closure) = &left.closure else {
+                unknown.push(unrecorded(&left.app.name));
+                continue;
+            };
+            let is_it = |locked: &&Locked| {
+                (locked.lib.as_str() == lib || locked.repo.as_str() == lib)
+                    && sha.is_none_or(|sha| locked.sha.to_string().starts_with(sha))
+            };
+            for locked in closure.iter().filter(is_it) {
+                let LastGood { job, sha: commit, at } = left.good.clone();
+                let (app, hosts) = (left.app.name.clone(), left.hosts());
+                runs.push(RunsView { app, job, at, commit, locked: locked.clone(), hosts });
+            }
+        }
+        Ok(WhereView { runs, unknown })
+    }
+
+    /// The apps that were built without a commit, of those that have its repository in them.
+    pub async fn missing(&self, sha: Sha) -> Result<MissingView, PipelineError> {
+        let git = self.rooms().git.clone();
+        let repo = match self.home_of(&git, sha).await {
+            Some(repo) => repo,
+            None => {
+                // It may be newer than what anyone has needed so far.
+                self.fetch_all(&git).await?;
+                self.home_of(&git, sha).await.ok_or(PipelineError::NoSuchCommit(sha))?
+            }
+        };
+        let (left, mut unknown) = self.inner.left()?;
+        let (mut have, mut missing) = (Vec::new(), Vec::new());
+        for left in left {
+            let app = left.app.name.clone();
+            let mut at: Vec<(Option<Lib>, Sha)> = Vec::new();
+            if left.app.repo() == repo {
+                at.push((None, left.good.sha));
+            }
+            match &left.closure {
+                Some(closure) => {
+                    let there = closure.iter().filter(|locked| locked.repo == repo);
+                    at.extend(there.map(|locked| (Some(locked.lib.clone()), locked.sha)));
+                }
+                None if at.is_empty() => unknown.push(unrecorded(&app)),
+                None => {}
+            }
+            let before = missing.len();
+            for (lib, has) in &at {
+                if git.is_ancestor(&repo, sha, *has).await.unwrap_or(false) {
+                    continue;
+                }
+                let older = git.is_ancestor(&repo, *has, sha).await.unwrap_or(false);
+                let why = self.why_missing(&left.app, lib.as_ref(), older)?;
+                let (app, lib, hosts) = (app.clone(), lib.clone(), left.hosts());
+                missing.push(LacksView { app, lib, has: *has, hosts, why });
+            }
+            if !at.is_empty() && missing.len() == before {
+                have.push(app);
+            }
+        }
+        Ok(MissingView { repo, sha, have, missing, unknown })
+    }
+
+    /// The repository whose mirror has a commit.
+    async fn home_of(&self, git: &Mirrors, sha: Sha) -> Option<RepoId> {
+        for repo in self.repos() {
+            if git.contains(&repo, sha).await.unwrap_or(false) {
+                return Some(repo);
+            }
+        }
+        None
+    }
+
+    /// Brings all mirrors up to date, as far as their remotes answer in time.
+    async fn fetch_all(&self, git: &Mirrors) -> Result<(), PipelineError> {
+        let places = Arc::new(Semaphore::new(FETCHES));
+        let mut fetches = JoinSet::new();
+        for url in self.remotes_now().await?.into_values().filter_map(|remote| remote.url) {
+            let (git, stop, places) = (git.clone(), self.inner.ending.clone(), places.clone());
+            fetches.spawn(async move {
+                let _place = places.acquire_owned().await;
+                if let Err(error) = git.fetch(&url, &stop).await {
+                    tracing::debug!(%url, %error, "not looked into");
+                }
+            });
+        }
+        // Those that are late are ended as the set is dropped.
+        let all = async { while fetches.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(FETCHED_WITHIN, all).await);
+        Ok(())
+    }
+
+    fn why_missing(&self, app: &App, lib: Option<&Lib>, older: bool) -> Result<String, PipelineError> {
+        let name = &app.name;
+        if let Some(hold) = self.inner.stopped_by(name) {
+            return Ok(hold.to_string());
+        }
+        let Some(lib) = lib else { return Ok(format!("`airplanes deploy {name}` brings it, if it is on its branch")) };
+        if let Some(words) = self.inner.held_lib(name, lib) {
+            return Ok(words);
+        }
+        let index = self.inner.store.index(name)?;
+        let own = index.iter().flat_map(|index| &index.deps).find(|dep| dep.lib == *lib);
+        Ok(match own {
+            _ if !older => "it is on another line of commits: a person has to say".to_owned(),
+            Some(dep) if dep.follows == Follows::Nothing => "it is pinned in its deps.edn".to_owned(),
+            Some(_) if !app.update => ":update? is not set: a person has to bump it".to_owned(),
+            Some(_) => format!("a bump brings it: `airplanes deploy {name}`"),
+            None => "another library brings it: that one has to be bumped first".to_owned(),
+        })
+    }
+}
