@@ -107,9 +107,11 @@ impl Default for Limits {
     }
 }
 
-/// What handlers share.
+/// What handlers share. Each call has a clone or two of it.
 #[derive(Clone)]
-struct Context {
+struct Context(Arc<Shared>);
+
+struct Shared {
     door: Door,
     metrics: Arc<metrics::Metrics>,
     bodies: body::Bodies,
@@ -118,6 +120,13 @@ struct Context {
     /// Where it is served.
     address: SocketAddr,
     shutdown: CancellationToken,
+}
+
+impl std::ops::Deref for Context {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Context {

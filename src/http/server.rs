@@ -20,7 +20,7 @@ use super::body::Bodies;
 use super::metrics::Metrics;
 use super::refusals::Refusals;
 use super::router::router;
-use super::{Context, Door, HttpError};
+use super::{Context, Door, HttpError, Shared};
 
 /// How many connections are served at once; the next ones wait in the socket's queue.
 const CONNECTIONS: usize = 1024;
@@ -40,9 +40,9 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: CancellationToke
     let bodies = Bodies::new(limits.body);
     let refusals = Refusals::default();
     let backups = Turn::default();
-    let context =
-        Context { door, metrics: metrics.clone(), bodies, refusals, backups, address, shutdown: shutdown.clone() };
-    let service = TowerToHyperService::new(router(context));
+    let shared =
+        Shared { door, metrics: metrics.clone(), bodies, refusals, backups, address, shutdown: shutdown.clone() };
+    let service = TowerToHyperService::new(router(Context(Arc::new(shared))));
     let counting = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { metrics.follow(&store, shutdown).await }

@@ -36,8 +36,9 @@ use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
 const RETRY: Duration = Duration::from_secs(1);
 /// How many commands share one sync at the most.
 const GROUP: usize = 1024;
-/// How many times too long the log may get before callers wait until sled has taken over what is before it.
-const PATIENCE: u64 = 4;
+/// How many times as long as it should be the log may get before sled takes over what is before it without a rest, and
+/// before callers wait for that.
+const PATIENCE: [u64; 2] = [2, 4];
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What a handle asks of the writer.
@@ -121,8 +122,11 @@ impl Open {
     /// Lets sled take over what a full log holds. What was written is on disk whatever this says.
     fn tidy(&mut self) -> Result<(), StoreError> {
         let Files { disk, table, wal } = &mut self.files;
-        if let Some(merge) = self.merge.take_if(|merge| merge.is_done() || wal.fullness() >= PATIENCE) {
+        if let Some(merge) = self.merge.take_if(|merge| merge.is_done() || wal.fullness() >= PATIENCE[1]) {
             merge.end(&disk.path)?;
+        }
+        if let Some(merge) = self.merge.as_ref().filter(|_| wal.fullness() >= PATIENCE[0]) {
+            merge.hurry();
         }
         if self.merge.is_none() && wal.fullness() > 0 {
             let last = wal.last();
