@@ -21,11 +21,11 @@ use super::table::Rows;
 const NAMES: [&str; 2] = ["wal-0", "wal-1"];
 /// How long a file may get before the other is begun, in bytes. Where there is little space it is a part of that: sled
 /// needs as much again to take the rows over.
-const FULL: std::ops::Range<u64> = 512 << 10..8 << 20;
+const FULL: std::ops::Range<u64> = 128 << 10..8 << 20;
 /// What part.
-const PART: u64 = 16;
+const PART: u64 = 64;
 /// By how much a file grows at once, in bytes.
-const GROWTH: u64 = 256 << 10;
+const GROWTH: u64 = 128 << 10;
 /// What a frame begins with.
 const MAGIC: [u8; 4] = *b"AiRw";
 /// Magic, checksum, number, length of the rows.
@@ -121,6 +121,10 @@ impl Wal {
     /// The number of the last frame.
     pub fn last(&self) -> u64 {
         self.next - 1
+    }
+    /// Whether there is so little space that sled should take the rows over at once.
+    pub fn is_short(&self) -> bool {
+        self.full == FULL.start
     }
     /// How many times over the file is as long as it should get.
     pub fn fullness(&self) -> u64 {

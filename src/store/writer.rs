@@ -125,7 +125,7 @@ impl Open {
         if let Some(merge) = self.merge.take_if(|merge| merge.is_done() || wal.fullness() >= PATIENCE[1]) {
             merge.end(&disk.path)?;
         }
-        if let Some(merge) = self.merge.as_ref().filter(|_| wal.fullness() >= PATIENCE[0]) {
+        if let Some(merge) = self.merge.as_ref().filter(|_| wal.is_short() || wal.fullness() >= PATIENCE[0]) {
             merge.hurry();
         }
         if self.merge.is_none() && wal.fullness() > 0 {
