@@ -15,7 +15,7 @@
 //!  pipeline: one Job an app:  prepare ▶ update ▶ build ▶ publish ▶ rollout (host, host, …)
 //!                        │ every transition is a journal entry, on disk before and after its effect
 //!                        ▼
-//!  store (sled) ─▶ http: status, jobs, logs, live events         cli: the same, through the HTTP API
+//!  store (log, sled) ─▶ http: status, jobs, logs, live events         cli: the same, through the HTTP API
 //! ```
 //!
 //! # Rooms and layers
@@ -39,8 +39,8 @@
 //! 1. **Nothing accepted is lost.** A delivery is on disk (fdatasync, shared by a group) before 2xx; if it can't be,
 //!    503. The door refuses or ignores only what needs no knowledge of the apps; `/deliveries` shows what became of
 //!    each.
-//! 2. **Event: accepted, planned, closed.** An event's plan, its jobs and its joins change in one batch of one tree,
-//!    with ids derived from the event: a crash makes neither two nor none.
+//! 2. **Event: accepted, planned, closed.** An event's plan, its jobs and its joins change in one frame of the store's
+//!    log, with ids derived from the event: a crash makes neither two nor none.
 //! 3. **State is a fold.** A job is its entries; [`model::JobState::apply`] refuses impossible orders, and the store's
 //!    one writer thread lets nothing in that it refuses. Final is final: what comes later is a new job.
 //! 4. **A plan never changes.** A job that has not started can gain causes and then waits for the upstreams of all its
@@ -82,6 +82,8 @@
 //!   what may move it and waits only for those whose commit it would take: a pin or a tag is no reason to wait. What
 //!   nobody knows is planned: to run once more does no harm, to miss does.
 //! - Rows are JSON with a version in each entry: a person can read a journal, and old formats stay readable.
+//! - sled does not sync, and costs a webhook more than all else when it is made to: writes go to a log of our own first,
+//!   one sync a group, and sled takes them over when there is time. The log also shows what sled would not: a loss.
 //! - Half a build is none: a build that was interrupted begins again with its first command, in a fresh clone.
 //! - `{host}` and `{address}` may stand in `:working-directory` and in the health url, for hosts that share a file
 //!   system and apps that listen on the host's own address.
