@@ -71,7 +71,8 @@
 //!     whatever the clock does; time-outs use the monotonic clock.
 //! 15. **There is always one whole store.** Another takes its place (restored, migrated, compacted) by renames that a
 //!     start finishes if they were interrupted; what an operator may still want is kept aside, never removed. One that
-//!     can't be read is said to be damaged, with the backup to restore: a new one is never begun in its place.
+//!     can't be read, lacks a numbered write of its log or has lost what sled took over is said to be damaged, with the
+//!     backup to restore: a new one is never begun in its place, and it is never opened with the rest.
 //!
 //! # Where the code went another way than the first design
 //! - The plan's entries of apps are kept inside the jobs' `created` and `joined` entries, where they are needed, and
