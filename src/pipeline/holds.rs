@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
-use crate::model::{AppName, Event, EventKind, HoldId, JobState, Lib, RepoId, Sha, Trigger, Why};
+use crate::model::{AppName, Event, EventKind, HoldId, JobState, Lib, Push, RepoId, Sha, Trigger, Why};
 use crate::planner::Held;
 use crate::store::{Release, StoreError};
 
@@ -114,7 +114,7 @@ impl Inner {
         let held = (hold.app.clone(), hold.lib.clone());
         let runs = self.app(&hold.app).is_some_and(|app| app.trigger != Trigger::Manual);
         // Another hold may still keep the app.
-        let is_kept = hold.lib.is_some() && self.stopped_by(&hold.app).is_some();
+        let is_kept = hold.lib.is_some() && self.store.holds().contains_key(&(hold.app.clone(), None));
         let catch_up = (runs && !is_kept).then(|| by.chars().take(100).collect());
         let released = self.store.release(Release { held, id: hold.id, catch_up }).await?;
         if released.is_some() {
@@ -128,8 +128,15 @@ impl Inner {
     pub(super) async fn release_by(&self, event: &Event) -> Result<(), StoreError> {
         let EventKind::Push(push) = &event.what else { return Ok(()) };
         let repos = push.repos();
+        // What the daemon commits on top of a commit is no person's answer to it.
+        if self.store.own_commit(&push.after)?.is_some() {
+            return Ok(());
+        }
         for hold in self.store.holds().values() {
             let Some((repo, sha)) = self.ends_with(hold).filter(|(repo, _)| repos.contains(repo)) else { continue };
+            if hold.lib.is_none() && !self.is_built_from(&hold.app, &repo, push) {
+                continue;
+            }
             // To come back to what was rolled back is no way on.
             if matches!(hold.kind, HoldKind::Rollback { bad, .. } if bad == push.after) {
                 continue;
@@ -153,6 +160,16 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Whether a push is to the branch that an app is built from, where it is to the app's repository: work on another
+    /// branch brings nothing to the app.
+    fn is_built_from(&self, app: &AppName, repo: &RepoId, push: &Push) -> bool {
+        let Some(app) = self.app(app).filter(|app| app.repo() == *repo) else { return true };
+        let graph = unpoison(self.graph.read());
+        let read = graph.read_at(&app.name).map(|(branch, _)| branch);
+        let branch = app.branch.as_ref().or(push.default_branch.as_ref()).or(read);
+        branch.is_none_or(|branch| *branch == push.branch)
     }
 
     /// The commit whose descendants end a hold.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::disk::{Disk, words};
 use super::table::{Layer, Rows, Table};
@@ -18,6 +18,8 @@ use super::{StoreError, keys, unpoison};
 const BATCH: usize = 256;
 /// How many times as long as each batch took the next one waits: webhooks that come meanwhile have the processor.
 const REST: u32 = 3;
+/// But not longer, however slow the disk is.
+const LONGEST_REST: Duration = Duration::from_millis(200);
 
 /// A merge on a thread of its own.
 pub(super) struct Merge {
@@ -77,8 +79,10 @@ fn merge_slowly(disk: &Disk, db: &sled::Db, rows: &Rows, last: u64, hurry: &Atom
         }
         if n % BATCH == BATCH - 1 {
             db.apply_batch(std::mem::take(&mut batch)).map_err(failed)?;
+            // sled writes over segments whose pages it has moved: these are on disk before it goes on.
+            disk.sync(db)?;
             if !hurry.load(Ordering::Relaxed) {
-                std::thread::sleep(begun.elapsed() * REST);
+                std::thread::sleep((begun.elapsed() * REST).min(LONGEST_REST));
             }
             begun = Instant::now();
         }

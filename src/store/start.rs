@@ -60,14 +60,16 @@ fn take_over(folder: &Folder, disk: &Disk, db: &sled::Db) -> Result<Logged, Stor
     let merged = db.get(keys::MERGED).map_err(|e| unavailable(&disk.path, &e))?;
     let merged = merged.map(|bytes| std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()));
     let merged = merged.map(|number| number.ok_or_else(|| damaged("it does not say where its log goes on".to_owned())));
-    let mut logged = Logged::read(&folder.store(), merged.transpose()?.unwrap_or(0)).map_err(|error| match error {
+    let merged: u64 = merged.transpose()?.unwrap_or(0);
+    let mut logged = Logged::read(&folder.store(), merged).map_err(|error| match error {
         WalError::Io(error) => StoreError::Denied { path: disk.path.clone(), why: error.to_string() },
         WalError::Damaged(why) => damaged(why),
     })?;
     let rows = std::mem::take(&mut logged.rows);
-    if !rows.is_empty() {
+    // Frames without rows too: the file that they are not in is written over next.
+    if logged.last > merged {
         merge(disk, db, &rows, logged.last)?;
-        tracing::info!(rows = rows.len(), "the store's log is taken over: the last daemon did not end in order");
+        tracing::info!(rows = rows.len(), "sled has taken over what only the store's log held");
     }
     Ok(logged)
 }
@@ -176,4 +178,25 @@ fn has_grown(disk: &Disk, db: &sled::Db) -> Result<bool, StoreError> {
         Ok::<(), StoreError>(())
     })?;
     Ok(size > LOOSE * live.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_that_break_off_before_sled_is_told_of_the_log_do_no_harm() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(place.path());
+        let mut files = open(&folder).unwrap().files;
+        files.wal.append(std::iter::once((b"zz".as_slice(), Some(b"kept".as_slice())))).unwrap();
+        drop(files);
+        for _ in 0..5 {
+            let (disk, db, _) = Disk::open(&folder).unwrap();
+            let logged = take_over(&folder, &disk, &db).unwrap();
+            drop(Wal::begin(&folder.store(), &logged).unwrap());
+        }
+        let files = Files::open(&folder).unwrap();
+        assert_eq!(files.table.get(b"zz").unwrap().unwrap(), b"kept");
+    }
 }

@@ -215,7 +215,10 @@ impl Writer {
         if fault.is_none() {
             *fault = Some(Fault { since: now, why });
         }
-        self.open = None;
+        if let Some(merge) = self.open.take().and_then(|open| open.merge) {
+            // It holds sled's files, which are to be opened again.
+            merge.hurry();
+        }
         self.shared.snapshot.forget();
         self.shared.table.store(None);
         self.state = State::default();
@@ -243,8 +246,24 @@ impl Writer {
                 self.shared.events.send_modify(|n| *n += 1);
                 tracing::info!("the store takes writes again");
             }
+            Err(error @ (StoreError::Damaged { .. } | StoreError::Newer { .. })) => self.is_lost(&error),
             Err(error) => tracing::debug!(%error, "the store does not open yet"),
         }
+    }
+
+    /// What time does not mend: said where callers and operators look, once in the log.
+    fn is_lost(&self, error: &StoreError) {
+        // A folder that was moved away may come back, and that is what was said.
+        if !self.shared.folder.store().join("db").exists() {
+            return;
+        }
+        let why = error.to_string();
+        let mut fault = unpoison(self.shared.fault.write());
+        let since = fault.as_ref().map_or_else(Timestamp::now, |fault| fault.since);
+        if fault.as_ref().is_none_or(|fault| fault.why != why) {
+            tracing::error!(%error, "the store does not open again");
+        }
+        *fault = Some(Fault { since, why });
     }
 
     /// Readers see from here on what is now on disk.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use airplanes::config;
 use airplanes::model::hold::{Hold, HoldKind};
-use airplanes::model::{AppName, Draft, Entry, EventKind, Outcome, Planned, Sha, Step, StepResult, Why};
+use airplanes::model::{AppName, Draft, Entry, EventKind, Forge, Outcome, Planned, Sha, Step, StepResult, Why};
 use airplanes::store::Store;
 use airplanes::watch::FsSource;
 use jiff::Timestamp;
@@ -227,7 +227,16 @@ async fn a_rolled_back_app_is_not_bumped_again_until_a_push_descends_from_the_ba
     world.told("shop", Some(bad), aside, "aside").await;
     world.settled().await;
     assert!(!world.has("shop", a) && world.get("/holds").await["holds"][0].is_object());
+    // Work on another branch brings nothing to the app, though it descends from the bad commit.
     world.force("shop", bad);
+    let work = world.commit("shop", &[("work", "1")]);
+    world.in_bare("shop", &["update-ref", "refs/heads/work", &work.to_string()]);
+    world.force("shop", bad);
+    let branch = "work".parse().unwrap();
+    let body = airplanes::forge::push_payload(Forge::Github, &world.url("shop"), &branch, Some(bad), work);
+    assert_eq!(world.signed_body(Forge::Github, body, "work").send().await.unwrap().status(), 202);
+    world.settled().await;
+    assert!(!world.has("shop", a) && world.get("/holds").await["holds"][0].is_object());
     let fix = world.commit("shop", &[("bug", "")]);
     world.told("shop", Some(aside), fix, "the fix").await;
     world.bumped("shop", a).await;
