@@ -214,7 +214,7 @@ async fn after_kill_9_in_a_build_its_leftovers_are_ended_and_it_is_built_again_i
     let grand = world.line("pids").await;
     world.kill();
     assert!(is_alive(&grand), "it outlives the daemon");
-    std::fs::create_dir_all(world.path("state/work/of-nobody")).unwrap();
+    std::fs::create_dir_all(world.path("state").join("work").join("of-nobody")).unwrap();
     std::fs::write(world.path("go"), "").unwrap();
     world.start().await;
     assert!(!is_alive(&grand), "it is ended before anything else is begun");
