@@ -49,6 +49,9 @@ pub(super) async fn hold(client: &Client, globals: &Globals, args: HoldArgs) -> 
         let query: Vec<(&str, String)> = lib.iter().map(|lib| ("lib", lib.to_string())).collect();
         let released: Released = client.delete(&path, &query).await?;
         print(&format!("released: {}\n", plain(&released.hold.to_string())))?;
+        if let Some(beneath) = &released.hold.beneath {
+            dim(&format!("a rollback's hold is in force again: {}", plain(&beneath.to_string())));
+        }
         if released.event.is_some() {
             dim(&format!("{app} runs once, to make up for it: airplanes jobs --app {app}"));
         }

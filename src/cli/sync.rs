@@ -40,6 +40,7 @@ pub(super) async fn sync(client: &Client, globals: &Globals, args: SyncArgs) -> 
         let event = match moved.event {
             Some(event) => event.to_string(),
             None if view.dry_run => "-".to_owned(),
+            None if moved.back => "it goes back: if the next listing says so too".to_owned(),
             None => "told meanwhile".to_owned(),
         };
         let was = moved.was.map_or_else(|| "-".to_owned(), |sha| sha.short());

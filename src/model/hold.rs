@@ -34,6 +34,9 @@ pub struct Hold {
     pub until_descendant_of: Option<Descendant>,
     /// What made it.
     pub kind: HoldKind,
+    /// The rollback's hold that a person's was put over: it is in force again when that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beneath: Option<Box<Hold>>,
 }
 
 /// A commit that others descend from.
@@ -73,6 +76,14 @@ impl Hold {
             until: None,
             until_descendant_of: None,
             kind: HoldKind::Rollback { bad, job },
+            beneath: None,
+        }
+    }
+    /// The rollback's hold in it: itself, or the one that it was put over.
+    pub fn of_a_rollback(&self) -> Option<&Hold> {
+        match self.kind {
+            HoldKind::Manual => self.beneath.as_deref(),
+            HoldKind::Rollback { .. } => Some(self),
         }
     }
     /// Whether nothing of the app runs at all.
@@ -87,7 +98,7 @@ impl Hold {
     pub fn stops_bump(&self, lib: &Lib) -> bool {
         match &self.lib {
             Some(held) => held == lib,
-            None => self.kind != HoldKind::Manual,
+            None => self.of_a_rollback().is_some(),
         }
     }
     /// Whether its time has come.
@@ -113,10 +124,9 @@ impl fmt::Display for Hold {
         if let Some(Descendant { repo, sha }) = &self.until_descendant_of {
             write!(f, " (until {} of {repo} or a descendant is pushed)", sha.short())?;
         }
-        if let HoldKind::Rollback { bad, .. } = &self.kind {
-            write!(f, " (until a push that descends from {})", bad.short())?;
-        }
-        Ok(())
+        let HoldKind::Rollback { bad, .. } = &self.of_a_rollback().unwrap_or(self).kind else { return Ok(()) };
+        let over = if self.beneath.is_some() { "over a rollback's, " } else { "" };
+        write!(f, " ({over}until a push that descends from {})", bad.short())
     }
 }
 

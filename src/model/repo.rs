@@ -115,6 +115,9 @@ pub struct MovedView {
     pub now: Sha,
     /// The event that was made of it; none in a dry run, and where a webhook was faster.
     pub event: Option<EventId>,
+    /// It was there before what was known last: nothing is made of it unless the next listing says so too.
+    #[serde(default)]
+    pub back: bool,
 }
 
 /// A remote that could not be asked.

@@ -1,20 +1,23 @@
 //! Holds as the pipeline keeps them: who may set one, what one stops, and how one ends by itself, by its time or by a
 //! push that descends from its commit. What a hold kept back is made up for by one run of its app when it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::{Id, JoinSet};
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
-use crate::model::{AppName, Event, EventKind, HoldId, JobState, Lib, Push, RepoId, Sha, Trigger, Why};
+use crate::model::{AppName, Event, EventId, EventKind, HoldId, JobState, Lib, Push, RepoId, Sha, Trigger, Why};
 use crate::planner::Held;
 use crate::store::{Release, StoreError};
 
 /// How long a push may wait for its commits to be fetched, to see whether they end a hold.
 const LOOK_WITHIN: Duration = Duration::from_secs(20);
+/// When a look that the store kept from its end is begun again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether a hold's time has come, at least: the clock may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -58,6 +61,7 @@ impl Pipeline {
             until,
             until_descendant_of: until_descendant_of.map(|sha| Descendant { repo, sha }),
             kind: HoldKind::Manual,
+            beneath: None,
         };
         let hold = self.inner.store.put_hold(hold).await?;
         tracing::info!(%app, "{hold}");
@@ -124,39 +128,51 @@ impl Inner {
         Ok(released)
     }
 
-    /// Lets go of the holds that a push ends, before it is planned. Where that can't be told a hold stays.
-    pub(super) async fn release_by(&self, event: &Event) -> Result<(), StoreError> {
-        let EventKind::Push(push) = &event.what else { return Ok(()) };
-        let repos = push.repos();
+    /// The holds that a push may end.
+    fn concerned(&self, event: &Event) -> Result<Vec<Concerned>, StoreError> {
+        let EventKind::Push(push) = &event.what else { return Ok(Vec::new()) };
         // What the daemon commits on top of a commit is no person's answer to it.
         if self.store.own_commit(&push.after)?.is_some() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        for hold in self.store.holds().values() {
-            let Some((repo, sha)) = self.ends_with(hold).filter(|(repo, _)| repos.contains(repo)) else { continue };
-            if hold.lib.is_none() && !self.is_built_from(&hold.app, &repo, push) {
-                continue;
-            }
+        let repos = push.repos();
+        let holds = self.store.holds();
+        // A rollback's first: the end of the one over it would put it in force again.
+        let all = holds.values().flat_map(|hold| [hold.beneath.as_deref(), Some(hold)]).flatten();
+        let concerned = all.filter_map(|hold| {
+            let (repo, sha) = self.ends_with(hold).filter(|(repo, _)| repos.contains(repo))?;
+            let built = hold.lib.is_some() || self.is_built_from(&hold.app, &repo, push);
             // To come back to what was rolled back is no way on.
-            if matches!(hold.kind, HoldKind::Rollback { bad, .. } if bad == push.after) {
-                continue;
+            let is_bad = matches!(hold.kind, HoldKind::Rollback { bad, .. } if bad == push.after);
+            (built && !is_bad).then(|| Concerned { hold: hold.clone(), repo, sha })
+        });
+        Ok(concerned.collect())
+    }
+
+    /// Lets go of the holds that a push ends. Where that can't be told a hold stays. Takes no longer than `LOOK_WITHIN`,
+    /// however many remotes there are to ask.
+    async fn release_by(&self, push: &Push, concerned: Vec<Concerned>) -> Result<(), StoreError> {
+        let git = self.rooms.load().git.clone();
+        let repos: BTreeSet<&RepoId> = concerned.iter().map(|concerned| &concerned.repo).collect();
+        let bring = |repo| {
+            let url = self.url_of(repo).or_else(|| push.urls.iter().find(|url| url.id() == *repo).cloned());
+            let git = &git;
+            async move {
+                if let Some(url) = url
+                    && !git.contains(repo, push.after).await.unwrap_or(false)
+                    && let Err(error) = git.fetch(&url, &self.ending).await
+                {
+                    tracing::warn!(%repo, %error, "whether a push ends a hold is not known");
+                }
             }
-            let git = self.rooms.load().git.clone();
-            let url = self.url_of(&repo).or_else(|| push.urls.iter().find(|url| url.id() == repo).cloned());
-            let Some(url) = url else { continue };
-            let look = async {
-                if !git.contains(&repo, push.after).await.unwrap_or(false) {
-                    git.fetch(&url, &self.ending).await?;
-                }
-                git.is_ancestor(&repo, sha, push.after).await
-            };
-            match tokio::time::timeout(LOOK_WITHIN, look).await {
-                Ok(Ok(true)) => drop(self.release(hold, "the end of its hold").await?),
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(app = %hold.app, %error, "whether a push ends a hold is not known: it stays");
-                }
-                Err(_) => tracing::warn!(app = %hold.app, %repo, "whether a push ends a hold is not known: it stays"),
+        };
+        let all = futures_util::future::join_all(repos.into_iter().map(bring));
+        if tokio::time::timeout(LOOK_WITHIN, all).await.is_err() {
+            tracing::warn!("whether a push ends a hold is not known: a remote did not answer in time");
+        }
+        for Concerned { hold, repo, sha } in concerned {
+            if git.is_ancestor(&repo, sha, push.after).await.unwrap_or(false) {
+                self.release(&hold, "the end of its hold").await?;
             }
         }
         Ok(())
@@ -200,6 +216,70 @@ impl Inner {
                 _ = ticks.changed() => {}
                 () = self.ending.cancelled() => return,
             }
+        }
+    }
+}
+
+/// A hold that a push may end: if it brings this commit, or one that descends from it.
+struct Concerned {
+    hold: Hold,
+    repo: RepoId,
+    sha: Sha,
+}
+
+/// Pushes that may end holds: each is looked at before it is planned, and holds up no plan but those of later pushes to
+/// its repository.
+#[derive(Default)]
+pub(super) struct Looks {
+    under_way: JoinSet<bool>,
+    of: HashMap<Id, (EventId, Vec<RepoId>)>,
+    done: HashSet<EventId>,
+}
+
+impl Looks {
+    /// Whether an event may be planned now. If not, a look has begun, for which `next` waits.
+    pub fn lets(&mut self, inner: &Arc<Inner>, event: &Event) -> Result<bool, StoreError> {
+        let EventKind::Push(push) = &event.what else { return Ok(true) };
+        let repos = push.repos();
+        if self.of.values().any(|(id, theirs)| *id == event.id || theirs.iter().any(|repo| repos.contains(repo))) {
+            return Ok(false);
+        }
+        if self.done.contains(&event.id) {
+            return Ok(true);
+        }
+        let concerned = inner.concerned(event)?;
+        if concerned.is_empty() {
+            return Ok(true);
+        }
+        let (inner, push) = (inner.clone(), push.clone());
+        let look = self.under_way.spawn(async move {
+            let looked = inner.release_by(&push, concerned).await;
+            if let Err(error) = &looked {
+                tracing::error!(%error, "a push that may end a hold waits for the store");
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            looked.is_ok()
+        });
+        self.of.insert(look.id(), (event.id, repos));
+        Ok(false)
+    }
+
+    /// The event has its plan.
+    pub fn planned(&mut self, event: EventId) {
+        self.done.remove(&event);
+    }
+
+    /// Returns when a look has ended; never if none is under way.
+    pub async fn next(&mut self) {
+        let Some(ended) = self.under_way.join_next_with_id().await else { return std::future::pending().await };
+        let (id, looked) = ended.unwrap_or_else(|panic| {
+            tracing::error!(error = %panic, "a look at what a push ends panicked, which is a bug: the holds stay");
+            (panic.id(), true)
+        });
+        if let Some((event, _)) = self.of.remove(&id)
+            && looked
+        {
+            self.done.insert(event);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::holds::Looks;
 use super::{Inner, unpoison};
 use crate::model::{AppName, Branch, Cause, Draft, Event, EventId, EventKind, Outcome, Push, Sha};
 use crate::planner::{self, Context};
@@ -18,6 +19,7 @@ impl Inner {
         let mut ticks = self.ticks.subscribe();
         let mut failed = false;
         let mut tries: HashMap<EventId, u32> = HashMap::new();
+        let mut looks = Looks::default();
         loop {
             if std::mem::take(&mut failed) {
                 // A plan may be on disk though its writing was told to have failed: no job is without a worker.
@@ -33,10 +35,22 @@ impl Inner {
                 if tries.get(&id).is_some_and(|tries| *tries >= TRIES) {
                     continue;
                 }
+                match looks.lets(&self, &event) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(error) => {
+                        tracing::error!(event = %id, %error, "an event waits for the store");
+                        failed = true;
+                        continue;
+                    }
+                }
                 // In a task of its own: an event that can't be planned at all keeps no other from it.
                 let planning = self.clone();
                 match tokio::spawn(async move { planning.plan_event(&event).await }).await {
-                    Ok(Ok(_) | Err(StoreError::NotWaiting(_))) => drop(tries.remove(&id)),
+                    Ok(Ok(_) | Err(StoreError::NotWaiting(_))) => {
+                        tries.remove(&id);
+                        looks.planned(id);
+                    }
                     Ok(Err(error @ (StoreError::Unavailable { .. } | StoreError::Closed))) => {
                         tracing::error!(event = %id, %error, "an event waits for the store");
                         failed = true;
@@ -63,6 +77,7 @@ impl Inner {
             tokio::select! {
                 seen = accepted.changed() => if seen.is_err() { return },
                 _ = ticks.changed() => {}
+                () = looks.next() => {}
                 () = retry => {}
                 () = self.ending.cancelled() => return,
             }
@@ -74,7 +89,6 @@ impl Inner {
             self.start_reading();
             self.await_reading().await;
         }
-        self.release_by(event).await?;
         let context = self.context(event).await?;
         let mut draft: Draft = {
             let graph = unpoison(self.graph.read());

@@ -191,3 +191,16 @@ fn a_new_tag_runs_those_that_follow_tags_and_what_depends_on_them() {
     let draft = plan(&graph, &event, &Context::default());
     assert!(draft.apps.is_empty() && draft.notes[0].contains("v2"), "{:?}", draft.notes);
 }
+
+#[test]
+fn an_app_that_a_rollback_holds_runs_by_a_persons_push_and_not_by_our_own_commit() {
+    let graph = graph(&[("shop", &[]), ("till", &["shop"])]);
+    let name = AppName::new("shop").unwrap();
+    let held = BTreeMap::from([(name, Held { words: "shop is held".to_owned(), all: false })]);
+    let by_people = Context { held: held.clone(), ..Context::default() };
+    assert_eq!(told(&plan(&graph, &push("shop", "main"), &by_people)), ["shop/0<", "till/1<shop"]);
+    // Another app of the repository made it.
+    let by_us = Context { held, own_plan: Some(BTreeSet::new()), ..Context::default() };
+    let draft = plan(&graph, &push("shop", "main"), &by_us);
+    assert_eq!((told(&draft), draft.notes), (vec!["till/0<!".to_owned()], vec!["shop is held".to_owned()]));
+}

@@ -29,7 +29,9 @@ impl<'a> Walk<'a> {
 
     /// An app whose own branch moved.
     pub fn own_push(&mut self, app: &App, why: Why) {
-        if !self.had_its_turn(app) && !self.context.settled.contains_key(&app.name) && !self.holds(app, true) {
+        // Our own commit is no person's word.
+        let by_people = self.context.own_plan.is_none();
+        if !self.had_its_turn(app) && !self.context.settled.contains_key(&app.name) && !self.holds(app, by_people) {
             self.runs.insert(app.name.clone(), why);
         }
     }
@@ -68,9 +70,9 @@ impl<'a> Walk<'a> {
         self.context.own_plan.as_ref().is_some_and(|apps| apps.contains(&app.name))
     }
 
-    /// Whether an app is held, be it only from what moved elsewhere or from its `own` pushes too.
-    fn holds(&mut self, app: &App, own: bool) -> bool {
-        let is_held = self.context.held.get(&app.name).is_some_and(|held| held.all || !own);
+    /// Whether an app is held from everything, or from all that is not done `by_people` to its own branch.
+    fn holds(&mut self, app: &App, by_people: bool) -> bool {
+        let is_held = self.context.held.get(&app.name).is_some_and(|held| held.all || !by_people);
         if is_held {
             self.held.insert(app.name.clone());
         }

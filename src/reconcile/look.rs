@@ -1,12 +1,13 @@
 //! One look at one remote: its branches as they are, against those that were accepted last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Inner, ReconcileError};
 use crate::git::{GitError, Heads};
 use crate::model::repo::MovedView;
-use crate::model::{Branch, Push, RepoUrl, Sha};
+use crate::model::{Branch, Push, RepoId, RepoUrl, Sha};
 use crate::pipeline::Remote;
 use crate::store::Sighting;
 
@@ -26,14 +27,15 @@ impl Inner {
     /// Looks at a remote, and gives the store what nobody had told of.
     pub(super) async fn look(&self, remote: &Remote, dry_run: bool, insists: bool) -> Result<Looked, ReconcileError> {
         let url = remote.url.as_ref().ok_or_else(|| ReconcileError::NoUrl(remote.repo.clone()))?;
-        let heads = {
+        let (before, heads) = {
             let _place = self.pace.place(url, insists).await?;
+            let before = self.known_of(remote)?;
             let listed = self.list(url).await;
             self.pace.went(url, listed.as_ref().err());
-            listed?
+            (before, listed?)
         };
         let mut sighting = Sighting { repo: remote.repo.clone(), moved: Vec::new(), begun: Vec::new() };
-        let mut gone = BTreeSet::new();
+        let (mut gone, mut moved) = (BTreeSet::new(), Vec::new());
         let followed: BTreeSet<&Branch> =
             remote.branches.iter().filter_map(|branch| branch.as_ref().or(heads.head_branch.as_ref())).collect();
         for branch in followed.union(&remote.merged.iter().collect()).copied() {
@@ -43,25 +45,25 @@ impl Inner {
                 }
                 continue;
             };
-            match self.last_known(remote, branch, head, &heads)? {
-                Before::Seen(seen) if seen == head => {}
-                Before::Seen(seen) => sighting.moved.push(push(url, branch, seen, head, &heads)),
-                Before::Nothing => sighting.begun.push((branch.clone(), head)),
+            let Some(seen) = before.head(self, branch, head, &heads)? else {
+                sighting.begun.push((branch.clone(), head));
+                continue;
+            };
+            let back = seen != head && self.goes_back(&remote.repo, seen, head).await;
+            if !self.is_certain(&remote.repo, branch, head, back, dry_run) {
+                moved.push(view(remote, &push(url, branch, seen, head, &heads), back));
+            } else if seen != head {
+                sighting.moved.push(push(url, branch, seen, head, &heads));
             }
         }
-        let of = |push: &Push, event| MovedView {
-            repo: remote.repo.clone(),
-            branch: push.branch.clone(),
-            was: push.before,
-            now: push.after,
-            event,
-        };
         let pushes = sighting.moved.clone();
         let events = if dry_run { vec![None; pushes.len()] } else { self.store.observe(sighting).await? };
-        let moved = pushes.iter().zip(events).map(|(push, event)| of(push, event)).collect::<Vec<_>>();
-        for moved in moved.iter().filter(|moved| moved.event.is_some()) {
-            let MovedView { repo, branch, now, .. } = moved;
-            tracing::info!(%repo, %branch, sha = %now, "a push was found that no webhook told of");
+        for (push, event) in pushes.iter().zip(events) {
+            let MovedView { repo, branch, now, .. } = &view(remote, push, false);
+            if event.is_some() {
+                tracing::info!(%repo, %branch, sha = %now, "a push was found that no webhook told of");
+            }
+            moved.push(MovedView { event, ..view(remote, push, false) });
         }
         Ok(Looked { moved, gone })
     }
@@ -75,36 +77,75 @@ impl Inner {
         }
     }
 
-    /// The head that was accepted last. Where none was, an app that lives on the branch and was looked at is a witness:
-    /// it was read or left at a commit.
-    fn last_known(&self, remote: &Remote, branch: &Branch, head: Sha, heads: &Heads) -> Result<Before, ReconcileError> {
-        if let Some(seen) = self.store.accepted_head(&remote.repo, branch)? {
-            return Ok(Before::Seen(seen));
+    /// What is known of a remote before it is listed: what comes meanwhile is newer than the listing.
+    fn known_of(&self, remote: &Remote) -> Result<Before, ReconcileError> {
+        let heads = self.store.accepted_heads(&remote.repo)?;
+        let mut witnesses = Vec::with_capacity(remote.apps.len());
+        for (app, branch) in &remote.apps {
+            witnesses.push((branch.clone(), self.pipeline.known_at(app)?));
         }
-        if self.store.own_commit(&head)?.is_some() {
-            return Ok(Before::Nothing);
-        }
-        let mut witness = None;
-        for (app, lives_on) in &remote.apps {
-            if lives_on.as_ref().or(heads.head_branch.as_ref()) != Some(branch) {
-                continue;
+        Ok(Before { heads, witnesses })
+    }
+
+    /// Whether a head is one that was there before what was accepted last, as far as the mirror knows: taken back by
+    /// someone, or listed by a server that lags behind the one that told of the other.
+    async fn goes_back(&self, repo: &RepoId, seen: Sha, head: Sha) -> bool {
+        let git = self.pipeline.rooms().git.clone();
+        let has = async |sha| git.contains(repo, sha).await.unwrap_or(false);
+        // It has the one and not yet the other: that one is newer.
+        has(head).await && (!has(seen).await || git.is_ancestor(repo, head, seen).await.unwrap_or(false))
+    }
+
+    /// Whether a head may be taken for what it is: one that goes `back` only if the listing before said so too.
+    fn is_certain(&self, repo: &RepoId, branch: &Branch, head: Sha, back: bool, dry_run: bool) -> bool {
+        // A holder that panicked left whole data.
+        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (repo.clone(), branch.clone());
+        match back {
+            true if dry_run => true,
+            true if doubted.get(&place) == Some(&head) => doubted.remove(&place).is_some(),
+            true => {
+                doubted.insert(place, head);
+                false
             }
-            let known = self.pipeline.known_at(app)?;
-            if known.contains(&head) {
-                return Ok(Before::Nothing);
+            false => {
+                doubted.remove(&place);
+                true
             }
-            witness = witness.or(known.last().copied());
         }
-        Ok(witness.map_or(Before::Nothing, Before::Seen))
     }
 }
 
-/// What was known of a branch.
-enum Before {
-    /// Its last head.
-    Seen(Sha),
-    /// Nothing: it begins where it is.
-    Nothing,
+/// What was known of a remote's branches.
+struct Before {
+    /// The heads that were accepted last.
+    heads: BTreeMap<Branch, Sha>,
+    /// Of each app that lives there its branch, and the commits at which it was looked at.
+    witnesses: Vec<(Option<Branch>, Vec<Sha>)>,
+}
+
+impl Before {
+    /// The head that was accepted last; none where the branch begins where it is. Where none was accepted, an app that
+    /// lives on the branch and was looked at is a witness: it was read or left at a commit.
+    fn head(&self, inner: &Inner, branch: &Branch, head: Sha, heads: &Heads) -> Result<Option<Sha>, ReconcileError> {
+        if let Some(seen) = self.heads.get(branch) {
+            return Ok(Some(*seen));
+        }
+        if inner.store.own_commit(&head)?.is_some() {
+            return Ok(None);
+        }
+        let on_it = |lives_on: &Option<Branch>| lives_on.as_ref().or(heads.head_branch.as_ref()) == Some(branch);
+        let mut witnesses = self.witnesses.iter().filter(|(lives_on, _)| on_it(lives_on)).map(|(_, known)| known);
+        if witnesses.clone().any(|known| known.contains(&head)) {
+            return Ok(None);
+        }
+        Ok(witnesses.find_map(|known| known.last().copied()))
+    }
+}
+
+fn view(remote: &Remote, push: &Push, back: bool) -> MovedView {
+    let (branch, was, now) = (push.branch.clone(), push.before, push.after);
+    MovedView { repo: remote.repo.clone(), branch, was, now, event: None, back }
 }
 
 fn push(url: &RepoUrl, branch: &Branch, before: Sha, after: Sha, heads: &Heads) -> Push {

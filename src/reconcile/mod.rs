@@ -10,7 +10,7 @@
 mod look;
 mod pace;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Loaded;
 use crate::git::GitError;
 use crate::model::repo::{LastSeenView, RepoFault, RepoView, SyncView, UnaskedView};
-use crate::model::{AppName, Branch, RepoId};
+use crate::model::{AppName, Branch, RepoId, Sha};
 use crate::pipeline::{Pipeline, Remote};
 use crate::store::{Store, StoreError};
 use look::Looked;
@@ -83,6 +83,8 @@ struct Inner {
     stop: CancellationToken,
     pace: Pace,
     remotes: Mutex<BTreeMap<RepoId, Known>>,
+    /// Heads that would go back, until a second listing says so too.
+    doubted: Mutex<HashMap<(RepoId, Branch), Sha>>,
 }
 
 /// A remote, and what was found at it.
@@ -99,8 +101,8 @@ struct Known {
 impl Reconcile {
     /// What looks after the remotes, as the configuration in force wants it.
     pub fn new(store: Store, pipeline: Pipeline, in_force: Arc<ArcSwap<Loaded>>, stop: CancellationToken) -> Self {
-        let (pace, remotes) = (Pace::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { store, pipeline, in_force, stop, pace, remotes }) }
+        let (pace, remotes, doubted) = (Pace::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { store, pipeline, in_force, stop, pace, remotes, doubted }) }
     }
 
     /// Begins to list remotes by itself, until `stop`.

@@ -22,14 +22,15 @@ pub type Holds = BTreeMap<Held, Hold>;
 pub struct Release {
     /// Which.
     pub held: Held,
-    /// Only this one, and none in its place.
+    /// Only this one, and none in its place. One that is beneath another goes from there.
     pub id: HoldId,
-    /// In whose name the app is run then, to make up for what was kept back; none if it is not.
+    /// In whose name the app is run then, to make up for what was kept back; none if it is not. Nor is it if another
+    /// hold was beneath, which is in force again.
     pub catch_up: Option<String>,
 }
 
 impl Store {
-    /// Keeps a hold, in place of one that is there. It gets its id and its time.
+    /// Keeps a hold, in place of one that is there or over a rollback's. It gets its id and its time.
     pub async fn put_hold(&self, hold: Hold) -> Result<Hold, StoreError> {
         self.ask(|reply| writer::Command::Hold(Box::new(hold), reply)).await
     }
@@ -57,8 +58,16 @@ pub(super) fn load(table: &Table) -> Result<Holds, StoreError> {
 }
 
 impl State {
+    /// A person's hold goes over a rollback's, and does not end it.
     pub(super) fn put_hold(&mut self, tx: &mut Tx, hold: Hold, now: Timestamp) -> Result<Hold, StoreError> {
-        let hold = Hold { id: HoldId(self.next_id(now)), at: now, ..hold };
+        let there = self.holds.get(&(hold.app.clone(), hold.lib.clone()));
+        let beneath = there.and_then(Hold::of_a_rollback).filter(|_| hold.kind == HoldKind::Manual);
+        let beneath = beneath.cloned().map(Box::new);
+        let id = HoldId(self.next_id(now));
+        self.keep_hold(tx, Hold { id, at: now, beneath, ..hold })
+    }
+
+    fn keep_hold(&mut self, tx: &mut Tx, hold: Hold) -> Result<Hold, StoreError> {
         tx.put(keys::hold(&hold.app, hold.lib.as_ref()), &hold)?;
         Arc::make_mut(&mut self.holds).insert((hold.app.clone(), hold.lib.clone()), hold.clone());
         self.told.holds = true;
@@ -72,23 +81,35 @@ impl State {
         now: Timestamp,
     ) -> Result<Option<Released>, StoreError> {
         let Release { held, id, catch_up } = release;
-        if self.holds.get(&held).is_none_or(|hold| hold.id != id) {
+        let Some(hold) = self.holds.get(&held).cloned() else { return Ok(None) };
+        if let Some(beneath) = hold.beneath.clone().filter(|beneath| beneath.id == id) {
+            self.keep_hold(tx, Hold { beneath: None, ..hold })?;
+            return Ok(Some(Released { hold: *beneath, event: None }));
+        }
+        if hold.id != id {
             return Ok(None);
         }
-        let Some(hold) = Arc::make_mut(&mut self.holds).remove(&held) else { return Ok(None) };
+        if let Some(beneath) = hold.beneath.clone() {
+            self.keep_hold(tx, *beneath)?;
+            return Ok(Some(Released { hold, event: None }));
+        }
+        Arc::make_mut(&mut self.holds).remove(&held);
         tx.delete(keys::hold(&held.0, held.1.as_ref()));
         self.told.holds = true;
         let event = catch_up.map(|by| self.submit(tx, EventKind::Deploy { app: held.0, by }, now)).transpose()?;
         Ok(Some(Released { hold, event }))
     }
 
-    /// A rollback is a decision that no bump may undo: it holds its app, unless a person does already.
+    /// A rollback is a decision that no bump may undo: it holds its app, beneath the hold of a person if there is one.
     pub(super) fn hold_after(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
         let (Some((_, Outcome::RolledBack, reason)), Some(bad)) = (&job.ended, job.commit()) else { return Ok(()) };
         let app = job.app.name.clone();
-        if self.holds.get(&(app.clone(), None)).is_some_and(|hold| hold.kind == HoldKind::Manual) {
-            return Ok(());
-        }
-        self.put_hold(tx, Hold::of_rollback(app, bad, job.id, reason, now), now).map(|_| ())
+        let by_person = self.holds.get(&(app.clone(), None)).filter(|hold| hold.kind == HoldKind::Manual).cloned();
+        let hold = Hold { id: HoldId(self.next_id(now)), ..Hold::of_rollback(app, bad, job.id, reason, now) };
+        let hold = match by_person {
+            Some(by_person) => Hold { beneath: Some(Box::new(hold)), ..by_person },
+            None => hold,
+        };
+        self.keep_hold(tx, hold).map(|_| ())
     }
 }

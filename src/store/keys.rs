@@ -2,6 +2,8 @@
 
 use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, Lib, RepoId, Sha, Topic};
 
+/// What the names of tags begin with where they stand beside those of branches.
+pub(super) const TAGS: &str = "refs/tags/";
 /// The format's version.
 pub(super) const VERSION: &[u8] = b"m/version";
 /// The number of the log's last frame whose rows sled has. Of this folder's files, not of what the rows say.
@@ -56,7 +58,10 @@ pub(super) fn forge_id_of_tag(forge: Forge, id: &str, repo: &RepoId, tag: &str, 
 }
 /// The last that was accepted for a tag, beside those for branches.
 pub(super) fn tag_head(repo: &RepoId, tag: &str) -> Vec<u8> {
-    with(b'h', &[repo.as_str().as_bytes(), b"\0refs/tags/", tag.as_bytes()])
+    with(b'h', &[repo.as_str().as_bytes(), b"\0", TAGS.as_bytes(), tag.as_bytes()])
+}
+pub(super) fn heads(repo: &RepoId) -> Vec<u8> {
+    with(b'h', &[repo.as_str().as_bytes(), b"\0"])
 }
 pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
     with(b'h', &[repo.as_str().as_bytes(), b"\0", branch.as_str().as_bytes()])

@@ -1,5 +1,6 @@
 //! Reading the store. All of it is what is on disk; lists go newest first, by cursor.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -147,6 +148,19 @@ impl Store {
     /// The last head of a branch that a webhook or a listing told of.
     pub fn accepted_head(&self, repo: &RepoId, branch: &Branch) -> Result<Option<Sha>, StoreError> {
         Ok(get::<Seen>(&*self.table()?, &keys::head(repo, branch))?.map(|seen| seen.after))
+    }
+    /// The last heads of all branches of a repository that a webhook or a listing told of.
+    pub fn accepted_heads(&self, repo: &RepoId) -> Result<BTreeMap<Branch, Sha>, StoreError> {
+        let (table, prefix) = (self.table()?, keys::heads(repo));
+        let mut heads = BTreeMap::new();
+        for row in table.prefix(&prefix) {
+            let (key, value) = row?;
+            let name = std::str::from_utf8(&key[prefix.len()..]).ok().filter(|name| !name.starts_with(keys::TAGS));
+            if let Some(branch) = name.and_then(|name| Branch::new(name).ok()) {
+                heads.insert(branch, decode::<Seen>(&key, &value)?.after);
+            }
+        }
+        Ok(heads)
     }
     /// When anything was last heard of a repository.
     pub fn last_seen(&self, repo: &RepoId) -> Result<LastSeen, StoreError> {

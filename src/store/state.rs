@@ -91,7 +91,8 @@ impl State {
     /// Reads what is open. A journal that can't be read parks its job.
     pub fn load(table: &Table) -> Result<Self, StoreError> {
         let mut state = Self { holds: Arc::new(holds::load(table)?), ..Self::default() };
-        state.last_id = state.holds.values().map(|hold| hold.id.0).max().unwrap_or(0);
+        let holds = state.holds.values().flat_map(|hold| [Some(hold), hold.beneath.as_deref()]).flatten();
+        state.last_id = holds.map(|hold| hold.id.0).max().unwrap_or(0);
         for prefix in [keys::DELIVERY, keys::EVENT, keys::ENDED, keys::OUTGOING] {
             // The keys of a prefix sort by number: the last is the largest.
             if let Some((key, _)) = table.prefix(&[prefix]).next_back().transpose()? {

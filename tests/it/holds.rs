@@ -10,6 +10,7 @@ use airplanes::watch::FsSource;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::support::git_http::GitHttp;
 use super::support::world::World;
 
 /// Two libraries in no deploy.edn, and two apps that depend on both.
@@ -244,7 +245,7 @@ async fn a_rolled_back_app_is_not_bumped_again_until_a_push_descends_from_the_ba
 }
 
 #[tokio::test]
-async fn a_rollback_leaves_a_persons_hold_and_a_hold_is_let_go_of_once() {
+async fn a_persons_hold_over_a_rollbacks_leaves_that_when_it_ends_and_each_is_let_go_of_once() {
     use super::store::{app, draft, planned_event};
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -252,21 +253,82 @@ async fn a_rollback_leaves_a_persons_hold_and_a_hold_is_let_go_of_once() {
         kind: HoldKind::Manual,
         ..Hold::of_rollback(app("a").name, super::store::sha(1), airplanes_job(), "by hand", Timestamp::now())
     };
-    let first = store.put_hold(of_person.clone()).await.unwrap();
-    let second = store.put_hold(of_person).await.unwrap();
-    assert!(second.id > first.id);
-    let (_, jobs) = planned_event(&store, 1, draft(vec![super::store::planned("a", &[])]).apps).await;
-    store.append(jobs[0], rolled_back(super::store::sha(7))).await.unwrap();
     let key = (app("a").name, None);
-    assert_eq!(store.holds().get(&key), Some(&second));
     let release = |id| airplanes::store::Release { held: key.clone(), id, catch_up: Some("its end".into()) };
+    let roll_back = async |store: &Store, n: u32| {
+        let (_, jobs) = planned_event(store, n, draft(vec![super::store::planned("a", &[])]).apps).await;
+        store.append(jobs[0], rolled_back(super::store::sha(n))).await.unwrap();
+    };
+    let bad = |hold: &Hold| match hold.kind {
+        HoldKind::Rollback { bad, .. } => Some(bad),
+        HoldKind::Manual => None,
+    };
+    let first = store.put_hold(of_person.clone()).await.unwrap();
+    let second = store.put_hold(of_person.clone()).await.unwrap();
+    assert!(second.id > first.id && second.beneath.is_none());
+    // A rollback while a person holds the app is beneath, and the person's is what it was.
+    roll_back(&store, 7).await;
+    let both = store.holds()[&key].clone();
+    assert_eq!(both.beneath.as_deref().and_then(bad), Some(super::store::sha(7)));
+    assert!(both.stops_all() && both.to_string().contains("over a rollback's"), "{both}");
+    assert_eq!(Hold { beneath: None, ..both.clone() }, second);
     assert!(store.release(release(first.id)).await.unwrap().is_none());
-    let released = store.release(release(second.id)).await.unwrap().unwrap();
+    // Its end leaves the rollback's, and makes up for nothing yet.
+    assert_eq!(store.release(release(second.id)).await.unwrap().unwrap().event, None);
+    drop(store);
+    let store = super::store::open_again(folder.path());
+    let left = store.holds()[&key].clone();
+    assert_eq!((bad(&left), left.stops_all()), (Some(super::store::sha(7)), false), "{left}");
+    // The other way round: a person's is put over a rollback's, and another rollback replaces that.
+    let third = store.put_hold(of_person).await.unwrap();
+    assert_eq!(third.beneath.as_deref(), Some(&left));
+    roll_back(&store, 8).await;
+    let beneath = store.holds()[&key].beneath.clone().unwrap();
+    assert!(bad(&beneath) == Some(super::store::sha(8)) && beneath.id > third.id, "{beneath}");
+    // A push that ends the one beneath leaves the person's alone.
+    assert_eq!(store.release(release(beneath.id)).await.unwrap().unwrap().hold, *beneath);
+    assert!(store.release(release(left.id)).await.unwrap().is_none());
+    drop(store);
+    let store = super::store::open_again(folder.path());
+    assert_eq!(store.holds()[&key], Hold { beneath: None, ..third.clone() });
+    let released = store.release(release(third.id)).await.unwrap().unwrap();
     assert_eq!(store.unplanned().iter().map(|event| Some(event.id)).collect::<Vec<_>>(), [released.event]);
-    assert!(store.release(release(second.id)).await.unwrap().is_none() && store.holds().is_empty());
+    assert!(store.release(release(third.id)).await.unwrap().is_none() && store.holds().is_empty());
     drop(store);
     let store = super::store::open_again(folder.path());
     assert_eq!((store.unplanned().len(), store.holds().len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_that_hangs_holds_up_no_plan_but_that_of_the_push_which_may_end_a_hold() {
+    let mut world = World::new(0);
+    world.by_file = true;
+    let (a, b) = (world.commit("a", &[("a", "")]), world.commit("b", &[("b", "")]));
+    let http = GitHttp::start(world.path("repos"), None).await;
+    let url = http.url("a.git");
+    world.commit("shop", &[("deps.edn", &format!("{{:deps {{acme/a {{:git/url \"{url}\" :git/sha \"{a}\"}}}}}}"))]);
+    world.commit("till", &[("deps.edn", &world.deps(&[("b", b)]))]);
+    world.deploy_edn(
+        ":shop {:git-url \"{repo:shop}\" :update? true :build \"true\"}
+         :till {:git-url \"{repo:till}\" :update? true :build \"true\"}",
+    );
+    world.start().await;
+    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 4).then_some(());
+    world.until("both are read", read).await;
+    let fix = world.unpushed("a");
+    let body = json!({"lib": "acme/a", "reason": "until it is mended", "until_descendant_of": fix});
+    assert_eq!(world.hold("shop", body).await.0, 200);
+    world.pushes_now("a");
+    // Its remote says nothing while it is asked whether the push ends the hold.
+    let gate = http.gate.clone().write_owned().await;
+    assert_eq!(world.hook_from(Forge::Github, &url, Some(a), fix, "the fix").await.0, 202);
+    let new = world.push("b", &[("x", "1")]).await;
+    world.bumped("till", new).await;
+    let deliveries = world.get("/deliveries").await.to_string();
+    assert!(deliveries.contains("\"state\":\"accepted\""), "{deliveries}");
+    drop(gate);
+    world.bumped("shop", fix).await;
+    assert_eq!(world.get("/holds").await["holds"], json!([]));
 }
 
 fn airplanes_job() -> airplanes::model::JobId {

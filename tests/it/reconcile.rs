@@ -226,6 +226,70 @@ async fn a_branch_that_is_gone_is_told_and_moves_nothing() {
     assert!(world.settled().await.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_goes_back_is_taken_up_only_when_a_second_listing_says_so() {
+    let world = app_of_a_library("false").await;
+    sync(&world, "").await;
+    let old = world.head("lib");
+    let new = world.push("lib", &[("a", "1")]).await;
+    bumped(&world, "app", new).await;
+    world.settled().await;
+    // A server that lags behind the one that told, or a push that was taken back? Time tells.
+    world.force("lib", old);
+    let answer = sync(&world, "").await;
+    let id = world.url("lib").id();
+    let moved = answer["moved"].as_array().unwrap().iter().find(|moved| moved["repo"] == id.as_str()).unwrap();
+    assert_eq!(
+        (&moved["back"], &moved["event"], moved["now"].as_str()),
+        (&true.into(), &Value::Null, Some(&*old.to_string()))
+    );
+    world.force("lib", new);
+    assert_eq!(sync(&world, "").await["moved"].as_array().map(Vec::len), Some(0));
+    world.force("lib", old);
+    let said = world.call(&["sync"]).await;
+    assert!(said.code == Some(0) && said.out.contains("it goes back"), "{said:?}");
+    assert!(sync(&world, "").await["moved"][0]["event"].is_string());
+    assert_eq!(sync(&world, "").await["moved"].as_array().map(Vec::len), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_told_while_its_remote_is_listed_is_not_undone_by_the_listing() {
+    let mut world = World::new(0);
+    world.by_file = true;
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let http = GitHttp::start(world.path("repos"), None).await;
+    let url = http.url("lib.git");
+    world.commit("app", &[("deps.edn", &format!("{{:deps {{acme/lib {{:git/url \"{url}\" :git/sha \"{lib}\"}}}}}}"))]);
+    world.deploy_edn(":app {:git-url \"{repo:app}\" :update? true :build \"true\"}");
+    world.start().await;
+    world.until("the app is read", async || (sync(&world, "").await["asked"] == 2).then_some(())).await;
+    let first = world.commit("lib", &[("a", "1")]);
+    assert!(sync(&world, "").await["moved"][0]["event"].is_string());
+    bumped(&world, "app", first).await;
+    world.settled().await;
+
+    // The remote has listed the first commit, and answers only when the second has been told of.
+    let (gate, listings) = (http.gate.clone().write_owned().await, http.listings.load(Ordering::Relaxed));
+    let (answer, second) = tokio::join!(sync(&world, ""), async {
+        while http.listings.load(Ordering::Relaxed) == listings {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let second = world.commit("lib", &[("a", "2")]);
+        let (status, said) = world.hook_from(Forge::Github, &url, Some(first), second, "second").await;
+        assert_eq!(status, 202, "{said}");
+        drop(gate);
+        second
+    });
+    let of_lib = url.id().to_string();
+    let made = |answer: &Value| {
+        answer["moved"].as_array().unwrap().iter().filter(|m| m["repo"] == *of_lib && !m["event"].is_null()).count()
+    };
+    assert_eq!(made(&answer), 0, "{answer}");
+    bumped(&world, "app", second).await;
+    assert_eq!(made(&sync(&world, "").await), 0);
+}
+
 /// A listing's find.
 fn sighting(moved: Vec<(u32, u32)>, begun: Vec<(Branch, Sha)>) -> Sighting {
     let url = RepoUrl::new("https://github.com/acme/snow").unwrap();

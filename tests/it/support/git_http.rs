@@ -21,6 +21,8 @@ pub struct GitHttp {
     pub wrong_logins: Arc<AtomicUsize>,
     /// How often a repository's refs have been asked for.
     pub listings: Arc<AtomicUsize>,
+    /// Who takes it for writing keeps what is ready from being answered.
+    pub gate: Arc<tokio::sync::RwLock<()>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -30,6 +32,7 @@ struct Server {
     token: Option<&'static str>,
     wrong_logins: Arc<AtomicUsize>,
     listings: Arc<AtomicUsize>,
+    gate: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl GitHttp {
@@ -38,10 +41,12 @@ impl GitHttp {
         let port = listener.local_addr().unwrap().port();
         let wrong_logins = Arc::new(AtomicUsize::new(0));
         let listings = Arc::new(AtomicUsize::new(0));
-        let server = Server { root, token, wrong_logins: wrong_logins.clone(), listings: listings.clone() };
+        let gate = Arc::<tokio::sync::RwLock<()>>::default();
+        let (wrong, list) = (wrong_logins.clone(), listings.clone());
+        let server = Server { root, token, wrong_logins: wrong, listings: list, gate: gate.clone() };
         let router = Router::new().fallback(serve).with_state(server);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { port, wrong_logins, listings, task }
+        Self { port, wrong_logins, listings, gate, task }
     }
     /// Sends every caller to the same path at `to`.
     pub async fn start_redirecting(to: String) -> Self {
@@ -53,7 +58,7 @@ impl GitHttp {
         };
         let router = Router::new().fallback(send_on);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { port, wrong_logins: Arc::default(), listings: Arc::default(), task }
+        Self { port, wrong_logins: Arc::default(), listings: Arc::default(), gate: Arc::default(), task }
     }
     pub fn url(&self, path: &str) -> airplanes::model::RepoUrl {
         airplanes::model::RepoUrl::new(format!("http://127.0.0.1:{}/{path}", self.port)).unwrap()
@@ -115,6 +120,7 @@ async fn serve(State(server): State<Server>, request: Request) -> Response {
     });
     let output = child.wait_with_output().await.unwrap().stdout;
     let _ = feed.await;
+    drop(server.gate.read().await);
     let end = output.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let mut response = Response::builder();
     for line in String::from_utf8_lossy(&output[..end]).lines() {
