@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::folder::Folder;
 use super::migrate::FORMAT;
@@ -18,6 +19,10 @@ const CACHE: u64 = 32 << 20;
 /// sled's segments, in bytes. A page of over a quarter of one goes into a file of its own, which sled does not sync:
 /// no page of rows as long as `tx::LONGEST` is that long.
 const SEGMENT: usize = 2 << 20;
+
+/// How long sled's own lock is waited for. Who opens sled has the state folder's lock, so what holds it is on its way
+/// out: a thread of sled's own that still ends, or a child that has not yet become another program.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// sled's folder, and its file for the fdatasync that sled itself does not do.
 pub(super) struct Disk {
@@ -137,12 +142,23 @@ pub(super) fn opening<T: Send>(
 fn open_sled(store: &Path, damaged: impl Fn(String) -> StoreError) -> Result<sled::Db, StoreError> {
     let path = store.display().to_string();
     let config = sled::Config::new().path(store).cache_capacity(CACHE).segment_size(SEGMENT).flush_every_ms(None);
-    match config.open() {
-        Ok(db) => Ok(db),
-        Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => Err(StoreError::Locked { path }),
-        // The system's own refusal says nothing against what is in the files.
-        Err(sled::Error::Io(e)) if e.raw_os_error().is_some() => Err(StoreError::Denied { path, why: e.to_string() }),
-        Err(error) => Err(damaged(error.to_string())),
+    let began = Instant::now();
+    loop {
+        return match config.open() {
+            Ok(db) => Ok(db),
+            Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => {
+                if began.elapsed() < LET_GO {
+                    std::thread::sleep(Duration::from_millis(5));
+                    continue;
+                }
+                Err(StoreError::Locked { path })
+            }
+            // The system's own refusal says nothing against what is in the files.
+            Err(sled::Error::Io(e)) if e.raw_os_error().is_some() => {
+                Err(StoreError::Denied { path, why: e.to_string() })
+            }
+            Err(error) => Err(damaged(error.to_string())),
+        };
     }
 }
 

@@ -48,7 +48,7 @@ impl Folder {
     pub fn new(state: &Path) -> Self {
         Self { state: state.to_owned() }
     }
-    /// sled's own folder.
+    /// sled's files and the log before it.
     pub fn store(&self) -> PathBuf {
         self.state.join("store")
     }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::closures::forget_closure;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Past, Seen};
-use super::state::{State, repo_of};
+use super::state::{State, first_of};
 use super::table::{Row, Table};
 use super::tag_events::forget_tag;
 use super::tx::{Tx, decode, get};
@@ -352,7 +352,7 @@ fn events_of(delivery: &Delivery) -> &[EventId] {
 
 fn head_key(event: &Event) -> Option<Vec<u8>> {
     match &event.what {
-        EventKind::Push(push) => Some(keys::head(&repo_of(push), &push.branch)),
+        EventKind::Push(push) => Some(keys::head(&first_of(&push.repos()), &push.branch)),
         // What is known of a tag goes with its event.
         EventKind::Tag(_) | EventKind::Deploy { .. } => None,
     }
@@ -362,7 +362,13 @@ fn head_key(event: &Event) -> Option<Vec<u8>> {
 fn redelivery_key(tx: &Tx, event: &Event) -> Option<Vec<u8>> {
     let EventKind::Push(push) = &event.what else { return None };
     let delivery: Delivery = tx.hint(&keys::delivery(event.delivery?))?;
-    Some(keys::forge_id(delivery.forge, delivery.forge_id.as_deref()?, &repo_of(push), &push.branch, &push.after))
+    Some(keys::forge_id(
+        delivery.forge,
+        delivery.forge_id.as_deref()?,
+        &first_of(&push.repos()),
+        &push.branch,
+        &push.after,
+    ))
 }
 
 /// The first id that could be given at a time.

@@ -2,7 +2,8 @@
 //!
 //! One sled tree with prefixed keys, and a log of writes before it (`wal`). All writes go through one thread
 //! (`writer`), which groups what is waiting into one frame of the log and one fdatasync, and answers only then; sled
-//! takes them over later (`merge`). Readers see both as one (`table`): what is on disk, never what is about to be. Values stay under 16 KB (sled leaks larger ones); logs are plain files elsewhere.
+//! takes them over later (`merge`). Readers see both as one (`table`): what is on disk, never what is about to be.
+//! Values stay under 16 KB (sled leaks larger ones); logs are plain files elsewhere.
 //!
 //! Must never: answer before the data is synced, hold state that a reload would not give again, or let an entry in
 //! that the fold refuses.

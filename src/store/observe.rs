@@ -1,13 +1,16 @@
 //! What is heard of repositories: what a listing of a remote found that no webhook had told of, and when anything was
 //! last heard. A listing may be old by the time it is told here: it moves only what is as it was when it was begun.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::rows::{LastSeen, Seen};
 use super::state::State;
 use super::tx::Tx;
 use super::{StoreError, keys};
 use crate::model::{Branch, EventId, Push, RepoId, Sha};
+
+/// How finely it is noted when a repository was last heard of.
+const FINE: SignedDuration = SignedDuration::from_secs(1);
 
 /// What a listing of a remote found.
 #[derive(Debug, Clone)]
@@ -41,7 +44,10 @@ impl State {
             let head = tx.hint::<Seen>(&keys::head(&sighting.repo, &push.branch)).map(|seen| seen.after);
             // A webhook was faster, or the listing is older than one: the next listing tells.
             let event = match head.is_none() || head == push.before {
-                true => self.accept_push(tx, None, None, push, now)?.ok(),
+                true => {
+                    let repos = push.repos();
+                    self.accept_push(tx, None, None, (push, &repos), now)?.ok()
+                }
                 false => None,
             };
             events.push(event);
@@ -50,11 +56,14 @@ impl State {
     }
 }
 
-/// Notes that a webhook told of pushes.
-pub(super) fn note_webhook(tx: &mut Tx, pushes: &[Push], now: Timestamp) -> Result<(), StoreError> {
-    for repo in pushes.iter().flat_map(Push::repos) {
-        let seen = tx.hint::<LastSeen>(&keys::last_seen(&repo)).unwrap_or_default();
-        tx.put(keys::last_seen(&repo), &LastSeen { webhook: Some(now), ..seen })?;
+/// Notes that a webhook told of repositories.
+pub(super) fn note_webhook(tx: &mut Tx, repos: &[RepoId], now: Timestamp) -> Result<(), StoreError> {
+    for repo in repos {
+        let seen = tx.hint::<LastSeen>(&keys::last_seen(repo)).unwrap_or_default();
+        // A clock that was set back is believed.
+        if seen.webhook.is_none_or(|at| now.duration_since(at).abs() >= FINE) {
+            tx.put(keys::last_seen(repo), &LastSeen { webhook: Some(now), ..seen })?;
+        }
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ impl Store {
     /// A job's journal from the entry after `seq` on, each with its place.
     pub fn records(&self, id: JobId, seq: u64) -> Result<Vec<(u64, Record)>, StoreError> {
         let table = self.table()?;
-        // What the writer has handed to sled and not yet synced is not there for readers.
+        // Entries after the state that readers are shown are not there for them either.
         let Some(job) = self.job(id)?.filter(|job| job.seq > seq) else { return Ok(Vec::new()) };
         let mut records = Vec::new();
         for row in table.range(keys::record(id, seq + 1)..=keys::record(id, job.seq)) {
@@ -136,7 +136,7 @@ impl Store {
     }
     /// An event's plan: its head and its rows, in order.
     pub fn plan_of(&self, id: EventId) -> Result<Option<(PlanHead, Vec<PlanRow>)>, StoreError> {
-        // What the writer has handed to sled and not yet synced is not there for readers: nor are its jobs.
+        // Shown to readers together with its jobs.
         if unpoison(self.shared.unplanned.read()).contains_key(&id) {
             return Ok(None);
         }

@@ -145,12 +145,13 @@ impl State {
             Err(reason) => Answer::Ignored { reason },
             Ok(pushes) => {
                 let (mut events, mut duplicate, mut seen) = (Vec::new(), None, Vec::new());
-                note_webhook(tx, &pushes, now)?;
                 for push in pushes {
+                    let repos = push.repos();
+                    note_webhook(tx, &repos, now)?;
                     let key = new.forge_id.as_ref().map(|forge_id| {
-                        keys::forge_id(new.forge, forge_id, &repo_of(&push), &push.branch, &push.after)
+                        keys::forge_id(new.forge, forge_id, &first_of(&repos), &push.branch, &push.after)
                     });
-                    match self.accept_push(tx, key.as_deref(), Some(id), push, now)? {
+                    match self.accept_push(tx, key.as_deref(), Some(id), (push, &repos), now)? {
                         Ok(event) => {
                             events.push(event);
                             seen.extend(key.map(|key| (key, event)));
@@ -198,10 +199,10 @@ impl State {
         tx: &mut Tx,
         key: Option<&[u8]>,
         delivery: Option<DeliveryId>,
-        push: Push,
+        (push, repos): (Push, &[RepoId]),
         now: Timestamp,
     ) -> Result<Result<EventId, (EventId, &'static str)>, StoreError> {
-        let head = tx.hint::<Seen>(&keys::head(&repo_of(&push), &push.branch));
+        let head = tx.hint::<Seen>(&keys::head(&first_of(repos), &push.branch));
         let by_id = key.and_then(|key| tx.hint::<EventId>(key)).map(|event| (event, "the same delivery id"));
         let by_head = head.as_ref().filter(|head| head.after == push.after);
         let by_head =
@@ -216,8 +217,8 @@ impl State {
         // A redelivery of what the branch has moved on from does not move it back.
         if by_id.is_none() || by_head.is_some() || head.is_none() {
             // Forges name a repository by several urls, and who lists it knows one of them.
-            for repo in push.repos() {
-                tx.put(keys::head(&repo, &push.branch), &Seen { after: push.after, event: Some(id) })?;
+            for repo in repos {
+                tx.put(keys::head(repo, &push.branch), &Seen { after: push.after, event: Some(id) })?;
             }
         }
         self.open_event(tx, Event { id, at: now, delivery, again, what: EventKind::Push(push) })?;
@@ -231,7 +232,9 @@ impl State {
     }
 
     pub(super) fn open_event(&mut self, tx: &mut Tx, event: Event) -> Result<(), StoreError> {
-        tx.put(keys::event(event.id), &EventRow { event: event.clone(), state: EventState::Accepted, well: None })?;
+        let row = EventRow { event, state: EventState::Accepted, well: None };
+        tx.put(keys::event(row.event.id), &row)?;
+        let event = row.event;
         tx.mark(keys::open_event(event.id));
         self.told.accepted.push(event.clone());
         self.unplanned.insert(event.id, event);
@@ -451,6 +454,6 @@ fn can_be_joined(job: &JobState) -> bool {
 }
 
 /// The repository that a push is known by here.
-pub(super) fn repo_of(push: &Push) -> RepoId {
-    push.repos().into_iter().next().unwrap_or_else(|| RepoUrl::unknown().id())
+pub(super) fn first_of(repos: &[RepoId]) -> RepoId {
+    repos.first().cloned().unwrap_or_else(|| RepoUrl::unknown().id())
 }

@@ -44,16 +44,16 @@ impl Table {
     }
     /// Begins a new layer; gives the one that was the newest.
     pub fn freeze(&self) -> Layer {
-        let mut layers = self.layers.load().to_vec();
-        let full = layers[0].clone();
-        layers.insert(0, Layer::default());
-        self.layers.store(Arc::new(layers));
-        full
+        let before = self.layers.rcu(|layers| {
+            let mut layers = layers.to_vec();
+            layers.insert(0, Layer::default());
+            layers
+        });
+        before[0].clone()
     }
     /// Lets go of a layer whose rows are all in sled.
     pub fn drop_layer(&self, done: &Layer) {
-        let layers = self.layers.load().iter().filter(|layer| !Arc::ptr_eq(layer, done)).cloned().collect();
-        self.layers.store(Arc::new(layers));
+        self.layers.rcu(|layers| layers.iter().filter(|layer| !Arc::ptr_eq(layer, done)).cloned().collect::<Vec<_>>());
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {

@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 
 use super::rows::Seen;
-use super::state::State;
+use super::state::{State, first_of};
 use super::tx::Tx;
 use super::{StoreError, keys};
-use crate::model::{Delivery, DeliveryId, Event, EventId, EventKind, Forge, RepoId, RepoUrl, TagPush};
+use crate::model::{Delivery, DeliveryId, Event, EventId, EventKind, Forge, RepoId, TagPush};
 
 impl State {
     /// The event of a new tag, or the one that it repeats and why. `key` is where its redelivery would be known by.
@@ -57,5 +57,5 @@ pub(super) fn forget_tag(tx: &mut Tx, id: EventId, event: &Event) {
 }
 
 fn repo_of(tag: &TagPush) -> RepoId {
-    tag.repos().into_iter().next().unwrap_or_else(|| RepoUrl::unknown().id())
+    first_of(&tag.repos())
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,10 @@ const FULL: std::ops::Range<u64> = 128 << 10..8 << 20;
 const PART: u64 = 64;
 /// By how much a file grows at once, in bytes.
 const GROWTH: u64 = 128 << 10;
+/// How many times as long as it should be it may stay.
+const LOOSE: u64 = 4;
+/// How much memory is kept for the next frame, in bytes.
+const BUFFER: usize = 1 << 20;
 /// What a frame begins with.
 const MAGIC: [u8; 4] = *b"AiRw";
 /// Magic, checksum, number, length of the rows.
@@ -90,15 +94,25 @@ impl Wal {
     }
     /// Begins the other file. sled has to have all frames that are in it.
     pub fn turn(&mut self) -> io::Result<()> {
-        let buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.shrink_to(BUFFER);
+        let was_there = self.other.exists();
         *self = Self { buffer, ..Self::over(self.other.clone(), self.name.clone(), self.next)? };
-        Ok(())
+        match self.name.parent() {
+            Some(store) if !was_there => sync(store),
+            _ => Ok(()),
+        }
     }
     fn over(name: PathBuf, other: PathBuf, next: u64) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
-        let room = file.metadata()?.len();
         let space = nix::sys::statvfs::fstatvfs(&file)?;
         let full = (space.blocks_available() * space.fragment_size() / PART).clamp(FULL.start, FULL.end);
+        let mut room = file.metadata()?.len();
+        if room > LOOSE * full {
+            // Sled was slow once, or there was more space.
+            file.set_len(full)?;
+            room = full;
+        }
         Ok(Self { file, name, other, end: 0, room, full, next, buffer: Vec::new() })
     }
 
@@ -126,6 +140,11 @@ impl Wal {
     pub fn is_short(&self) -> bool {
         self.full == FULL.start
     }
+    /// It is full at so many bytes, until it turns.
+    #[cfg(test)]
+    pub fn fill_at(&mut self, bytes: u64) {
+        self.full = bytes;
+    }
     /// How many times over the file is as long as it should get.
     pub fn fullness(&self) -> u64 {
         self.end / self.full
@@ -137,7 +156,7 @@ impl Logged {
     pub fn read(store: &Path, merged: u64) -> Result<Self, WalError> {
         let mut files = Vec::new();
         for name in NAMES {
-            match std::fs::read(store.join(name)) {
+            match synced(&store.join(name)) {
                 Ok(bytes) => files.push(bytes),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && merged == 0 => files.push(Vec::new()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -173,6 +192,15 @@ impl Logged {
         }
         Ok(logged)
     }
+}
+
+/// A file's bytes, which are on disk when this returns: a process that was killed may have left some in memory only.
+fn synced(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.sync_data()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn frame<'r>(to: &mut Vec<u8>, number: u64, rows: impl Iterator<Item = (&'r [u8], Option<&'r [u8]>)>) {

@@ -349,3 +349,62 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Tell(_, reply) => drop(reply.send(Err(error.clone()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => copy(&entry.path(), &to.join(entry.file_name())),
+                false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_turns_again_and_again_is_whole_wherever_it_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(&place.path().join("state"));
+        let mut files = start::open(&folder).unwrap().files;
+        files.wal.fill_at(4 << 10);
+        let mut open = Open { files, merge: None };
+        let (snapshot, mut model, mut turns) = (Snapshot::default(), BTreeMap::new(), 0);
+        for n in 0..400u32 {
+            let table = open.files.table.clone();
+            let mut tx = Tx::new(&table);
+            let key = format!("zz{:03}", n * 7 % 90).into_bytes();
+            match n % 5 {
+                0 => tx.delete(key.clone()),
+                _ => tx.put(key.clone(), &vec![n; 20]).unwrap(),
+            }
+            model.insert(key, (n % 5 != 0).then(|| serde_json::to_vec(&vec![n; 20]).unwrap()));
+            open.write(tx, &snapshot).unwrap();
+            let was_full = open.files.wal.fullness() > 0;
+            open.tidy().unwrap();
+            open.files.wal.fill_at(4 << 10);
+            turns += u32::from(was_full && open.files.wal.fullness() == 0);
+            if n % 23 != 0 {
+                continue;
+            }
+            // Sled is at rest, so that the copy is of one moment; what it has of the log is another each time.
+            while open.merge.as_ref().is_some_and(|merge| !merge.is_done()) {
+                std::thread::yield_now();
+            }
+            let there = place.path().join(n.to_string());
+            copy(&folder.store(), &there.join("store"));
+            let again = Files::open(&Folder::new(&there)).unwrap();
+            for (key, value) in &model {
+                let found = again.table.get(key).unwrap().map(|value| value.to_vec());
+                assert_eq!(found.as_ref(), value.as_ref(), "{} after {n} writes", String::from_utf8_lossy(key));
+            }
+            std::fs::remove_dir_all(there).unwrap();
+        }
+        assert!(turns > 5, "{turns}");
+    }
+}

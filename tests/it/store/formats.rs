@@ -156,6 +156,21 @@ async fn wherever_a_rewrite_is_killed_there_is_one_whole_store() {
 }
 
 #[tokio::test]
+async fn a_hold_on_sled_s_file_that_passes_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    old_store(folder.path());
+    let_go(folder.path());
+    let db = std::fs::File::open(folder.path().join("store/db")).unwrap();
+    let held = nix::fcntl::Flock::lock(db, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(held);
+    });
+    is_all_there(&Store::open(folder.path()).unwrap());
+    release.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_first_start_that_was_killed_begins_again() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("store")).unwrap();
