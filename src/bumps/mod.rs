@@ -5,6 +5,7 @@
 //! store, and never move a dependency backwards or sideways: what can't move forward stays and is told, with the reason.
 
 mod choice;
+mod files;
 mod follows;
 mod kept;
 mod preflight;
@@ -20,6 +21,7 @@ use crate::edn;
 use crate::git::{GitError, Mirrors};
 use crate::model::{Branch, Bump, Lib, RepoId, RepoUrl, Sha, Track};
 use choice::Verdict;
+pub use files::Tree;
 pub use kept::{Kept, Why};
 pub use preflight::{Fault, FaultKind, Preflight};
 use view::Views;

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
+use super::files::{below, inside, locals};
 use super::{Asking, BumpsError, File, at};
 use crate::deps::{self, Child, Conflict, Coord, Dep, Expanded, Facts, Locked, NamedKind, Need, Place};
 use crate::edn;
@@ -87,31 +88,57 @@ struct Look {
 }
 
 impl Asking<'_> {
-    /// Looks at the top-level dependencies of the deps.edn among `files`, which stand on a commit of the repository
-    /// `own`, and at the coordinates of all of them.
+    /// Looks at the top-level dependencies of `files`, which stand on a commit of the repository `own`: at the
+    /// coordinates of each, and at what those bring that no other leads to. What they say counts, not what the commit
+    /// says.
     pub async fn preflight(&self, files: &[File], own: (&RepoId, Sha)) -> Result<Preflight, BumpsError> {
         let mut look = Look::default();
-        let Some(file) = files.iter().find(|file| file.path == "deps.edn") else { return Ok(look.found) };
-        let place = Place { repo: own.0.clone(), sha: own.1, folder: String::new() };
-        let top = self.children(&place, &file.text, &file.path, &mut look).await?;
+        let led_to: BTreeSet<String> = files
+            .iter()
+            .flat_map(|file| locals(&file.path, &file.text).into_iter().map(|folder| inside(&folder, "deps.edn")))
+            .collect();
+        let mut tops = Vec::new();
+        for (n, file) in files.iter().enumerate() {
+            let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+            let place = Place { repo: own.0.clone(), sha: own.1, folder };
+            let children = self.children(&place, &file.text, &file.path, &mut look).await?;
+            if n == 0 || !led_to.contains(&file.path) {
+                tops.push((file, children.clone()));
+            }
+            if file.path == inside(&place.folder, "deps.edn") {
+                look.facts.manifests.insert(place, children);
+            }
+        }
+        for (file, top) in tops {
+            let expanded = self.expanded(&top, &mut look).await?;
+            for conflict in &expanded.conflicts {
+                let fault = in_words(conflict, file);
+                if !look.found.faults.contains(&fault) {
+                    look.found.faults.push(fault);
+                }
+            }
+            for locked in expanded.libs {
+                if !look.found.libs.contains(&locked) {
+                    look.found.libs.push(locked);
+                }
+            }
+        }
+        Ok(look.found)
+    }
+
+    /// What tools.deps would take of `top`.
+    async fn expanded(&self, top: &[Child], look: &mut Look) -> Result<Expanded, BumpsError> {
         let mut expanded = Expanded::default();
         for _ in 0..ROUNDS {
-            expanded = deps::expand(&top, &look.facts);
+            expanded = deps::expand(top, &look.facts);
             if expanded.needs.is_empty() || look.facts.manifests.len() > MOST {
                 break;
             }
             for need in std::mem::take(&mut expanded.needs) {
-                self.answer(need, &mut look).await?;
+                self.answer(need, look).await?;
             }
         }
-        for conflict in &expanded.conflicts {
-            let fault = in_words(conflict, file);
-            if !look.found.faults.contains(&fault) {
-                look.found.faults.push(fault);
-            }
-        }
-        look.found.libs = expanded.libs;
-        Ok(look.found)
+        Ok(expanded)
     }
 
     async fn answer(&self, need: Need, look: &mut Look) -> Result<(), BumpsError> {
@@ -287,24 +314,4 @@ fn in_words(conflict: &Conflict, file: &File) -> Fault {
     let coord = scanned.as_ref().and_then(|scanned| scanned.coords.iter().rev().find(at_top));
     let line = coord.map_or(1, |coord| edn::position(&file.text, coord.span.start).line);
     Fault { file: file.path.clone(), line, lib: lib.clone(), kind: FaultKind::Conflict, words }
-}
-
-fn inside(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// A folder below another, if it stays in the repository.
-fn below(folder: &str, relative: &str) -> Option<String> {
-    if relative.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in relative.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
 }

@@ -15,11 +15,11 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, plain, print, say};
 use super::show::bump_line;
-use crate::bumps::{Asking, BumpsError, File, Rules, Why};
+use crate::bumps::{Asking, BumpsError, Rules, Tree, Why};
 use crate::config;
-use crate::deps;
 use crate::files;
 use crate::git::{GitConfig, Mirrors};
+use crate::model::Updates;
 use crate::watch::FsSource;
 
 /// `update`.
@@ -34,15 +34,11 @@ pub struct UpdateArgs {
 }
 
 pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, CliError> {
-    let mut sources = Vec::new();
-    for name in deps::FILES {
-        let path = args.folder.join(name);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => sources.push(File { path: name.to_owned(), text }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CliError::io(&format!("{} can't be read", path.display()), &error)),
-        }
-    }
+    let in_folder = |error: BumpsError| match error {
+        BumpsError::File(words) => CliError::other(format!("{}/{words}", args.folder.display())),
+        error => CliError::other(error.to_string()),
+    };
+    let sources = Tree::Folder(&args.folder).files(&Updates::default()).await.map_err(in_folder)?;
     if sources.is_empty() {
         if !args.folder.is_dir() {
             let message = format!("{} is not a folder", args.folder.display());
@@ -61,10 +57,7 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
         own: None,
         lives_on: &|_| Vec::new(),
     };
-    let due = asking.due(&sources, &rules).await.map_err(|error| match error {
-        BumpsError::File(words) => CliError::other(format!("{}/{words}", args.folder.display())),
-        error => CliError::other(error.to_string()),
-    })?;
+    let due = asking.due(&sources, &rules).await.map_err(in_folder)?;
     let paint = Paint::stderr(globals.color);
     for kept in &due.kept {
         say(&format!("{} {}", paint.dim("left alone:"), plain(&kept.to_string())));

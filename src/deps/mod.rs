@@ -10,6 +10,7 @@ mod build;
 mod bump;
 mod coord;
 mod expand;
+pub mod glob;
 mod manifest;
 mod replay;
 mod scan;

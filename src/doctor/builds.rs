@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::{CHECK, DEPENDENCIES, FETCH, Patient, too_slow, web};
+use crate::bumps::{File, Tree};
 use crate::deps;
 use crate::git::{GitConfig, GitError, Right};
 use crate::model::{App, BuildStep, Check, EventId, JobId, RepoUrl, Sha};
@@ -86,15 +87,19 @@ async fn dependencies(patient: &Arc<Patient>, group: &str, app: &App) -> (Vec<Ch
         return (vec![Check::skipped(group, name, "not known: the app's branch is not there")], None);
     };
     let (mut checks, mut files) = (Vec::new(), Vec::new());
-    for file in deps::FILES {
-        let Ok(Some(bytes)) = git.read_file(&app.repo(), head, file).await else { continue };
-        let text = String::from_utf8_lossy(&bytes);
+    let tree = Tree::Commit { git, repo: &app.repo(), sha: head };
+    let mend = |file: &str| format!("correct {file} of {} and push it", app.git_url);
+    let counting = tree.files(&app.updates).await.unwrap_or_else(|error| {
+        checks.push(Check::failed(group, name, error.to_string(), mend("the file")));
+        Vec::new()
+    });
+    for File { path, text } in counting {
         if let Err(error) = deps::scan(&text) {
             let place = crate::edn::position(&text, error.span.start);
-            let said = format!("{file}:{}:{} at {}: {error}", place.line, place.column, head.short());
-            checks.push(Check::failed(group, name, said, format!("correct {file} of {} and push it", app.git_url)));
+            let said = format!("{path}:{}:{} at {}: {error}", place.line, place.column, head.short());
+            checks.push(Check::failed(group, name, said, mend(&path)));
         }
-        files.push(bytes);
+        files.push(text.into_bytes());
     }
     let closure = match Closure::bring(git, files, |repo| patient.url_of(repo), stop).await {
         Ok(closure) => closure,
@@ -156,6 +161,7 @@ impl Trial<'_> {
             sha,
             step: &step,
             dir: &dir,
+            directory: None,
             tmp: &tmp,
             reads: &reads,
             git_config: git_config.exists().then_some(git_config.as_path()),

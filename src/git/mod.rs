@@ -22,6 +22,7 @@ mod read;
 mod remote;
 mod sha1;
 mod task;
+mod tree;
 
 pub use ask::Right;
 pub use clone::{Stamp, WorkClone};

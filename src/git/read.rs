@@ -170,7 +170,7 @@ impl Mirrors {
     }
 
     /// Reads on a blocking thread. Damage that comes to light is noted for the next fetch.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         repo: &RepoId,
         work: impl FnOnce(&Repository) -> Result<T, git2::Error> + Send + 'static,

@@ -223,6 +223,9 @@ pub struct AppView {
     pub git_url: RepoUrl,
     /// Its branch, where deploy.edn names one.
     pub branch: Option<Branch>,
+    /// Its folder in the repository, where that is not the root.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// Whether its git dependencies are bumped.
     pub update: bool,
     /// What starts a job.
@@ -340,6 +343,7 @@ impl AppView {
             name: app.name.clone(),
             git_url: app.git_url.clone(),
             branch: app.branch.clone(),
+            directory: app.updates.directory.clone(),
             update: app.update,
             trigger: app.trigger,
             hosts: app.hosts.iter().map(|h| h.name.clone()).collect(),

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
-use super::steps::{StepError, Work, say};
+use super::steps::{StepError, Work, say, update};
 use crate::deps;
-use crate::git::{GitError, Mirrors, Rev, WorkClone};
+use crate::git::{GitError, Mirrors, Rev};
 use crate::model::{RepoId, RepoUrl, Sha};
 use crate::process::LogFile;
 
@@ -100,20 +100,13 @@ impl Closure {
 }
 
 impl Inner {
-    /// What the build in `clone` will ask for. A dependency that can't be mirrored is told and left to the build's own
+    /// What the job's build will ask for. A dependency that can't be mirrored is told and left to the build's own
     /// git.
-    pub(super) async fn closure(
-        &self,
-        work: &Work,
-        clone: &WorkClone,
-        log: &mut LogFile,
-    ) -> Result<Closure, StepError> {
-        let mut files = Vec::new();
-        for file in deps::FILES {
-            files.extend(clone.read_file(file).await.map_err(|e| work.git(e))?);
-        }
+    pub(super) async fn closure(&self, work: &Work, log: &mut LogFile) -> Result<Closure, StepError> {
         let git = work.rooms().git.clone();
-        let texts: Vec<String> = files.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+        let files = update::built_files(work).await?;
+        let texts: Vec<String> = files.into_iter().map(|file| file.text).collect();
+        let files = texts.iter().map(|text| text.clone().into_bytes());
         let closure = Closure::bring(&git, files, |repo| self.url_of(repo), &work.stop).await;
         let closure = closure.map_err(|e| work.git(e))?;
         work.record_closure(&texts).await?;

@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Inner, unpoison};
-use crate::bumps::Asking;
-use crate::bumps::at;
+use crate::bumps::{Asking, BumpsError, Tree, at};
 use crate::deps;
 use crate::git::GitError;
 use crate::model::{App, AppName, Branch, Bump, Follows, JobState, Push, RepoId, RepoUrl, Sha, Track, Why};
@@ -73,6 +72,15 @@ pub(super) enum IndexError {
     File(String),
 }
 
+impl From<BumpsError> for IndexError {
+    fn from(error: BumpsError) -> Self {
+        match error {
+            BumpsError::Git(error) => IndexError::Git(error),
+            error => IndexError::File(error.to_string()),
+        }
+    }
+}
+
 impl Inner {
     /// The apps of deploy.edn, in place of those before.
     pub(super) fn set_apps(&self, apps: BTreeMap<AppName, App>) {
@@ -85,8 +93,7 @@ impl Inner {
         }
         for (name, app) in apps {
             let was = graph.app(&name);
-            let reads = |app: &App| (app.repo(), app.branch.clone(), app.update, app.updates.track.clone());
-            if was.is_some_and(|was| reads(was) == reads(&app)) {
+            if was.is_some_and(|was| reads_alike(was, &app)) {
                 // What is known of it stays known, also what the store is only about to have.
                 graph.put_app(app);
                 continue;
@@ -98,7 +105,12 @@ impl Inner {
             });
             let index = index.filter(|index| index.repo == app.repo());
             graph.put_known(&name, index.as_ref().map(known).unwrap_or_default());
-            let is_good = |index: AppIndex| has_branch(&app, &index.branch) && same_track && is_as_told(&app, &index);
+            let is_good = |index: AppIndex| {
+                has_branch(&app, &index.branch)
+                    && same_track
+                    && files_of(&app) == index.files
+                    && is_as_told(&app, &index)
+            };
             if !app.update || index.is_some_and(is_good) {
                 unread.remove(&name);
             } else if !matches!(unread.get(&name), Some(Unread::Reading { .. })) {
@@ -248,9 +260,9 @@ impl Inner {
         let rooms = self.rooms.load_full();
         let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
         let (mut deps, mut unseen) = (BTreeSet::new(), BTreeMap::new());
-        for file in deps::FILES {
-            let Some(source) = self.read_text(&app.repo(), sha, file).await? else { continue };
-            let scanned = deps::scan(&source).map_err(|e| IndexError::File(at(file, &source, &e)))?;
+        let tree = Tree::Commit { git: &rooms.git, repo: &app.repo(), sha };
+        for file in tree.files(&app.updates).await? {
+            let scanned = deps::scan(&file.text).map_err(|e| IndexError::File(at(&file.path, &file.text, &e)))?;
             for (_, coord) in scanned.live() {
                 let (Some(lib), Some(url)) = (coord.lib.clone(), coord.repo_url()) else { continue };
                 let (repo, at) = (url.id(), coord.full_sha());
@@ -261,7 +273,8 @@ impl Inner {
                 deps.insert(DepRow { lib, repo, url: Some(url), follows, at });
             }
         }
-        let index = AppIndex { repo: app.repo(), branch: branch.clone(), sha, deps: deps.into_iter().collect() };
+        let (branch, files) = (branch.clone(), files_of(app));
+        let index = AppIndex { repo: app.repo(), branch, sha, files, deps: deps.into_iter().collect() };
         self.know(app, index.clone());
         if before.is_none_or(|before| before != index) {
             self.store.put_index(app.name.clone(), index).await?;
@@ -274,7 +287,10 @@ impl Inner {
         let mut graph = unpoison(self.graph.write());
         // An edit of deploy.edn may have made it another app meanwhile.
         let same = |now: &App| {
-            now.repo() == index.repo && has_branch(now, &index.branch) && now.updates.track == app.updates.track
+            now.repo() == index.repo
+                && has_branch(now, &index.branch)
+                && now.updates.track == app.updates.track
+                && files_of(now) == index.files
         };
         if graph.app(&app.name).is_some_and(same) {
             graph.put_known(&app.name, known(&index));
@@ -336,30 +352,17 @@ impl Inner {
             }
         }
     }
-
-    /// A file of a commit that the mirror has, as text.
-    pub(super) async fn read_text(&self, repo: &RepoId, sha: Sha, file: &str) -> Result<Option<String>, IndexError> {
-        let git = self.rooms.load().git.clone();
-        let Some(bytes) = git.read_file(repo, sha, file).await? else { return Ok(None) };
-        let text = String::from_utf8(bytes);
-        text.map(Some).map_err(|e| {
-            IndexError::File(format!(
-                "{file}: byte {} is not UTF-8; save the file as UTF-8",
-                e.utf8_error().valid_up_to()
-            ))
-        })
-    }
 }
 
-impl super::steps::Work {
-    /// An index error in the worker's terms.
-    pub(super) fn index(&self, error: IndexError) -> super::steps::StepError {
-        match error {
-            IndexError::Git(error) => self.git(error),
-            IndexError::Store(error) => error.into(),
-            IndexError::File(text) => super::steps::StepError::failed(text),
-        }
-    }
+/// Whether the same is read for two entries of an app.
+fn reads_alike(one: &App, other: &App) -> bool {
+    let reads = |app: &App| (app.repo(), app.branch.clone(), app.update, app.updates.track.clone(), files_of(app));
+    reads(one) == reads(other)
+}
+
+/// Which files an app's entry says are read.
+fn files_of(app: &App) -> (Option<String>, Vec<String>) {
+    (app.updates.directory.clone(), app.updates.deps_files.clone())
 }
 
 /// Whether what was read of a branch is what the app follows.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
-use crate::bumps::{self, Asking, File, Rules, Want};
+use crate::bumps::{self, Asking, File, Rules, Tree, Want};
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
     App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, Lib, Planned, Push, RepoId, RepoUrl, Sha, Why,
@@ -129,12 +129,9 @@ impl Inner {
         }
         let read = unpoison(self.graph.read()).read_at(&app.name).cloned();
         let (_, at) = read.ok_or("nobody has read it yet")?;
-        let mut files = Vec::new();
-        for path in deps::FILES {
-            if let Some(text) = self.read_text(&app.repo(), at, path).await.map_err(|e| e.to_string())? {
-                files.push(File { path: path.to_owned(), text });
-            }
-        }
+        let rooms = self.rooms.load_full();
+        let tree = Tree::Commit { git: &rooms.git, repo: &app.repo(), sha: at };
+        let files = tree.files(&app.updates).await.map_err(|e| e.to_string())?;
         let (mut bumps, mut kept) = self.lines_to_commits(app, taking, &files).await?;
         let later = self.lines_to_come(app, taking, &files).await?;
         bumps.extend(later.0);

@@ -121,21 +121,22 @@ impl Local {
             }
             _ => None,
         };
+        let dir = build.directory.map_or_else(|| build.dir.to_owned(), |folder| build.dir.join(folder));
         let path = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
         let mut argv: Vec<OsString> = vec!["/bin/sh".into(), "-c".into(), build.step.run.clone().into()];
         if let Some(cells) = &self.cells {
-            let needs = Needs { dir: build.dir, tmp: build.tmp, read: build.reads, cgroup: path.as_deref() };
+            let needs =
+                Needs { clone: build.dir, dir: &dir, tmp: build.tmp, read: build.reads, cgroup: path.as_deref() };
             let entrance = cells.entrance(needs).map_err(|e| ProcessError::Start {
                 program: cells.exe.display().to_string(),
-                dir: build.dir.to_owned(),
+                dir: dir.clone(),
                 source: std::io::Error::other(e),
             })?;
             env.insert("TMPDIR".into(), entrance.tmp.into());
             argv = [vec![entrance.program], entrance.args, argv].concat();
         }
         let program = argv.remove(0);
-        let command =
-            Command { program, args: argv, dir: build.dir.to_owned(), env: env.into_iter().collect(), cgroup: path };
+        let command = Command { program, args: argv, dir, env: env.into_iter().collect(), cgroup: path };
         let limits = Limits::new(build.total, build.silence);
         let ended = process::run(command, limits, build.job, &self.leftovers, log, cancel).await;
         let short = match cgroup {

@@ -37,8 +37,10 @@ pub struct Build<'a> {
     pub sha: Sha,
     /// The command.
     pub step: &'a BuildStep,
-    /// The clone it runs in.
+    /// The clone it runs in, all of which it may write.
     pub dir: &'a Path,
+    /// The folder of the clone that its command begins in; none for the clone itself.
+    pub directory: Option<&'a str>,
     /// The job's folder for temporary files.
     pub tmp: &'a Path,
     /// What it may read of the daemon's own folders: its git configuration, and mirrors.

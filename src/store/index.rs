@@ -59,12 +59,13 @@ impl Store {
 /// Writes an app's index in place of the one before.
 pub(super) fn put(tx: &mut Tx, app: &AppName, index: AppIndex) -> Result<(), StoreError> {
     let before = tx.hint::<Part>(&keys::index_part(app, 0)).map_or(0, |part| part.parts);
-    let AppIndex { repo, branch, sha, deps } = index;
+    let AppIndex { repo, branch, sha, files, deps } = index;
     let pieces: Vec<&[DepRow]> = pieces(&deps);
     let parts = u16::try_from(pieces.len())
         .map_err(|_| StoreError::Row { key: app.to_string(), why: "an app of millions of dependencies".to_owned() })?;
     for (n, deps) in (0..).zip(pieces) {
-        let index = AppIndex { repo: repo.clone(), branch: branch.clone(), sha, deps: deps.to_vec() };
+        let index =
+            AppIndex { repo: repo.clone(), branch: branch.clone(), sha, files: files.clone(), deps: deps.to_vec() };
         tx.put(keys::index_part(app, n), &Part { parts, index })?;
     }
     (parts..before).for_each(|n| tx.delete(keys::index_part(app, n)));

@@ -114,6 +114,9 @@ pub struct AppIndex {
     pub branch: Branch,
     /// The commit that was read.
     pub sha: Sha,
+    /// Which of its files were, as the app's entry said then: its `:directory` and `:deps-files`.
+    #[serde(default)]
+    pub files: (Option<String>, Vec<String>),
     /// Its git dependencies, each once.
     pub deps: Vec<DepRow>,
 }

@@ -129,7 +129,8 @@ fn index(n: usize, affected: usize) -> Result<AppIndex> {
         let follows = Follows::Seen("main".parse()?);
         deps.push(DepRow { lib, repo: url(&repo)?.id(), url: Some(url(&repo)?), follows, at: Some(sha(dep)?) });
     }
-    Ok(AppIndex { repo: url(&format!("app-{n}"))?.id(), branch: "main".parse()?, sha: sha(n)?, deps })
+    let (repo, branch) = (url(&format!("app-{n}"))?.id(), "main".parse()?);
+    Ok(AppIndex { repo, branch, sha: sha(n)?, files: Default::default(), deps })
 }
 
 fn app(n: usize) -> Result<App> {

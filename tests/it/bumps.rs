@@ -5,6 +5,7 @@ mod files;
 mod preflight;
 mod tags;
 mod tools_deps;
+mod trees;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -20,6 +20,7 @@ mod lab;
 mod lab_doctor;
 mod lab_install;
 mod lab_journey;
+mod monorepo;
 mod notify;
 mod plans;
 mod powerloss;

@@ -380,6 +380,7 @@ async fn build(place: &Place, script: &str, limit: Duration) -> BuildOutcome {
         sha: "2455d6ab00000000000000000000000000000001".parse::<Sha>().unwrap(),
         step: &step,
         dir: place.folder.path(),
+        directory: None,
         tmp: place.folder.path(),
         reads: &[],
         git_config: Some(Path::new("/state/gitconfig")),

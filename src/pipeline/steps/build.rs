@@ -3,12 +3,13 @@
 //! Begun again after a crash: the whole build runs anew in a fresh clone (the fold sets its steps back), since half
 //! a build is none. What a killed daemon's build left running was ended at start.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{StepError, Work, say};
-use crate::model::{Step, StepResult};
+use crate::model::{App, Step, StepResult};
 use crate::runner::{Build, BuildOutcome, Limit};
 
 pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Result<StepResult, StepError> {
@@ -32,8 +33,8 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     let (dir, tmp, git_config) = (work.clone_folder(), folder.join("tmp"), folder.join("gitconfig"));
     // Later steps find what the earlier ones left; a build that was interrupted begins with its first.
     if first {
-        let clone = work.clone_to_build().await?;
-        let closure = work.inner.closure(work, &clone, &mut log).await?;
+        work.clone_to_build().await?;
+        let closure = work.inner.closure(work, &mut log).await?;
         work.clear(&tmp).await?;
         let written = async {
             tokio::fs::create_dir_all(&tmp).await?;
@@ -45,12 +46,14 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
         work.reads.extend([work.rooms().git.path(&app.repo()), git_config.clone()]);
         work.building = Duration::ZERO;
     }
+    begins_in(&dir, &app)?;
     let build = Build {
         job: work.job.id,
         app: &app.name,
         sha: updated.commit,
         step: &app.build[index],
         dir: &dir,
+        directory: app.updates.directory.as_deref(),
         tmp: &tmp,
         reads: &work.reads,
         git_config: Some(&git_config),
@@ -83,6 +86,19 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
             Err(StepError::Failed { error: outcome.to_string(), exit_code: Some(128 + signal) })
         }
         BuildOutcome::TimedOut { .. } | BuildOutcome::OutOfMemory { .. } => Err(StepError::failed(outcome.to_string())),
+    }
+}
+
+/// The folder that the commands begin in has to be one of the clone.
+fn begins_in(clone: &Path, app: &App) -> Result<(), StepError> {
+    let Some(directory) = &app.updates.directory else { return Ok(()) };
+    let real = |path: &Path| path.canonicalize().ok().filter(|path| path.is_dir());
+    match (real(clone), real(&clone.join(directory))) {
+        (Some(clone), Some(folder)) if folder.starts_with(&clone) => Ok(()),
+        _ => Err(StepError::failed(format!(
+            "the repository has no folder {directory}, which :directory of {} names; correct it in deploy.edn",
+            app.name
+        ))),
     }
 }
 

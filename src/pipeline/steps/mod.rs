@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::{AppLease, BranchLease};
 use super::{Inner, Rooms};
+use crate::bumps::{self, BumpsError, Tree};
 use crate::git::{GitError, WorkClone};
 use crate::model::{Branch, Entry, JobState, Outcome, Progress, Sha, Step};
 use crate::process::{LogFile, ProcessError};
@@ -108,6 +109,19 @@ impl Work {
             error if error.is_retryable() => StepError::Retry(error.to_string()),
             error => StepError::failed(error.to_string()),
         }
+    }
+    /// A fault of the files, or of asking for what they name, in the worker's terms.
+    pub(super) fn bumps(&self, error: BumpsError) -> StepError {
+        match error {
+            BumpsError::Git(error) => self.git(error),
+            error => StepError::failed(error.to_string()),
+        }
+    }
+    /// The files of a commit that the app's mirror has which count for its dependencies.
+    pub(super) async fn files(&self, commit: Sha) -> Result<Vec<bumps::File>, StepError> {
+        let (rooms, repo) = (self.rooms(), self.job.app.repo());
+        let tree = Tree::Commit { git: &rooms.git, repo: &repo, sha: commit };
+        tree.files(&self.job.app.updates).await.map_err(|error| self.bumps(error))
     }
     /// The branch and the commit that prepare has found.
     pub(super) fn base(&self) -> Result<(Branch, Sha), StepError> {

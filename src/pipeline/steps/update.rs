@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::{StepError, Work, prepare, rollout, say};
-use crate::bumps::{self, Asking, BumpsError, Due, Rules, Want};
+use crate::bumps::{self, Asking, Due, Rules, Want};
 use crate::deps;
 use crate::git::{Rev, Stamp, WorkClone, message};
 use crate::model::{Branch, Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
@@ -75,10 +75,10 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
 /// Keeps what the commit will be built with: that of the base's files, but for those that were edited.
 async fn record(work: &Work, base: Sha, edited: &[(String, Vec<u8>)]) -> Result<(), StepError> {
     let mut texts: Vec<String> = edited.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
-    for file in deps::FILES.into_iter().filter(|file| !edited.iter().any(|(edited, _)| edited == file)) {
-        // What can't be read is the build's to tell.
-        texts.extend(work.inner.read_text(&work.job.app.repo(), base, file).await.ok().flatten());
-    }
+    // What can't be read is the build's to tell.
+    let files = work.files(base).await.unwrap_or_default();
+    let unedited = files.into_iter().filter(|file| !edited.iter().any(|(edited, _)| *edited == file.path));
+    texts.extend(unedited.map(|file| file.text));
     work.record_closure(&texts).await
 }
 
@@ -125,12 +125,7 @@ enum Named {
 /// The bumps that are due on `base`.
 async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepError> {
     let app = work.job.app.clone();
-    let mut files = Vec::new();
-    for file in deps::FILES {
-        if let Some(text) = work.inner.read_text(&app.repo(), base, file).await.map_err(|e| work.index(e))? {
-            files.push(bumps::File { path: file.to_owned(), text });
-        }
-    }
+    let files = work.files(base).await?;
     let wants = wants(work, &files, log).await?;
     let all = work.job.live_causes().any(|c| c.why.bumps_all());
     let (inner, rooms, own) = (work.inner.clone(), work.rooms(), app.repo());
@@ -143,10 +138,7 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
         own: Some(&own),
         lives_on: &|repo| inner.branches_of(repo),
     };
-    let due = asking.due(&files, &rules).await.map_err(|error| match error {
-        BumpsError::Git(error) => work.git(error),
-        error => StepError::failed(error.to_string()),
-    })?;
+    let due = asking.due(&files, &rules).await.map_err(|error| work.bumps(error))?;
     for kept in &due.kept {
         say(log, format!("{LEFT_ALONE}{kept}")).await?;
     }
@@ -169,18 +161,14 @@ async fn look_ahead(
     let own = work.job.app.repo();
     let edited = |file: &bumps::File| due.files.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
     let edited: Vec<bumps::File> = files.iter().map(edited).collect();
-    let in_steps = |error| match error {
-        BumpsError::Git(error) => work.git(error),
-        error => StepError::failed(error.to_string()),
-    };
-    let after = asking.preflight(&edited, (&own, base)).await.map_err(in_steps)?;
+    let after = asking.preflight(&edited, (&own, base)).await.map_err(|error| work.bumps(error))?;
     for words in &after.unknown {
         say(log, format!("note: not looked at before the build: {words}")).await?;
     }
     if after.faults.is_empty() {
         return Ok(());
     }
-    let before = asking.preflight(files, (&own, base)).await.map_err(in_steps)?;
+    let before = asking.preflight(files, (&own, base)).await.map_err(|error| work.bumps(error))?;
     let new = after.new_faults(&before);
     for fault in after.faults.iter().filter(|fault| !new.contains(fault)) {
         say(log, format!("note: tools.deps will refuse this, as it did before: {fault}")).await?;
@@ -263,6 +251,19 @@ async fn want(work: &Work, log: &mut LogFile, url: &RepoUrl, named: &[Named]) ->
             Ok(Some(Want::Commit { sha, branch: Some(t.branch.clone()) }))
         }
     }
+}
+
+/// What the files say that the build's dependencies are read from: those of the base, with the bumps made.
+pub(in crate::pipeline) async fn built_files(work: &Work) -> Result<Vec<bumps::File>, StepError> {
+    let (_, base) = work.base()?;
+    work.bring_base(base).await?;
+    let bumps = work.job.updated.as_ref().map(|updated| updated.bumps.as_slice()).unwrap_or_default();
+    let mut files = work.files(base).await?;
+    for file in &mut files {
+        let edited = deps::replay(&file.text, &file.path, bumps);
+        file.text = edited.map_err(|e| StepError::failed(format!("{}: {e}", file.path)))?;
+    }
+    Ok(files)
 }
 
 /// The files with the bumps made, from the clone's head.

@@ -114,6 +114,8 @@ pub struct Cells {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Needs<'a> {
     /// Its clone.
+    pub clone: &'a Path,
+    /// The folder of it that it begins in.
     pub dir: &'a Path,
     /// The job's folder for temporary files.
     pub tmp: &'a Path,
@@ -161,7 +163,7 @@ impl Cells {
     /// How to enter a cell.
     pub(super) fn entrance(&self, needs: Needs<'_>) -> Result<Entrance, serde_json::Error> {
         let mut write = self.write.clone();
-        write.extend([needs.dir.to_owned(), needs.tmp.to_owned()]);
+        write.extend([needs.clone.to_owned(), needs.tmp.to_owned()]);
         let mounts = self.abilities.no_mounts.is_none();
         let tmp_is_own = mounts && self.below_tmp().is_none();
         let orders = Orders {

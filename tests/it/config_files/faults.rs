@@ -20,7 +20,7 @@ fn a_fault_is_shown_as_a_compiler_would() {
    :         ^^^^^^
    :            `-- did you mean `:build`?
    `----
-  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :nginx :rollout
+  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :nginx :rollout
 "#
     );
     assert!(error.render(true).contains("\u{1b}["));
@@ -297,9 +297,37 @@ fn every_fault_of_an_app_has_words_of_its_own() {
             "deploy 1:52 `:track` of acme/snow names not one thing to follow | expected {:branch \"2.x\"} or {:tags true}",
         ),
         (
+            "{URL :directory \"/shop\"}",
+            "deploy 1:45 `:directory` can't be used | expected a path from the repository's root on, without `/` before it",
+        ),
+        (
+            "{URL :directory \"../shop\"}",
+            "deploy 1:45 `:directory` can't be used | expected a path without `.`, `..` and empty parts",
+        ),
+        (
+            "{URL :directory \"-rf\"}",
+            "deploy 1:45 `:directory` can't be used | expected a path that does not begin with `-`",
+        ),
+        (
+            "{URL :directory \"sh*p\"}",
+            "deploy 1:45 `:directory` can't be used | expected one folder, without wildcards",
+        ),
+        (
+            "{URL :deps-files [\"**/deps.edn\" \"a[bc].edn\"]}",
+            "deploy 1:61 `a[bc].edn` of `:deps-files` can't be used | expected a path in which only `*` `?` and `**` are wildcards",
+        ),
+        (
+            "{URL :deps-files [\"a**/deps.edn\"]}",
+            "deploy 1:47 `a**/deps.edn` of `:deps-files` can't be used | expected `**` to stand alone between slashes",
+        ),
+        (
+            "{URL :deps-files []}",
+            "deploy 1:46 `:deps-files` names nothing | expected a path or more | leave the key out for its default",
+        ),
+        (
             "{:giturl \"/srv/git/shop\"}",
             "deploy 1:9 unknown key `:giturl` in the app :shop | did you mean `:git-url`? | known here: :git-url :branch :update? :trigger :build \
-             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :nginx :rollout",
+             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :nginx :rollout",
         ),
     ] {
         let app = app.replace("URL", url);

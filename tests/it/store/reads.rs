@@ -220,6 +220,7 @@ async fn what_an_app_depends_on_takes_as_many_rows_as_it_needs() {
         repo: app("a").repo(),
         branch: branch("main"),
         sha: sha(at),
+        files: (Some("shop".to_owned()), vec!["**/deps.edn".to_owned()]),
         deps: (0..count).map(dep).collect(),
     };
     store.put_index(name("a-b"), index(3, 9)).await.unwrap();
