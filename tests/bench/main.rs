@@ -1,9 +1,9 @@
-//! The figures that airplanes stands for, each beside its peer: `scripts/bench [a|b|c|d|e …] [--quick]`.
+//! The figures that airplanes stands for, each beside its peer: `scripts/bench [a|b|c|d|e|g …] [--quick]`.
 //!
 //! A figure of one machine says little, so what is judged is a ratio: ours and the peer's are measured in turns within
-//! one run, and the ratio is the median of the turns' ratios. `door` is (a), `journey` (b), `reader` (c), `keeping` (d)
-//! and `plan` (e); each gives rows of one table on stdout, and the exit code is 0 only if every target is met. What is
-//! under way is told on stderr.
+//! one run, and the ratio is the median of the turns' ratios. `door` is (a), `journey` (b), `reader` (c), `keeping` (d),
+//! `plan` (e) and `waves` (g); each gives rows of one table on stdout, and the exit code is 0 only if every target is
+//! met. What is under way is told on stderr.
 //!
 //! Must never talk to anything but loopback, nor leave a process or a file behind.
 
@@ -21,6 +21,7 @@ mod stats;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod table;
+mod waves;
 mod webhook;
 
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ struct Part {
 }
 
 /// The measurements.
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part {
         letter: "a",
         what: "a signed push to its durable 202: requests a second, beside Debian's webhook and a bare hyper server",
@@ -74,12 +75,17 @@ const PARTS: [Part; 5] = [
         measure: keeping::measure,
     },
     Part { letter: "e", what: "a push to its plan among 10,000 apps, their start and memory", measure: plan::measure },
+    Part {
+        letter: "g",
+        what: "a push through a plan of 12 apps over ssh, beside its longest chain done by hand",
+        measure: waves::measure,
+    },
 ];
 
 fn usage() -> String {
     let parts: String = PARTS.iter().map(|part| format!("  {}  {}\n", part.letter, part.what)).collect();
     format!(
-        "usage: scripts/bench [a|b|c|d|e …] [--quick]\n\n{parts}\nAll of them without a letter. --quick measures less, in about \
+        "usage: scripts/bench [a|b|c|d|e|g …] [--quick]\n\n{parts}\nAll of them without a letter. --quick measures less, in about \
          two minutes. Exit code 0: every target is met."
     )
 }
