@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use git2::{Direction, ErrorClass, FetchOptions, ObjectType, Repository};
 use sha2::{Digest, Sha256};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::GitConfig;
 use super::error::GitError;
 use super::maintain::mark_used;
+use super::read::known_heads;
 use super::remote::{Heads, Listing, Talk, proxy};
 use super::task;
 use crate::model::{RepoId, RepoUrl};
@@ -40,6 +42,8 @@ pub struct Mirrors {
 pub(super) struct Inner {
     pub config: GitConfig,
     slots: Arc<Mutex<HashMap<RepoId, Slot>>>,
+    /// When each remote was last asked for a fetch that went well.
+    fetched: Arc<Mutex<HashMap<RepoId, Instant>>>,
 }
 
 /// The lock of one mirror, and what is known of its health.
@@ -73,12 +77,13 @@ impl Mirrors {
         std::fs::create_dir_all(&root).map_err(|e| disk("could not make the folder", &root, &e))?;
         let settings = root.join(SETTINGS);
         std::fs::write(&settings, SETTINGS_TEXT).map_err(|e| disk("could not write", &settings, &e))?;
-        Ok(Self { inner: Arc::new(Inner { config, slots: Arc::default() }) })
+        Ok(Self { inner: Arc::new(Inner { config, slots: Arc::default(), fetched: Arc::default() }) })
     }
 
     /// The same mirrors under another configuration: the locks that keep two jobs apart are shared with `self`.
     pub fn reconfigured(&self, config: GitConfig) -> Self {
-        Self { inner: Arc::new(Inner { config, slots: self.inner.slots.clone() }) }
+        let (slots, fetched) = (self.inner.slots.clone(), self.inner.fetched.clone());
+        Self { inner: Arc::new(Inner { config, slots, fetched }) }
     }
 
     /// The configuration they were made with.
@@ -104,13 +109,32 @@ impl Mirrors {
     /// Brings the mirror of the repository at `url` up to date: what is new only, and nothing if nothing is. Makes
     /// the mirror at first use, and anew if it is damaged.
     pub async fn fetch(&self, url: &RepoUrl, stop: &CancellationToken) -> Result<Fetched, GitError> {
-        let (inner, asked) = (self.inner.clone(), url.clone());
-        let dir = self.path(&url.id());
-        let lock = self.slot(&url.id()).lock_owned();
+        self.fetch_since(url, None, stop).await
+    }
+
+    /// As [`Mirrors::fetch`], but what a fetch that began at `since` or later found is good enough: then nothing is
+    /// asked. One that is under way is waited for.
+    pub async fn fetch_since(
+        &self,
+        url: &RepoUrl,
+        since: Option<Instant>,
+        stop: &CancellationToken,
+    ) -> Result<Fetched, GitError> {
+        let (inner, asked, repo) = (self.inner.clone(), url.clone(), url.id());
+        let dir = self.path(&repo);
+        let lock = self.slot(&repo).lock_owned();
         task::run(format!("the fetch of {url}"), self.inner.config.deadline, stop, lock, move |mut slot, halt| {
+            let last = || inner.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_fresh = last().get(&repo).is_some_and(|at| since.is_some_and(|since| *at >= since));
+            if is_fresh && *slot == Health::Sound && !suspect_mark(&dir).exists() {
+                let heads = known_heads(&open(&dir)?).map_err(|e| damaged(&dir, &e))?;
+                return Ok(Fetched { heads, changed: false, remade: false });
+            }
+            let began = Instant::now();
             let talk = Talk::new(&inner.config, &asked, halt);
             let fetched = bring_up(&dir, &talk, &mut slot)?;
             mark_used(&dir);
+            last().insert(repo, began);
             Ok(fetched)
         })
         .await
@@ -257,11 +281,7 @@ fn fetch_into(dir: &Path, talk: &Talk) -> Result<Fetched, GitError> {
         _ => talk.fail(e),
     })?;
     drop(connection);
-    // libgit2 syncs loose objects and refs, but not packs that it receives: a ref must not be on disk before them.
-    let pack_folder = dir.join("objects/pack");
-    for path in packs(dir).difference(&packs_before).map(PathBuf::as_path).chain([pack_folder.as_path()]) {
-        std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|e| disk("could not sync", path, &e))?;
-    }
+    sync_new_packs(dir, &packs_before)?;
     if here.is_empty() {
         // All at once: a sync for each of a thousand tags would take a disk many seconds.
         let path = dir.join("packed-refs");
@@ -288,8 +308,17 @@ fn fetch_into(dir: &Path, talk: &Talk) -> Result<Fetched, GitError> {
     Ok(Fetched { heads, changed: true, remade: false })
 }
 
+/// libgit2 syncs loose objects and refs, but not packs that it writes: a ref must not be on disk before them.
+pub(super) fn sync_new_packs(dir: &Path, before: &BTreeSet<PathBuf>) -> Result<(), GitError> {
+    let folder = dir.join("objects/pack");
+    for path in packs(dir).difference(before).map(PathBuf::as_path).chain([folder.as_path()]) {
+        std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|e| disk("could not sync", path, &e))?;
+    }
+    Ok(())
+}
+
 /// The files of the mirror's packs.
-fn packs(dir: &Path) -> BTreeSet<PathBuf> {
+pub(super) fn packs(dir: &Path) -> BTreeSet<PathBuf> {
     let entries = std::fs::read_dir(dir.join("objects/pack")).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
 }
@@ -356,7 +385,7 @@ pub(super) fn remove(dir: &Path) -> Result<(), GitError> {
 }
 
 /// The file that says a mirror was found damaged while it was read.
-fn suspect_mark(dir: &Path) -> PathBuf {
+pub(super) fn suspect_mark(dir: &Path) -> PathBuf {
     dir.join("airplanes-suspect")
 }
 

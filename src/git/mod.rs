@@ -6,6 +6,7 @@
 //! What this module must never do: push by force; remove an object from a mirror (job clones and builds read them
 //! through alternates); accept an ssh host that known_hosts does not name; let a caller wait on a hung remote.
 
+mod adopt;
 mod ask;
 mod clone;
 mod config;

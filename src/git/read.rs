@@ -74,25 +74,7 @@ impl Mirrors {
 
     /// The branches and tags that the mirror has, as the last fetch found them at the remote.
     pub async fn known_heads(&self, repo: &RepoId) -> Result<Heads, GitError> {
-        self.read(repo, |repo| {
-            let mut heads = Heads::default();
-            let head = repo.find_reference("HEAD")?;
-            let head = head.symbolic_target().ok().flatten().and_then(|name| name.strip_prefix("refs/heads/"));
-            for (name, id) in super::mirror::refs(repo)? {
-                if let Some(branch) = name.strip_prefix("refs/heads/") {
-                    let Some((branch, at)) = Branch::new(branch).ok().zip(sha(id)) else { continue };
-                    heads.branches.insert(branch, at);
-                } else if let Some(tag) = name.strip_prefix("refs/tags/") {
-                    let commit =
-                        absent(repo.find_object(id, None))?.map(|object| absent(object.peel(ObjectType::Commit)));
-                    let Some(at) = commit.transpose()?.flatten().and_then(|commit| sha(commit.id())) else { continue };
-                    heads.tags.insert(tag.to_owned(), at);
-                }
-            }
-            heads.head_branch = head.and_then(|name| Branch::new(name).ok()).filter(|b| heads.branches.contains_key(b));
-            Ok(heads)
-        })
-        .await
+        self.read(repo, known_heads).await
     }
 
     /// Whether the mirror has the commit.
@@ -207,6 +189,25 @@ impl Mirrors {
 /// An error if the mirror is damaged: then "not there" means nothing.
 fn whole(repo: &Repository) -> Result<(), git2::Error> {
     check(repo.path()).map_err(|words| git2::Error::new(ErrorCode::GenericError, ErrorClass::Odb, words))
+}
+
+/// The branches and tags of a mirror.
+pub(super) fn known_heads(repo: &Repository) -> Result<Heads, git2::Error> {
+    let mut heads = Heads::default();
+    let head = repo.find_reference("HEAD")?;
+    let head = head.symbolic_target().ok().flatten().and_then(|name| name.strip_prefix("refs/heads/"));
+    for (name, id) in super::mirror::refs(repo)? {
+        if let Some(branch) = name.strip_prefix("refs/heads/") {
+            let Some((branch, at)) = Branch::new(branch).ok().zip(sha(id)) else { continue };
+            heads.branches.insert(branch, at);
+        } else if let Some(tag) = name.strip_prefix("refs/tags/") {
+            let commit = absent(repo.find_object(id, None))?.map(|object| absent(object.peel(ObjectType::Commit)));
+            let Some(at) = commit.transpose()?.flatten().and_then(|commit| sha(commit.id())) else { continue };
+            heads.tags.insert(tag.to_owned(), at);
+        }
+    }
+    heads.head_branch = head.and_then(|name| Branch::new(name).ok()).filter(|b| heads.branches.contains_key(b));
+    Ok(heads)
 }
 
 /// Makes none of "not found" and its kin.

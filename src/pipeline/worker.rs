@@ -2,7 +2,7 @@
 //! takes its leases, runs the steps in order, and says how it ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,7 @@ impl Inner {
             cancel.cancel();
         }
         let lease;
-        let mut slot = None;
+        let (mut slot, mut looked) = (None, None);
         if job.started {
             lease = tokio::select! {
                 lease = self.leases.app(&job.app.name) => lease,
@@ -67,7 +67,7 @@ impl Inner {
         } else {
             let Some(won) = self.wait_for_turn(id, cancel).await? else { return Ok(()) };
             (lease, job) = (won.lease, won.job);
-            slot = Some(won.slot);
+            (slot, looked) = (Some(won.slot), won.looked);
         }
         if job.ended.is_some() {
             return Ok(());
@@ -85,6 +85,7 @@ impl Inner {
             lease,
             branch_lease: None,
             slot,
+            looked,
             reads: Vec::new(),
             building: Duration::ZERO,
             cancel: cancel.clone(),
@@ -208,6 +209,7 @@ struct Turn {
     job: Arc<JobState>,
     lease: AppLease,
     slot: tokio::sync::OwnedSemaphorePermit,
+    looked: Option<Instant>,
 }
 
 impl Inner {
@@ -215,6 +217,7 @@ impl Inner {
     async fn wait_for_turn(self: &Arc<Self>, id: JobId, cancel: &CancellationToken) -> Result<Option<Turn>, Stopped> {
         let mut changes = self.store.changes();
         let mut ticks = self.ticks.subscribe();
+        let mut looked = None;
         loop {
             let Some(job) = self.store.job(id)? else { return Ok(None) };
             if job.ended.is_some() {
@@ -225,6 +228,10 @@ impl Inner {
                 None => return Ok(None),
             };
             let holder = self.holder(&job);
+            if upstreams.near && !upstreams.ready && holder.is_none() && looked.is_none() {
+                looked = Some(Instant::now());
+                self.fetch_for(&job, cancel);
+            }
             if upstreams.ready && holder.is_none() {
                 let news = || self.has_news(&job).unwrap_or(true);
                 if !self.await_room(id, cancel, news).await {
@@ -252,7 +259,7 @@ impl Inner {
                     let now = self.store.job(id)?;
                     if now.as_ref().is_some_and(|now| now.seq == job.seq) && self.low().is_none() {
                         let job = self.store.append_to(&job, vec![Entry::Started]).await?;
-                        return Ok(Some(Turn { job, lease, slot }));
+                        return Ok(Some(Turn { job, lease, slot, looked }));
                     }
                 }
                 continue;
@@ -271,6 +278,19 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Begins to fetch the repository of a job that is about to start: prepare is content with what that finds, and the
+    /// handshakes are done while the last push before it is.
+    fn fetch_for(self: &Arc<Self>, job: &JobState, cancel: &CancellationToken) {
+        let (git, url) = (self.rooms.load().git.clone(), job.app.git_url.clone());
+        let stop = self.stop(cancel);
+        self.tasks.spawn(async move {
+            if let Err(error) = git.fetch(&url, &stop).await {
+                tracing::debug!(%url, %error, "not fetched in advance");
+            }
+            stop.cancel();
+        });
     }
 
     /// Whether a job that waits is another than it was, or its app is gone or held.
@@ -294,7 +314,7 @@ impl Inner {
             self.end(job, Outcome::Skipped, hold.to_string()).await?;
             return Ok(None);
         }
-        let (mut ready, mut dropped, mut jobs) = (true, Vec::new(), Vec::new());
+        let (mut ready, mut near, mut dropped, mut jobs) = (true, true, Vec::new(), Vec::new());
         for cause in job.live_causes() {
             for up in &cause.after {
                 jobs.push(*up);
@@ -310,12 +330,15 @@ impl Inner {
                         dropped.push((cause.plan, format!("{name} {} (job {up})", outcome.as_str())));
                         break;
                     }
-                    None => ready = false,
+                    None => {
+                        ready = false;
+                        near &= upstream.running_step().is_some_and(|running| running.step == Step::Publish);
+                    }
                 }
             }
         }
         if dropped.is_empty() {
-            return Ok(Some(Upstreams { ready, jobs }));
+            return Ok(Some(Upstreams { ready, near, jobs }));
         }
         let last = dropped.last().map(|(_, reason)| reason.clone()).unwrap_or_default();
         let entries = dropped.into_iter().map(|(plan, reason)| Entry::CauseDropped { plan, reason }).collect();
@@ -340,6 +363,8 @@ impl Inner {
 struct Upstreams {
     /// All of them are published.
     ready: bool,
+    /// Those that are not are about to be.
+    near: bool,
     jobs: Vec<JobId>,
 }
 

@@ -309,3 +309,36 @@ async fn a_canceled_call_ends_at_once() {
     let error = scene.mirrors().fetch(&repo.url(), &stop).await.unwrap_err();
     assert!(matches!(error, GitError::Canceled { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn what_was_pushed_is_in_the_mirror_without_asking_the_remote_and_only_ever_forward() {
+    let scene = Scene::new();
+    let repo = scene.repo("app");
+    repo.pushes("deps.edn", "{:deps {a 0}}\n");
+    let (mirrors, url, branch) = (scene.mirrors(), repo.url(), main_branch());
+    let head = mirrors.fetch(&url, &go()).await.unwrap().heads.branches[&branch];
+    let clone = mirrors.bare_for_job(&url, &branch, head, &scene.path("work")).await.unwrap();
+    let ours = bump(&clone, "{:deps {a 1}}\n").await;
+    mirrors.push(&clone, ours, &go()).await.unwrap();
+    let id = url.id();
+    assert!(!mirrors.contains(&id, ours).await.unwrap());
+    // Twice, as after a crash.
+    for _ in 0..2 {
+        assert!(mirrors.adopt(&clone, ours).await.unwrap());
+    }
+    std::fs::remove_dir_all(&clone.dir).unwrap();
+    let text = mirrors.read_file(&id, ours, "deps.edn").await.unwrap();
+    assert_eq!(text.as_deref(), Some(&b"{:deps {a 1}}\n"[..]));
+    assert_eq!(mirrors.resolve(&id, Rev::Branch(branch.clone())).await.unwrap(), Some(ours));
+    assert!(git(&mirrors.path(&id), &["fsck", "--full", "--strict"]).is_empty());
+    assert!(!mirrors.fetch(&url, &go()).await.unwrap().changed, "the remote has nothing that the mirror lacks");
+    // Where the branch has gone elsewhere, only the remote can tell.
+    let beside = mirrors.bare_for_job(&url, &branch, head, &scene.path("beside")).await.unwrap();
+    let other = bump(&beside, "{:deps {a 2}}\n").await;
+    assert!(!mirrors.adopt(&beside, other).await.unwrap());
+    assert_eq!(mirrors.resolve(&id, Rev::Branch(branch.clone())).await.unwrap(), Some(ours));
+    // What is newer there stays.
+    let again = mirrors.bare_for_job(&url, &branch, head, &scene.path("again")).await.unwrap();
+    assert!(mirrors.adopt(&again, head).await.unwrap());
+    assert_eq!(mirrors.resolve(&id, Rev::Branch(branch)).await.unwrap(), Some(ours));
+}

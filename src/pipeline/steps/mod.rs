@@ -9,7 +9,7 @@ pub(super) mod update;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,8 @@ pub(super) struct Work {
     pub branch_lease: Option<BranchLease>,
     /// The slot among the builds, until the build is done.
     pub slot: Option<OwnedSemaphorePermit>,
+    /// When its repository began to be fetched, if that was while it waited.
+    pub looked: Option<Instant>,
     /// What the build under way may read of the daemon's folders, once its clone is there.
     pub reads: Vec<PathBuf>,
     /// What the steps of the build under way have taken so far: its time-out is for all of them.

@@ -17,6 +17,8 @@ use crate::process::LogFile;
 const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 /// How often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How old a look at the branch may be that was begun while the last upstream was being published.
+const FRESH: Duration = Duration::from_secs(5);
 
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
     let mut log = work.log(&Step::Prepare).await?;
@@ -44,12 +46,16 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     // The branch is known without asking but for the first time, so that one fetch under its lease is enough.
     let known = rooms.git.head_branch(&url.id()).await.ok().flatten();
     let mut branch = work.job.app.branch.clone().or(known);
+    // A job that only follows others is content with a look of a moment ago: whoever pushes meanwhile is met in publish.
+    let follows = work.job.live_causes().all(|cause| cause.why == Why::Dependency);
+    let first = work.job.step(&Step::Prepare).is_none_or(|step| step.attempt == 1);
+    let fresh = work.looked.filter(|looked| follows && first && looked.elapsed() < FRESH);
     let (branch, heads) = loop {
         if let Some(branch) = &branch {
             // Another app of the repository may be about to push.
             work.take_branch(branch).await?;
         }
-        let heads = fetch(work, &url).await?;
+        let heads = fetch_since(work, &url, fresh).await?;
         let found = branch_of(work, &heads)?;
         if branch.as_ref() == Some(&found) {
             break (found, heads);
@@ -97,7 +103,11 @@ fn fetch_ahead(work: &Work) -> Vec<JoinHandle<()>> {
 }
 
 async fn fetch(work: &Work, url: &RepoUrl) -> Result<Heads, StepError> {
-    let fetched = work.rooms().git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
+    fetch_since(work, url, None).await
+}
+
+async fn fetch_since(work: &Work, url: &RepoUrl, since: Option<std::time::Instant>) -> Result<Heads, StepError> {
+    let fetched = work.rooms().git.fetch_since(url, since, &work.stop).await.map_err(|e| work.git(e))?;
     Ok(fetched.heads)
 }
 

@@ -39,6 +39,10 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             };
             say(&mut log, how).await?;
             log.settle().await?;
+            // Before anyone who waits for it hears of it, so that they need not ask the remote for it.
+            if let Err(error) = work.rooms().git.adopt(&clone, updated.commit).await {
+                tracing::debug!(job = %work.job.id, %error, "what was pushed is fetched by who needs it");
+            }
             work.append(vec![Entry::Published { commit: updated.commit }]).await?;
             work.branch_lease = None;
             Ok(StepResult::Done)
