@@ -6,8 +6,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fold::JobState;
 use super::id::{EventId, HoldId, JobId};
 use super::names::{AppName, Lib, Sha};
+use super::plan::Why;
 use super::url::RepoId;
 
 /// A hold. There is one at the most for an app, and one for each of its libraries.
@@ -100,6 +102,11 @@ impl Hold {
             Some(held) => held == lib,
             None => self.of_a_rollback().is_some(),
         }
+    }
+    /// Whether a job of the app that has not started is not to start.
+    pub fn stops(&self, job: &JobState) -> bool {
+        let by_people = job.live_causes().any(|cause| cause.why != Why::Dependency);
+        self.stops_all() || (self.stops_cascades() && !by_people)
     }
     /// Whether its time has come.
     pub fn is_over(&self, now: Timestamp) -> bool {

@@ -84,8 +84,8 @@ pub struct Draft {
     pub apps: Vec<Planned>,
     /// What a person should know: cycles by name, apps that could not be read, why nothing is to be done.
     pub notes: Vec<String>,
-    /// Whether apps may be missing, since it could not be known what they depend on.
-    pub incomplete: bool,
+    /// Apps that may be missing, since it could not be known what they depend on.
+    pub unread: Vec<AppName>,
 }
 
 /// A stored plan's head; its rows are `PlanRow`s.

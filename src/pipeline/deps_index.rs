@@ -20,7 +20,7 @@ pub(super) const AT_ONCE: usize = 4;
 /// How many repositories are looked into at once, for nobody who waits.
 pub(super) const LOOKERS: usize = 2;
 /// How long an app that could not be read is left alone, the first time; twice as long each time after.
-const AGAIN_AFTER: Duration = Duration::from_secs(30);
+pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How long at most.
 const AGAIN_AT_LAST: Duration = Duration::from_secs(3600);
 /// How long a plan waits for an app to be read.
@@ -190,15 +190,30 @@ impl Inner {
         }
     }
 
-    /// For each app whose dependencies are not known, why.
-    pub(super) fn unread_notes(&self) -> Vec<String> {
-        let note = |(name, unread): (&AppName, &Unread)| match unread {
-            Unread::Failed { why, .. } => format!("what {name} depends on is not known: {why}"),
-            _ => format!("what {name} depends on is not known yet: its remote has not answered so far"),
+    /// Each app whose dependencies are not known, and why in words.
+    pub(super) fn unread_notes(&self) -> Vec<(AppName, String)> {
+        let note = |(name, unread): (&AppName, &Unread)| {
+            let note = match unread {
+                Unread::Failed { why, .. } => format!("what {name} depends on is not known: {why}"),
+                _ => format!("what {name} depends on is not known yet: its remote has not answered so far"),
+            };
+            (name.clone(), note)
         };
-        let mut notes: Vec<String> = unpoison(self.unread.lock()).iter().map(note).collect();
+        let mut notes: Vec<(AppName, String)> = unpoison(self.unread.lock()).iter().map(note).collect();
         notes.sort();
         notes
+    }
+    /// Whether it is not known what an app depends on.
+    pub(super) fn is_unread(&self, app: &AppName) -> bool {
+        unpoison(self.unread.lock()).contains_key(app)
+    }
+    /// Apps that are to be read anew, whatever is known of them.
+    pub(super) fn doubt(&self, apps: impl IntoIterator<Item = AppName>) {
+        let graph = unpoison(self.graph.read());
+        let mut unread = unpoison(self.unread.lock());
+        for app in apps.into_iter().filter(|app| graph.app(app).is_some_and(|app| app.update)) {
+            unread.entry(app).or_insert(Unread::New);
+        }
     }
 
     async fn read_app(self: &Arc<Self>, app: &App) -> Result<(), IndexError> {

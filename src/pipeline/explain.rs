@@ -70,14 +70,7 @@ impl Pipeline {
     }
 
     fn left_out(&self, event: &Event, planned: &BTreeSet<AppName>) -> Vec<LeftOut> {
-        let (repos, moved): (Vec<RepoId>, Moved) = match &event.what {
-            EventKind::Push(push) => {
-                let is_default = push.default_branch.as_ref().map(|default| *default == push.branch);
-                (push.repos(), Moved::Branch { name: Some(push.branch.clone()), is_default })
-            }
-            EventKind::Tag(tag) => (tag.repos(), Moved::Tag),
-            EventKind::Deploy { .. } => return Vec::new(),
-        };
+        let Some((repos, moved)) = moved_by(event) else { return Vec::new() };
         let found = {
             let graph = unpoison(self.inner.graph.read());
             planner::left_out(&graph, &repos, &moved, planned)
@@ -92,6 +85,18 @@ impl Pipeline {
         bytes.truncate(LOG);
         let text = String::from_utf8_lossy(&bytes);
         text.lines().filter_map(|line| line.strip_prefix(LEFT_ALONE)).map(str::to_owned).collect()
+    }
+}
+
+/// The names of the repository that moved, and what moved there; none if a person asked for something.
+pub(super) fn moved_by(event: &Event) -> Option<(Vec<RepoId>, Moved)> {
+    match &event.what {
+        EventKind::Push(push) => {
+            let is_default = push.default_branch.as_ref().map(|default| *default == push.branch);
+            Some((push.repos(), Moved::Branch { name: Some(push.branch.clone()), is_default }))
+        }
+        EventKind::Tag(tag) => Some((tag.repos(), Moved::Tag)),
+        EventKind::Deploy { .. } => None,
     }
 }
 

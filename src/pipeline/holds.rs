@@ -10,7 +10,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
-use crate::model::{AppName, Event, EventId, EventKind, HoldId, JobState, Lib, Push, RepoId, Sha, Trigger, Why};
+use crate::model::{AppName, Event, EventId, EventKind, HoldId, JobState, Lib, Push, RepoId, Sha, Trigger};
 use crate::planner::Held;
 use crate::store::{Release, StoreError};
 
@@ -94,9 +94,7 @@ impl Inner {
     /// The hold that ends a job which has not started.
     pub(super) fn held_back(&self, job: &JobState) -> Option<Hold> {
         let holds = self.store.holds();
-        let hold = holds.get(&(job.app.name.clone(), None)).filter(|_| !job.started)?;
-        let by_people = job.live_causes().any(|cause| cause.why != Why::Dependency);
-        (hold.stops_all() || !by_people).then(|| hold.clone())
+        holds.get(&(job.app.name.clone(), None)).filter(|hold| !job.started && hold.stops(job)).cloned()
     }
 
     /// Why a library of an app stays where it is, in words.

@@ -11,6 +11,8 @@ mod explain;
 mod holds;
 mod lease;
 mod log;
+mod missed;
+mod owed;
 mod plan;
 mod preview;
 mod provenance;
@@ -195,12 +197,14 @@ impl Pipeline {
         inner.set_apps(setup.apps);
         inner.sweep_work_folders();
         inner.doubt_planned();
+        inner.doubt_missed();
         inner.start_reading();
         for job in inner.store.open_jobs() {
             inner.spawn_worker(job.id);
         }
         inner.own("the planner", |inner| inner.plan_events());
         inner.own("the holds' timer", |inner| inner.watch_holds());
+        inner.own("what plans missed", |inner| inner.watch_missed());
         Self { inner }
     }
 
@@ -227,20 +231,23 @@ impl Pipeline {
 
     /// Deploys an app as its branch stands, with the bumps that are due. Returns once it is planned.
     pub async fn deploy(&self, app: &AppName, by: &str) -> Result<Submitted, PipelineError> {
-        if self.inner.ending.is_cancelled() {
-            return Err(PipelineError::Ending);
+        loop {
+            if self.inner.ending.is_cancelled() {
+                return Err(PipelineError::Ending);
+            }
+            if self.inner.app(app).is_none() {
+                return Err(self.no_such_app(app));
+            }
+            if let Some(hold) = self.inner.stopped_by(app) {
+                return Err(PipelineError::Held(Box::new(hold)));
+            }
+            let what = EventKind::Deploy { app: app.clone(), by: by.chars().take(100).collect() };
+            let event = self.inner.store.submit(what).await?;
+            let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
+            // It was held or taken away in between, and perhaps is not any more.
+            let Some(row) = row else { continue };
+            return Ok(Submitted { event, job: row.job, joined: row.job.event != event });
         }
-        if self.inner.app(app).is_none() {
-            return Err(self.no_such_app(app));
-        }
-        if let Some(hold) = self.inner.stopped_by(app) {
-            return Err(PipelineError::Held(Box::new(hold)));
-        }
-        let what = EventKind::Deploy { app: app.clone(), by: by.chars().take(100).collect() };
-        let event = self.inner.store.submit(what).await?;
-        let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
-        let row = row.ok_or_else(|| PipelineError::NoSuchApp { app: app.to_string(), near: Vec::new() })?;
-        Ok(Submitted { event, job: row.job, joined: row.job.event != event })
     }
 
     /// The plan of an accepted event, once it has one.

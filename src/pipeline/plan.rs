@@ -85,7 +85,9 @@ impl Inner {
     }
 
     async fn plan_event(self: &Arc<Self>, event: &Event) -> Result<PlanOutcome, StoreError> {
-        if let EventKind::Push(_) = event.what {
+        // Who depends on what matters for all but what a person asks of one app.
+        let spreads = !matches!(event.what, EventKind::Deploy { .. });
+        if spreads {
             self.start_reading();
             self.await_reading().await;
         }
@@ -94,10 +96,11 @@ impl Inner {
             let graph = unpoison(self.graph.read());
             planner::plan(&graph, event, &context)
         };
-        if let EventKind::Push(_) = event.what {
+        if spreads {
             let unread = self.unread_notes();
-            draft.incomplete = !unread.is_empty();
-            draft.notes.extend(unread);
+            let planned = |app: &AppName| draft.apps.iter().any(|planned| planned.app.name == *app);
+            draft.unread = unread.iter().map(|(app, _)| app.clone()).filter(|app| !planned(app)).collect();
+            draft.notes.extend(unread.into_iter().map(|(_, note)| note));
             shorten(&mut draft.notes);
         }
         if let EventKind::Push(push) = &event.what {

@@ -73,7 +73,7 @@ impl Pipeline {
                 kept,
             });
         }
-        notes.extend(inner.unread_notes());
+        notes.extend(inner.unread_notes().into_iter().map(|(_, note)| note));
         Ok(PlanView { repo: url.id(), apps, notes })
     }
 

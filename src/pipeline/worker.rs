@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::lease::AppLease;
+use super::owed::was_held;
 use super::steps::{self, StepError, Work};
 use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
 use crate::store::{Change, StoreError};
@@ -258,7 +259,11 @@ impl Inner {
                 if let Some((lease, Ok(slot))) = won {
                     let now = self.store.job(id)?;
                     if now.as_ref().is_some_and(|now| now.seq == job.seq) && self.low().is_none() {
-                        let job = self.store.append_to(&job, vec![Entry::Started]).await?;
+                        let app = || Box::new(job.app.clone());
+                        let owed = self.owed(&job).await?.into_iter();
+                        let mut entries: Vec<Entry> = owed.map(|cause| Entry::Joined { app: app(), cause }).collect();
+                        entries.push(Entry::Started);
+                        let job = self.store.append_to(&job, entries).await?;
                         return Ok(Some(Turn { job, lease, slot, looked }));
                     }
                 }
@@ -326,6 +331,8 @@ impl Inner {
                 }
                 match upstream.outcome() {
                     _ if upstream.published.is_some() => {}
+                    // It stays where it is, as it does for plans that are made from now on.
+                    Some(_) if was_held(&upstream) => {}
                     Some(outcome) => {
                         dropped.push((cause.plan, format!("{name} {} (job {up})", outcome.as_str())));
                         break;
@@ -354,8 +361,8 @@ impl Inner {
     /// lease later than those that wait behind it.
     fn holder(&self, job: &JobState) -> Option<JobId> {
         let holds = |other: &JobState| other.started || other.outcome() == Some(Outcome::Parked);
-        let others = self.store.open_jobs();
-        let holder = others.iter().find(|other| other.app.name == job.app.name && other.id != job.id && holds(other));
+        let others = self.store.open_jobs_of(&job.app.name);
+        let holder = others.iter().find(|other| other.id != job.id && holds(other));
         holder.map(|other| other.id)
     }
 }

@@ -101,8 +101,11 @@ impl Graph {
     }
     /// The apps that something that moves in a repository may move.
     pub(super) fn movable<'a>(&'a self, repo: &'a RepoId, moved: &'a Moved) -> impl Iterator<Item = &'a App> {
-        let concerned = move |app: &&App| self.follows(&app.name, repo).iter().any(|follows| moved.concerns(follows));
-        self.dependents(repo).filter(concerned)
+        self.dependents(repo).filter(move |app| self.is_moved(&app.name, repo, moved))
+    }
+    /// Whether something that moves in a repository may move an app.
+    pub fn is_moved(&self, name: &AppName, repo: &RepoId, moved: &Moved) -> bool {
+        self.follows(name, repo).iter().any(|follows| moved.concerns(follows))
     }
     /// What moves an app's coordinates of a repository.
     pub(super) fn follows(&self, name: &AppName, repo: &RepoId) -> &[Follows] {
@@ -117,7 +120,7 @@ impl Graph {
         self.known.get(name)?.at.as_ref()
     }
     /// What moves when an app publishes.
-    pub(super) fn published(&self, app: &App) -> Moved {
+    pub fn published(&self, app: &App) -> Moved {
         let read = self.read_at(&app.name).map(|(branch, _)| branch);
         Moved::Branch { name: app.branch.as_ref().or(read).cloned(), is_default: None }
     }

@@ -144,6 +144,6 @@ impl<'a> Walk<'a> {
             format!("these apps depend on each other in a circle, which was cut: {}", names.join(" > "))
         });
         let held = self.held.iter().filter_map(|name| Some(self.context.held.get(name)?.words.clone()));
-        Draft { apps: apps.collect(), notes: notes.chain(held).collect(), incomplete: false }
+        Draft { apps: apps.collect(), notes: notes.chain(held).collect(), unread: Vec::new() }
     }
 }

@@ -70,7 +70,7 @@ impl Store {
     /// What is not kept, oldest first. Reads all keys of the past: for once a day.
     pub fn old(&self, keep: &Retention) -> Result<Old, StoreError> {
         let table = self.table()?;
-        let open = unpoison(self.shared.jobs.read()).clone();
+        let open = unpoison(self.shared.jobs.read()).all().clone();
         let unplanned = unpoison(self.shared.unplanned.read()).clone();
         let needed = Needed::of(&table, open.values().map(AsRef::as_ref), unplanned.values())?;
         let mut old = Old::default();

@@ -30,6 +30,8 @@ pub(super) const OUTGOING: u8 = b'N';
 pub(super) const ALIVE: &[u8] = b"m/alive";
 /// Prefix of holds.
 pub(super) const HOLD: u8 = b'H';
+/// Prefix of the apps that plans may lack.
+pub(super) const MISSED: u8 = b'M';
 /// Prefix of what is known of apps' dependencies.
 pub(super) const INDEX: u8 = b'x';
 
@@ -68,6 +70,9 @@ pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
 }
 pub(super) fn hold(app: &AppName, lib: Option<&Lib>) -> Vec<u8> {
     with(HOLD, &[app.as_str().as_bytes(), b"\0", lib.map_or("", Lib::as_str).as_bytes()])
+}
+pub(super) fn missed(app: &AppName) -> Vec<u8> {
+    with(MISSED, &[app.as_str().as_bytes()])
 }
 pub(super) fn closure(job: JobId) -> Vec<u8> {
     with(b'u', &[&job.to_key()])

@@ -21,7 +21,9 @@ mod keys;
 mod load;
 mod merge;
 mod migrate;
+mod missed;
 mod observe;
+mod open;
 mod read;
 mod restore;
 mod rewrite;
@@ -36,7 +38,7 @@ mod tx;
 mod wal;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -48,6 +50,7 @@ pub use archive::{About, BackupError};
 pub use disk::OPENING;
 pub use forget::{Forget, Old, Retention};
 pub use holds::{Held, Holds, Release};
+pub use missed::{MakeUp, Missed};
 pub use observe::Sighting;
 pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
@@ -171,7 +174,7 @@ struct Shared {
     snapshot: snapshot::Snapshot,
     /// None while the disk refuses.
     table: ArcSwapOption<table::Table>,
-    jobs: RwLock<HashMap<JobId, Arc<JobState>>>,
+    jobs: RwLock<open::OpenJobs>,
     unplanned: RwLock<BTreeMap<EventId, Event>>,
     holds: ArcSwap<Holds>,
     fault: RwLock<Option<Fault>>,
@@ -215,7 +218,8 @@ impl Store {
     pub async fn append(&self, job: JobId, entries: Vec<Entry>) -> Result<Arc<JobState>, StoreError> {
         self.ask(|reply| writer::Command::Append(job, None, entries, reply)).await
     }
-    /// As `append`, but only if the job is still as the caller saw it; `Moved` if not.
+    /// As `append`, but only if the job is still as the caller saw it and, where it is to start, not held since; `Moved`
+    /// if not.
     pub async fn append_to(&self, seen: &JobState, entries: Vec<Entry>) -> Result<Arc<JobState>, StoreError> {
         self.ask(|reply| writer::Command::Append(seen.id, Some(seen.seq), entries, reply)).await
     }

@@ -46,7 +46,7 @@ impl Store {
     }
     /// A job, under way or ended.
     pub fn job(&self, id: JobId) -> Result<Option<Arc<JobState>>, StoreError> {
-        if let Some(job) = unpoison(self.shared.jobs.read()).get(&id) {
+        if let Some(job) = unpoison(self.shared.jobs.read()).all().get(&id) {
             return Ok(Some(job.clone()));
         }
         let table = self.table()?;
@@ -56,12 +56,6 @@ impl Store {
             Err(StoreError::Row { .. }) => load_job(&table, id).map(|job| Some(Arc::new(job))),
             Err(error) => Err(error),
         }
-    }
-    /// The jobs that have not ended, by id. Parked ones are among them.
-    pub fn open_jobs(&self) -> Vec<Arc<JobState>> {
-        let mut jobs: Vec<_> = unpoison(self.shared.jobs.read()).values().cloned().collect();
-        jobs.sort_by_key(|j| j.id);
-        jobs
     }
     /// Events that have no plan yet, oldest first.
     pub fn unplanned(&self) -> Vec<Event> {
@@ -82,9 +76,9 @@ impl Store {
     /// Jobs, newest first.
     pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<Arc<JobState>>, StoreError> {
         if filter.outcome == Some(None) {
-            let under_way = self.open_jobs().into_iter().rev().filter(|job| job.ended.is_none());
+            let open = filter.app.as_ref().map_or_else(|| self.open_jobs(), |app| self.open_jobs_of(app));
+            let under_way = open.into_iter().rev().filter(|job| job.ended.is_none());
             let wanted = under_way.filter(|job| filter.before.is_none_or(|before| job.id < before));
-            let wanted = wanted.filter(|job| filter.app.as_ref().is_none_or(|app| job.app.name == *app));
             return Ok(wanted.take(filter.limit).collect());
         }
         let table = self.table()?;

@@ -14,7 +14,7 @@ use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
 use super::table::Table;
 use super::tag_events::tag_key;
 use super::tx::{Tx, fits, pieces};
-use super::{Change, StoreError, keys};
+use super::{Change, StoreError, keys, missed};
 use crate::model::event::Answer;
 use crate::model::{
     AppName, Cause, Delivery, DeliveryId, Draft, Entry, Event, EventId, EventKind, Forge, JobId, JobState, Outcome,
@@ -304,7 +304,9 @@ impl State {
             tx.put(keys::plan_row(id, index), &row)?;
         }
         let nobody = (apps == 0).then_some(self.apps_print);
-        let head = PlanHead { id, at: now, notes: draft.notes, apps, incomplete: draft.incomplete, nobody };
+        missed::note(tx, id, &draft.unread)?;
+        let incomplete = !draft.unread.is_empty();
+        let head = PlanHead { id, at: now, notes: draft.notes, apps, incomplete, nobody };
         tx.put(keys::plan(id), &head)?;
         let state = if apps == 0 { EventState::Closed } else { EventState::Planned };
         if apps == 0 {
@@ -342,10 +344,12 @@ impl State {
         entries: Vec<Entry>,
         now: Timestamp,
     ) -> Result<Arc<JobState>, StoreError> {
-        if let (Some(seen), Some(job)) = (seen, self.jobs.get(&id))
-            && job.seq != seen
-        {
-            return Err(StoreError::Moved(id));
+        if let (Some(seen), Some(job)) = (seen, self.jobs.get(&id)) {
+            // Whoever was told that the app is held can rely on it, also where the caller looked for holds just before.
+            let held = || self.holds.get(&(job.app.name.clone(), None)).is_some_and(|hold| hold.stops(job));
+            if job.seq != seen || (entries.contains(&Entry::Started) && held()) {
+                return Err(StoreError::Moved(id));
+            }
         }
         self.write(tx, id, entries, now)
     }

@@ -19,7 +19,9 @@ use super::folder::{Folder, Lock};
 use super::forget::Forget;
 use super::holds::Release;
 use super::merge::{Merge, merge};
+use super::missed::MakeUp;
 use super::observe::Sighting;
+use super::open::OpenJobs;
 use super::read::Fault;
 use super::rows::AppIndex;
 use super::snapshot::Snapshot;
@@ -53,6 +55,7 @@ pub(super) enum Command {
     PutClosure(JobId, Vec<Locked>, Reply<()>),
     Hold(Box<Hold>, Reply<Hold>),
     Release(Release, Reply<Option<Released>>),
+    MakeUp(MakeUp, Reply<Option<EventId>>),
     Answer(Reply<()>),
     Forget(Forget, Reply<Vec<usize>>),
     Tell(Telling, Reply<Vec<u64>>),
@@ -66,7 +69,7 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
         folder,
         snapshot: Snapshot::default(),
         table: ArcSwapOption::new(Some(files.table.clone())),
-        jobs: RwLock::new(state.jobs.clone()),
+        jobs: RwLock::new(OpenJobs::new(state.jobs.clone())),
         unplanned: RwLock::new(state.unplanned.clone()),
         holds: ArcSwap::new(state.holds.clone()),
         fault: RwLock::new(None),
@@ -236,7 +239,7 @@ impl Writer {
         });
         match opened {
             Ok((state, files)) => {
-                *unpoison(self.shared.jobs.write()) = state.jobs.clone();
+                *unpoison(self.shared.jobs.write()) = OpenJobs::new(state.jobs.clone());
                 *unpoison(self.shared.unplanned.write()) = state.unplanned.clone();
                 self.shared.holds.store(state.holds.clone());
                 *unpoison(self.shared.fault.write()) = None;
@@ -273,12 +276,12 @@ impl Writer {
             let mut jobs = unpoison(self.shared.jobs.write());
             for change in &told.changes {
                 match change.state.ended {
-                    Some(_) => jobs.remove(&change.job),
-                    None => jobs.insert(change.job, change.state.clone()),
-                };
+                    Some(_) => jobs.remove(change.job),
+                    None => jobs.put(change.state.clone()),
+                }
             }
             for job in &told.released {
-                jobs.remove(job);
+                jobs.remove(*job);
             }
         }
         if !told.accepted.is_empty() || !told.planned.is_empty() {
@@ -327,6 +330,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::PutClosure(job, closure, reply) => answerer(reply, state.put_closure(tx, job, &closure)),
         Command::Hold(hold, reply) => answerer(reply, state.put_hold(tx, *hold, now)),
         Command::Release(release, reply) => answerer(reply, state.release(tx, release, now)),
+        Command::MakeUp(made, reply) => answerer(reply, state.make_up(tx, made, now)),
         Command::Answer(reply) => answerer(reply, Ok(())),
         Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
         Command::Tell(telling, reply) => answerer(reply, state.tell(tx, telling, now)),
@@ -345,6 +349,7 @@ fn refuse(command: Command, error: &StoreError) {
         Command::PutClosure(_, _, reply) => drop(reply.send(Err(error.clone()))),
         Command::Hold(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Release(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::MakeUp(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Tell(_, reply) => drop(reply.send(Err(error.clone()))),
     }

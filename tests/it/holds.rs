@@ -299,6 +299,23 @@ async fn a_persons_hold_over_a_rollbacks_leaves_that_when_it_ends_and_each_is_le
     assert_eq!((store.unplanned().len(), store.holds().len()), (1, 0));
 }
 
+#[tokio::test]
+async fn no_job_starts_once_its_hold_is_confirmed() {
+    use super::store::{app, draft, planned, planned_event};
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (_, jobs) = planned_event(&store, 1, draft(vec![planned("a", &[])]).apps).await;
+    // A worker has looked for holds, and there was none.
+    let seen = store.job(jobs[0]).unwrap().unwrap();
+    let hold = Hold::of_rollback(app("a").name, super::store::sha(1), airplanes_job(), "by hand", Timestamp::now());
+    let hold = store.put_hold(Hold { kind: HoldKind::Manual, ..hold }).await.unwrap();
+    let started = store.append_to(&seen, vec![Entry::Started]).await;
+    assert!(matches!(started, Err(airplanes::store::StoreError::Moved(_))), "{started:?}");
+    let release = airplanes::store::Release { held: (app("a").name, None), id: hold.id, catch_up: None };
+    store.release(release).await.unwrap();
+    assert!(store.append_to(&seen, vec![Entry::Started]).await.unwrap().started);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remote_that_hangs_holds_up_no_plan_but_that_of_the_push_which_may_end_a_hold() {
     let mut world = World::new(0);

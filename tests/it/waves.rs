@@ -3,6 +3,8 @@
 //!
 //! `scripts/waves` runs the graphs of 60 (`AIRPLANES_WAVES=full`); a test run takes small ones.
 
+mod made_good;
+
 use std::collections::BTreeSet;
 
 use airplanes::model::{Forge, Sha};

@@ -1,0 +1,139 @@
+//! What an app is owed: causes that its jobs lost because something before them was not published. Its next job takes
+//! them up, once whoever had failed has taken in what it failed on: never half of a set.
+//!
+//! Asks mirrors, and remotes only for a commit that a mirror does not have. Must never hold up a job for long, nor give
+//! it a cause that it could only wait for: what can't be taken up now stays owed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Inner;
+use crate::git::Rev;
+use crate::model::{AppName, Cause, JobId, JobState, Outcome, PlanId, RepoId, Target, Why};
+use crate::store::{JobFilter, StoreError};
+
+/// So many jobs of an app are looked back upon.
+const BACK: usize = 20;
+/// How long may be spent on seeing whether what is owed is still there.
+const WITHIN: Duration = Duration::from_secs(20);
+
+impl Inner {
+    /// The causes that a job takes up besides its own, oldest first, each with what has been published since in place
+    /// of what had failed.
+    pub(super) async fn owed(&self, job: &JobState) -> Result<Vec<Cause>, StoreError> {
+        let mut owed = Vec::new();
+        let deadline = tokio::time::Instant::now() + WITHIN;
+        for cause in self.lost(job)? {
+            let Some(after) = self.made_good(cause.plan, &cause.after)? else { continue };
+            if tokio::time::timeout_at(deadline, self.is_still_there(job, &cause)).await.unwrap_or(false) {
+                owed.push(Cause { after, dropped: None, ..cause });
+            }
+        }
+        owed.reverse();
+        Ok(owed)
+    }
+
+    /// The causes that earlier jobs of the app lost and no later one has had, newest first.
+    fn lost(&self, job: &JobState) -> Result<Vec<Cause>, StoreError> {
+        let mut had: BTreeSet<_> = job.causes.iter().map(|cause| cause.plan).collect();
+        let mut lost = Vec::new();
+        let filter = JobFilter { app: Some(job.app.name.clone()), before: Some(job.id), limit: BACK, outcome: None };
+        for earlier in self.store.jobs(&filter)? {
+            // It took all that was due.
+            if earlier.published.is_some() && earlier.live_causes().any(|cause| cause.why.bumps_all()) {
+                break;
+            }
+            had.extend(earlier.live_causes().map(|cause| cause.plan));
+            for cause in earlier.causes.iter().filter(|cause| cause.dropped.is_some()) {
+                // One that was lost twice is the newer job's.
+                if had.insert(cause.plan) {
+                    lost.push(cause.clone());
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// The jobs that stand now for `jobs` of a plan: themselves, or later ones of the same apps that took in what those
+    /// had failed on. None while one has not been made good.
+    pub(super) fn made_good(&self, plan: PlanId, jobs: &[JobId]) -> Result<Option<Vec<JobId>>, StoreError> {
+        let mut after = Vec::new();
+        for id in jobs {
+            let Some(failed) = self.store.job(*id)? else { return Ok(None) };
+            // One that was held stays where it is, and is no failure.
+            if was_held(&failed) && failed.live_causes().any(|live| live.plan == plan) {
+                continue;
+            }
+            let moved: BTreeSet<&RepoId> = failed.causes.iter().filter(|c| c.plan == plan).flat_map(repos).collect();
+            let Some(good) = self.since(&failed.app.name, *id, |job| {
+                let mut live = job.live_causes();
+                let all_moved = || {
+                    let anew: BTreeSet<&RepoId> = job.live_causes().flat_map(repos).collect();
+                    !moved.is_empty() && moved.is_subset(&anew)
+                };
+                job.published.is_some() && (live.any(|live| live.plan == plan || live.why.bumps_all()) || all_moved())
+            })?
+            else {
+                return Ok(None);
+            };
+            after.push(good);
+        }
+        Ok(Some(after))
+    }
+
+    /// The newest job of an app, from `first` on, that is as wanted.
+    fn since(
+        &self,
+        app: &AppName,
+        first: JobId,
+        wanted: impl Fn(&JobState) -> bool,
+    ) -> Result<Option<JobId>, StoreError> {
+        let filter = JobFilter { app: Some(app.clone()), limit: BACK, ..JobFilter::default() };
+        let jobs = self.store.jobs(&filter)?;
+        Ok(jobs.into_iter().take_while(|job| job.id >= first).find(|job| wanted(job)).map(|job| job.id))
+    }
+
+    /// Whether the commits of a lost cause are still on their branches: one that was pushed over would be waited for.
+    async fn is_still_there(&self, job: &JobState, cause: &Cause) -> bool {
+        let git = self.rooms.load().git.clone();
+        let own = match &cause.why {
+            Why::OwnPush { after, .. } => job.app.branch.clone().map(|branch| Target {
+                repo: job.app.repo(),
+                branch,
+                before: None,
+                after: *after,
+            }),
+            Why::Dependency | Why::Asked { .. } => None,
+        };
+        for target in cause.targets.iter().chain(&own) {
+            let (repo, branch) = (&target.repo, Rev::Branch(target.branch.clone()));
+            let mut asked = false;
+            loop {
+                let head = git.resolve(repo, branch.clone()).await.ok().flatten();
+                if let Some(head) = head
+                    && git.is_ancestor(repo, target.after, head).await.unwrap_or(false)
+                {
+                    break;
+                }
+                let index = || self.store.index(&job.app.name).ok().flatten();
+                let named = || index()?.deps.into_iter().find(|dep| dep.repo == *repo)?.url;
+                let url = self.url_of(repo).or_else(named);
+                let Some(url) = url.filter(|_| !std::mem::replace(&mut asked, true)) else { return false };
+                if git.fetch(&url, &self.ending).await.is_err() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// The repositories whose move a cause names.
+fn repos(cause: &Cause) -> impl Iterator<Item = &RepoId> {
+    cause.targets.iter().map(|target| &target.repo).chain(cause.tags.iter().map(|tag| &tag.repo))
+}
+
+/// Whether a job ended because its app was held before it could start.
+pub(super) fn was_held(job: &JobState) -> bool {
+    job.outcome() == Some(Outcome::Skipped) && !job.started && job.live_causes().next().is_some()
+}
