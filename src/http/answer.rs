@@ -3,6 +3,8 @@
 //! A handler gives a `Reply` or an `ApiError`; the form is chosen once, by `render`, around the whole router. So a
 //! 404 of the router itself and a panic's 500 have the same shape as everything else.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -10,6 +12,7 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_A
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use crate::edn::to_edn;
@@ -95,10 +98,16 @@ impl IntoResponse for Reply {
     }
 }
 
-/// Writes what waits, in the form that the caller wants.
+/// Writes what waits, in the form that the caller wants. A handler that panics has answered 500.
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let format = Format::of(request.headers());
-    let mut response = next.run(request).await;
+    let asked = tracing::enabled!(tracing::Level::DEBUG).then(|| (request.method().clone(), request.uri().clone()));
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|panic| panicked(panic.as_ref()));
+    if let Some((method, uri)) = asked {
+        // A failure is told where it happens, with its cause.
+        tracing::debug!(%method, %uri, status = response.status().as_u16(), "answered");
+    }
     let Some(Unwritten(write)) = response.extensions_mut().remove::<Unwritten>() else { return response };
     match write(format) {
         Ok(text) => {
@@ -113,6 +122,12 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
                 .into_response()
         }
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let why = panic.downcast_ref::<String>().map(String::as_str);
+    let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+    ApiError::internal(&format_args!("a handler panicked: {why}")).into_response()
 }
 
 /// What went wrong, as the caller is told. What the operator is told went to the log.
@@ -200,5 +215,23 @@ mod tests {
         assert_eq!(of("text/html, application/edn;q=0.9, application/json"), Format::Edn);
         assert_eq!(of("application/json, application/edn"), Format::Json);
         assert_eq!(Format::of(&HeaderMap::new()), Format::Json);
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_500_in_the_form_that_was_asked_for() {
+        use axum::routing::get;
+        use http_body_util::BodyExt as _;
+        use hyper::service::Service as _;
+
+        async fn breaks() -> Reply {
+            panic!("on purpose");
+        }
+        let router = axum::Router::new().route("/", get(breaks)).layer(axum::middleware::from_fn(render));
+        let service = hyper_util::service::TowerToHyperService::new(router);
+        let request = Request::builder().uri("/").header(ACCEPT, "application/edn");
+        let answer = service.call(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.starts_with(b"{:error {:code \"internal\""), "{}", String::from_utf8_lossy(&body));
     }
 }

@@ -99,7 +99,10 @@ async fn deliver(
             (StatusCode::OK, HookAnswer { delivery: id, status, event: Some(of), events: vec![], reason: Some(reason) })
         }
     };
-    tracing::info!(delivery = %id, forge = forge.as_str(), status = answer.status, "webhook");
+    if answer.events.is_empty() {
+        // What has an event is told of with its plan.
+        tracing::info!(delivery = %id, forge = forge.as_str(), status = answer.status, "webhook");
+    }
     Ok(Reply::new(status, answer))
 }
 

@@ -1,14 +1,9 @@
 //! Which handler answers what, and who may ask.
 
-use std::any::Any;
-
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::trace::TraceLayer;
 
 use super::answer::{ApiError, render};
 use super::{
@@ -56,10 +51,8 @@ pub(super) fn router(context: Context) -> Router {
     open.merge(operators)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(CatchPanicLayer::custom(panicked))
+        // One layer, not one for each of what it does: every webhook pays for it.
         .layer(from_fn(render))
-        // A failure is told where it happens, with its cause.
-        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(context)
 }
 
@@ -71,10 +64,4 @@ async fn unknown() -> ApiError {
 async fn wrong_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not take that method")
         .hint("the header Allow lists what it takes")
-}
-
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let why = panic.downcast_ref::<String>().map(String::as_str);
-    let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-    ApiError::internal(&format_args!("a handler panicked: {why}")).into_response()
 }

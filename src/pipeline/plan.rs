@@ -108,7 +108,8 @@ impl Inner {
         }
         let apps = draft.apps.len();
         let outcome = self.store.plan(event.id, draft).await?;
-        tracing::info!(event = %event.id, apps, created = outcome.created.len(), joined = outcome.joined.len(), "planned");
+        let delivery = event.delivery.map(tracing::field::display);
+        tracing::info!(event = %event.id, delivery, apps, created = outcome.created.len(), joined = outcome.joined.len(), "planned");
         for job in &outcome.created {
             self.spawn_worker(*job);
         }
