@@ -26,9 +26,9 @@
 //! |---|---|
 //! | 5 | [`daemon`] composes all of it · [`demo`] shows it on one machine · `main` |
 //! | 4 | [`http`] the door · [`cli`] the commands |
-//! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`reconcile`] remotes as they are · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
+//! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`report`] commit statuses · [`reconcile`] remotes as they are · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
 //! | 2, I/O, one concern each | [`files`] [`store`] [`process`] [`watch`] [`net`] [`git`] [`ssh`] [`runner`] |
-//! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks · [`planner`] events to plans · [`render`] text files from templates |
+//! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks and APIs of git hosts · [`planner`] events to plans · [`render`] text files from templates |
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
 //!
 //! `http` never touches git, ssh or a runner. The command line talks to the daemon over HTTP, since the store admits
@@ -55,6 +55,7 @@
 //!    publish. They end with the process.
 //! 7. **Never force-push; never publish what was not built.** Someone who was faster is fetched, the edit made again
 //!    on their head, and built again unless the tree is the one that was built. A refusal by policy is an error at once.
+//!    A pull request's merge is what was built if it is the same tree; else it is built before it goes live.
 //! 8. **An edit of deps.edn changes sha and tag bytes and nothing else.**
 //! 9. **Success is said last.** `succeeded` means that every host reports the sha and is well. Nothing stays running
 //!    without an owner.
@@ -111,6 +112,7 @@ pub mod planner;
 pub mod process;
 pub mod reconcile;
 pub mod render;
+pub mod report;
 pub mod runner;
 pub mod ssh;
 pub mod store;

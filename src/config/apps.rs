@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::diagnostic::Fault;
+use super::publish::publish;
 use super::section::{Context, Section};
 use super::settings::{Config, time, web_url};
 use super::suggest::closest;
@@ -84,6 +85,8 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
     let health_span = section.node("health").map(|node| node.span);
     let runner = runner(&mut section, context);
     let updates = updates(&mut section, context);
+    let url = git_url.as_ref().map(|url| &url.value);
+    let updates = publish(updates, &mut section, url, config, context);
     later(&mut section, context);
     let head = Span { end: section.span.start + 1, ..section.span };
     if section.node("hosts").is_none() && section.node("ip").is_none() {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::builds::{self, Builds};
 use super::diagnostic::Fault;
+use super::forges::{self, ForgeApi};
 use super::notify::{self, Notify};
+use super::prefix::ByPrefix;
 use super::section::{Context, Section};
 use super::values::{Size, Time};
 use crate::edn::de::Spanned;
@@ -25,6 +27,8 @@ pub struct Config {
     pub state: PathBuf,
     /// `:webhooks`: a forge that is not here is not served.
     pub webhooks: BTreeMap<Forge, ForgeSecrets>,
+    /// `:forges`: the APIs of git hosts, by prefixes of repositories' identities.
+    pub forges: ByPrefix<ForgeApi>,
     /// `:git`
     pub git: Git,
     /// `:ssh`
@@ -47,7 +51,9 @@ impl Config {
     /// Every secret in it, for masking logs.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let hooks = self.webhooks.values().flat_map(|forge| forge.secrets.iter().chain(&forge.signing_tokens));
-        hooks.chain(self.git.https_tokens.iter().map(|(_, token)| token)).chain(self.notify.secrets())
+        let tokens = self.git.https_tokens.iter().map(|(_, token)| token);
+        let tokens = tokens.chain(self.forges.values().map(|forge| &forge.token));
+        hooks.chain(tokens).chain(self.notify.secrets())
     }
 }
 
@@ -109,6 +115,7 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
         _ => Deploy::File(root.line("deploy", context)),
     };
     let webhooks = root.section("webhooks", context).map(|section| webhooks(section, context));
+    let forges = forges::read(&mut root, context);
     let git = git(root.section("git", context), context);
     let ssh = ssh(root.section("ssh", context), context);
     let hosts = root.node("hosts").map(|node| hosts(node, &ssh, context));
@@ -131,6 +138,7 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
         url: url.map(|url| url.trim_end_matches('/').to_owned()),
         state: state.unwrap_or_else(|| "/var/lib/airplanes".into()),
         webhooks: webhooks.unwrap_or_default(),
+        forges,
         git,
         ssh,
         hosts: hosts.unwrap_or_default(),
@@ -248,7 +256,7 @@ fn git(section: Option<Section<'_>>, context: &mut Context) -> Git {
 }
 
 /// A map from prefixes of repositories' identities.
-fn prefixes<'n>(node: &'n Node, key: &str, context: &mut Context) -> Vec<(String, &'n Node)> {
+pub(super) fn prefixes<'n>(node: &'n Node, key: &str, context: &mut Context) -> Vec<(String, &'n Node)> {
     let Value::Map(entries) = &node.value else {
         let label = format!("expected a map like {{\"github.com/acme\" …}}, found {}", node.value.kind().words());
         context.fault(Fault::new(node.span, format!("`{key}` has the wrong kind of value"), label));

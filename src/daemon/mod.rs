@@ -26,10 +26,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Diagnostics, Loaded};
 use crate::files;
 use crate::http::{self, Door};
+use crate::net::Http;
 use crate::notify::{self, Notify};
 use crate::pipeline::{Pipeline, Setup};
 use crate::process::Leftovers;
 use crate::reconcile::Reconcile;
+use crate::report;
 use crate::runner;
 use crate::store::Store;
 use crate::upkeep::Upkeep;
@@ -106,12 +108,15 @@ impl Daemon {
         let address = listener.local_addr()?;
         let grounds = Grounds::find(path, &loaded.config).await?;
         let concurrency = grounds.concurrency;
-        let kept = Kept { state: state.clone(), grounds, token: token.clone() };
+        let http = Http::new()?;
+        let kept = Kept { state: state.clone(), grounds, token: token.clone(), http: http.clone() };
         let rooms = kept.rooms(&loaded, None)?;
         for lacking in rooms.runner.kept().map(|(_, lacking)| lacking).unwrap_or_default() {
             tracing::warn!("{lacking}");
         }
         let setup = Setup { state: state.clone(), rooms, apps: loaded.apps.clone(), concurrency };
+        // Before the first job changes.
+        store.tell_statuses(loaded.config.forges.values().any(|forge| forge.statuses));
         let pipeline = Pipeline::start(store.clone(), setup);
         let stop = CancellationToken::new();
         let backups = tokio::spawn(backups::run(store.clone(), state.clone(), stop.clone()));
@@ -120,6 +125,8 @@ impl Daemon {
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));
         let upkeep = Upkeep::new(state.clone(), store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
         let reconcile = Reconcile::new(store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
+        let reporting = report::Setup { store: store.clone(), in_force: in_force.clone(), http };
+        report::start(reporting, stop.clone());
         let telling = notify::Setup {
             store: store.clone(),
             pipeline: pipeline.clone(),

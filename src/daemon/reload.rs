@@ -14,6 +14,7 @@ use super::cells::Grounds;
 use crate::config::{self, Loaded};
 use crate::git::{GitConfig, Mirrors};
 use crate::model::{Forge, ForgeSecrets, Secret};
+use crate::net::Http;
 use crate::pipeline::{Pipeline, Rooms};
 use crate::process::Leftovers;
 use crate::runner::{Local, Runner};
@@ -101,6 +102,7 @@ pub(super) struct Kept {
     pub(super) state: PathBuf,
     pub(super) grounds: Grounds,
     pub(super) token: Secret,
+    pub(super) http: Http,
 }
 
 impl Kept {
@@ -124,6 +126,7 @@ impl Kept {
         let local = Local::new(Leftovers::new(&self.state), self.grounds.env.iter().cloned());
         let runner = Runner::Local(local.in_cells(cells));
         let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();
-        Ok(Rooms { git, hosts, runner, secrets, min_free: config.min_free })
+        let (forges, http, url) = (config.forges.clone(), self.http.clone(), config.url.clone());
+        Ok(Rooms { git, hosts, runner, forges, http, url, secrets, min_free: config.min_free })
     }
 }

@@ -213,7 +213,7 @@ pub(super) fn forge_of(patient: &Patient, url: &RepoUrl) -> Option<Forge> {
     if parts.transport == Transport::File {
         return None;
     }
-    let by_name = pages::forge_of(&parts.host.to_ascii_lowercase());
+    let by_name = Forge::of_host(&parts.host.to_ascii_lowercase());
     by_name.or_else(|| {
         let mut configured = patient.loaded.config.webhooks.keys();
         configured.next().filter(|_| configured.next().is_none()).copied()

@@ -1,4 +1,5 @@
-//! Webhooks: from a request's raw bytes and headers to what they mean. One file per git host.
+//! Webhooks: from a request's raw bytes and headers to what they mean. One file per git host. And what is asked of git
+//! hosts: `api`.
 //!
 //! The signature is checked first, over the bytes as they came and in constant time; only then is anything parsed.
 //! What the caller is told about a refusal and what the operator is told are two messages: the caller's gives away
@@ -7,6 +8,7 @@
 //! Must never do I/O, read a clock (`now` is given), know which apps exist, or put a secret's bytes into a message.
 //! The endpoint decides which forge is meant, never the headers: Gitea also sends GitHub's.
 
+pub mod api;
 mod bitbucket;
 mod form;
 mod gitea;

@@ -2,19 +2,6 @@
 
 use crate::model::{Forge, RepoId};
 
-/// What runs a git host, by its name; none if that does not tell.
-pub fn forge_of(host: &str) -> Option<Forge> {
-    let host = host.split(':').next().unwrap_or(host);
-    match host {
-        "bitbucket.org" => Some(Forge::Bitbucket),
-        "codeberg.org" => Some(Forge::Gitea),
-        _ if host.contains("github") => Some(Forge::Github),
-        _ if host.contains("gitlab") => Some(Forge::Gitlab),
-        _ if ["gitea", "forgejo", "gogs"].iter().any(|name| host.contains(name)) => Some(Forge::Gitea),
-        _ => None,
-    }
-}
-
 /// A repository's host.
 pub fn host_of(repo: &RepoId) -> &str {
     repo.as_str().split('/').next().unwrap_or_default()

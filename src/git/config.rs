@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::prefix::ByPrefix;
+use crate::config::ByPrefix;
 use crate::model::url::Transport;
 use crate::model::{RepoId, RepoUrl, Secret};
 

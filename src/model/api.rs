@@ -196,6 +196,9 @@ pub fn state_of(job: &JobState) -> (&'static str, Option<String>) {
     if let Some(by) = &job.canceling {
         return ("running", Some(format!("being canceled by {by}")));
     }
+    if let Some(request) = job.requested.as_ref().filter(|_| job.waits_for_merge()) {
+        return ("waiting", Some(format!("for pull request {}: {}", request.number, request.url)));
+    }
     if job.started {
         return ("running", job.running_step().map(|s| format!("in {}", s.step)));
     }

@@ -34,6 +34,19 @@ impl Forge {
             Forge::Bitbucket => "bitbucket",
         }
     }
+
+    /// What runs a git host, by its name; none if that does not tell.
+    pub fn of_host(host: &str) -> Option<Forge> {
+        let host = host.split(':').next().unwrap_or(host);
+        match host {
+            "bitbucket.org" => Some(Forge::Bitbucket),
+            "codeberg.org" => Some(Forge::Gitea),
+            _ if host.contains("github") => Some(Forge::Github),
+            _ if host.contains("gitlab") => Some(Forge::Gitlab),
+            _ if ["gitea", "forgejo", "gogs"].iter().any(|name| host.contains(name)) => Some(Forge::Gitea),
+            _ => None,
+        }
+    }
 }
 
 /// A branch that moved, as a forge (or a poll) tells it.

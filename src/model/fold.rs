@@ -175,7 +175,8 @@ impl JobState {
             }
             Entry::Resumed => {
                 self.must_be_started(true, "resumed")?;
-                self.interruptions += 1;
+                // Who waits for people sees many restarts.
+                self.interruptions += u32::from(!self.waits_for_merge());
                 // Half a build is none: what it left in its clone is not to be trusted.
                 let builds = || self.steps.iter().filter(|s| matches!(s.step, Step::Build(_)));
                 if builds().any(|s| !s.state.is_settled_well()) {
@@ -213,7 +214,7 @@ impl JobState {
                 if let Some((_, sha)) = &mut self.base {
                     *sha = *head;
                 }
-                self.requested = None;
+                (self.requested, self.published) = (None, None);
                 self.races += 1;
                 self.update_again();
             }
@@ -305,6 +306,10 @@ impl JobState {
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.ended.as_ref().map(|(_, outcome, _)| *outcome)
+    }
+    /// Whether it waits for somebody to merge its pull request, and so for nothing that the daemon has.
+    pub fn waits_for_merge(&self) -> bool {
+        self.ended.is_none() && self.requested.is_some() && self.published.is_none()
     }
     /// The step that is under way.
     pub fn running_step(&self) -> Option<&StepState> {

@@ -85,6 +85,9 @@ pub struct Updated {
     pub bumps: Vec<Bump>,
 }
 
+/// What the names of our pull requests' branches begin with: a plan's id follows.
+pub const REQUESTS: &str = "airplanes/";
+
 /// A pull request that carries the job's commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {

@@ -6,13 +6,18 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url, redirect};
+
+use crate::forge::api::{ApiCall, Reply};
 
 /// How long a call may take, from looking the name up to the last byte that is read.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer is read.
 const LONGEST: usize = 500;
+/// How much of an API's answer is read, in bytes.
+const LONGEST_REPLY: usize = 1 << 20;
 
 /// Why a call was not answered as it should be.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -97,6 +102,39 @@ impl Http {
         self.send(&url, call).await
     }
 
+    /// A call of a git host's API. Whatever it answers but a redirect is its answer.
+    pub async fn call(&self, call: &ApiCall) -> Result<Reply, NetError> {
+        let url = parse(&call.url)?;
+        let bad = |e: reqwest::header::InvalidHeaderValue| NetError::Url(format!("a header is not one: {e}"));
+        let mut credential = HeaderValue::from_bytes(call.credential.1.expose()).map_err(bad)?;
+        credential.set_sensitive(true);
+        let mut request = self.client.request(call.method.clone(), url.clone()).header(call.credential.0, credential);
+        for (name, value) in &call.headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = &call.body {
+            request = request.header("content-type", "application/json").body(body.clone());
+        }
+        let host = host_of(&url);
+        let unreachable = |e: reqwest::Error| NetError::Unreachable { host: host.clone(), why: cause(&e) };
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(NetError::Redirect { host, status: status.as_u16() });
+        }
+        let wait = retry_after(response.headers()).or_else(|| limit_over(response.headers(), Timestamp::now()));
+        let wait = wait.filter(|_| status == StatusCode::FORBIDDEN || is_busy(status));
+        let mut body = Vec::new();
+        while let Some(bytes) = response.chunk().await.map_err(unreachable)? {
+            body.extend_from_slice(&bytes);
+            if body.len() > LONGEST_REPLY {
+                let why = format!("its answer is longer than {LONGEST_REPLY} bytes");
+                return Err(NetError::Unreachable { host, why });
+            }
+        }
+        Ok(Reply { status: status.as_u16(), body, wait })
+    }
+
     async fn send(&self, url: &Url, call: reqwest::RequestBuilder) -> Result<Answer, NetError> {
         let host = host_of(url);
         let unreachable = |e: reqwest::Error| NetError::Unreachable { host: host.clone(), why: cause(&e) };
@@ -155,6 +193,15 @@ fn is_busy(status: StatusCode) -> bool {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+/// How long until a limit that is used up is renewed, as GitHub and GitLab tell it.
+fn limit_over(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
+    let left = number("x-ratelimit-remaining").or_else(|| number("ratelimit-remaining"))?;
+    let reset = number("x-ratelimit-reset").or_else(|| number("ratelimit-reset"))?;
+    let until = u64::try_from(reset.checked_sub(now.as_second())?).unwrap_or(0);
+    (left == 0).then_some(Duration::from_secs(until.max(1)))
 }
 
 /// The cause that says something: reqwest's own words quote the url.

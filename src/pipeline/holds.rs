@@ -225,7 +225,7 @@ struct Concerned {
     sha: Sha,
 }
 
-/// Pushes that may end holds: each is looked at before it is planned, and holds up no plan but those of later pushes to
+/// Pushes that may end holds, or be merges of our pull requests: each is looked at before it is planned, and holds up no plan but those of later pushes to
 /// its repository.
 #[derive(Default)]
 pub(super) struct Looks {
@@ -245,13 +245,16 @@ impl Looks {
         if self.done.contains(&event.id) {
             return Ok(true);
         }
-        let concerned = inner.concerned(event)?;
-        if concerned.is_empty() {
+        let requests = inner.requests_for(push);
+        if requests.is_empty() && inner.concerned(event)?.is_empty() {
             return Ok(true);
         }
-        let (inner, push) = (inner.clone(), push.clone());
+        let (inner, push, event_read) = (inner.clone(), push.clone(), event.clone());
         let look = self.under_way.spawn(async move {
-            let looked = inner.release_by(&push, concerned).await;
+            // A merge of ours is our own commit from then on.
+            inner.settle(requests).await;
+            let looked = async { inner.release_by(&push, inner.concerned(&event_read)?).await };
+            let looked = looked.await;
             if let Err(error) = &looked {
                 tracing::error!(%error, "a push that may end a hold waits for the store");
                 tokio::time::sleep(AGAIN_AFTER).await;

@@ -17,6 +17,7 @@ mod plan;
 mod preview;
 mod provenance;
 mod remotes;
+mod requests;
 mod space;
 mod steps;
 mod views;
@@ -33,12 +34,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::{ByPrefix, ForgeApi};
 use crate::git::Mirrors;
 use crate::model::api::Submitted;
 use crate::model::hold::Hold;
 use crate::model::{
     App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret, Sha,
 };
+use crate::net::Http;
 use crate::planner::Graph;
 use crate::runner::Runner;
 use crate::ssh::Hosts;
@@ -119,6 +122,12 @@ pub struct Rooms {
     pub hosts: Hosts,
     /// Where builds run.
     pub runner: Runner,
+    /// The APIs of git hosts.
+    pub forges: ByPrefix<ForgeApi>,
+    /// What they are called with.
+    pub http: Http,
+    /// How people reach the daemon.
+    pub url: Option<String>,
     /// What must never be seen in a log.
     pub secrets: Vec<Secret>,
     /// Below so many free bytes no build begins.

@@ -58,16 +58,19 @@ impl Inner {
         let lease;
         let (mut slot, mut looked) = (None, None);
         if job.started {
-            lease = tokio::select! {
-                lease = self.leases.app(&job.app.name) => lease,
-                () = self.ending.cancelled() => return Err(Stopped::Ending),
+            lease = match job.waits_for_merge() {
+                true => None,
+                false => tokio::select! {
+                    lease = self.leases.app(&job.app.name) => Some(lease),
+                    () = self.ending.cancelled() => return Err(Stopped::Ending),
+                },
             };
             if job.ended.is_none() {
                 job = self.store.append(id, vec![Entry::Resumed]).await?;
             }
         } else {
             let Some(won) = self.wait_for_turn(id, cancel).await? else { return Ok(()) };
-            (lease, job) = (won.lease, won.job);
+            (lease, job) = (Some(won.lease), won.job);
             (slot, looked) = (Some(won.slot), won.looked);
         }
         if job.ended.is_some() {
@@ -360,7 +363,8 @@ impl Inner {
     /// The job that has the app: one that is parked, or one that has started, which after a restart may come to its
     /// lease later than those that wait behind it.
     fn holder(&self, job: &JobState) -> Option<JobId> {
-        let holds = |other: &JobState| other.started || other.outcome() == Some(Outcome::Parked);
+        let has = |other: &JobState| other.started && !other.waits_for_merge();
+        let holds = |other: &JobState| has(other) || other.outcome() == Some(Outcome::Parked);
         let others = self.store.open_jobs_of(&job.app.name);
         let holder = others.iter().find(|other| other.id != job.id && holds(other));
         holder.map(|other| other.id)
@@ -391,7 +395,10 @@ impl Inner {
         }
         let published = match (&job.published, &job.updated) {
             (Some(sha), Some(updated)) if !updated.bumps.is_empty() => format!("; {} is published", sha.short()),
-            _ => String::new(),
+            _ => match job.requested.as_ref().filter(|_| job.published.is_none()) {
+                Some(request) => format!("; pull request {} is left as it is", request.number),
+                None => String::new(),
+            },
         };
         Ok((Outcome::Canceled, format!("canceled by {by}{published}")))
     }

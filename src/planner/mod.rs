@@ -12,6 +12,7 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::progress::REQUESTS;
 use crate::model::{
     App, AppName, Branch, Draft, Event, EventKind, Planned, Push, RepoId, Sha, TagPush, TagTarget, Target, Trigger, Why,
 };
@@ -68,6 +69,9 @@ fn note(text: String) -> Draft {
 }
 
 fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
+    if context.own_plan.is_some() && push.branch.as_str().starts_with(REQUESTS) {
+        return note("our own branch of a pull request: it counts when it is merged".to_owned());
+    }
     let repos: BTreeSet<RepoId> = push.repos().into_iter().collect();
     let default = push.default_branch.as_ref().or(context.default_branch.as_ref());
     let on_branch = |app: &App| match &app.branch {

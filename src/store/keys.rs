@@ -32,6 +32,8 @@ pub(super) const ALIVE: &[u8] = b"m/alive";
 pub(super) const HOLD: u8 = b'H';
 /// Prefix of the apps that plans may lack.
 pub(super) const MISSED: u8 = b'M';
+/// Prefix of the marks of jobs whose commits' statuses are due.
+pub(super) const STATUS: u8 = b's';
 /// Prefix of what is known of apps' dependencies.
 pub(super) const INDEX: u8 = b'x';
 
@@ -79,6 +81,9 @@ pub(super) fn closure(job: JobId) -> Vec<u8> {
 }
 pub(super) fn closure_part(job: JobId, index: u16) -> Vec<u8> {
     with(b'u', &[&job.to_key(), &index.to_be_bytes()])
+}
+pub(super) fn status(job: JobId) -> Vec<u8> {
+    with(STATUS, &[&job.to_key()])
 }
 pub(super) fn last_seen(repo: &RepoId) -> Vec<u8> {
     with(b'l', &[repo.as_str().as_bytes()])

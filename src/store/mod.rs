@@ -31,6 +31,7 @@ mod rows;
 mod snapshot;
 mod start;
 mod state;
+mod statuses;
 mod table;
 mod tag_events;
 mod telling;
@@ -40,7 +41,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -56,6 +57,7 @@ pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
 pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, LastSeen, OwnCommit, Past};
 pub use state::{Accepted, NewDelivery, PlanOutcome};
+pub use statuses::{Due, is_told};
 pub use telling::Telling;
 
 use crate::model::{AppName, Draft, Entry, Event, EventId, EventKind, FoldError, InvalidName, JobId, JobState, Record};
@@ -179,6 +181,7 @@ struct Shared {
     holds: ArcSwap<Holds>,
     fault: RwLock<Option<Fault>>,
     apps_print: AtomicU64,
+    statuses: AtomicBool,
     changes: broadcast::Sender<Change>,
     events: tokio::sync::watch::Sender<u64>,
 }

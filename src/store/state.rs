@@ -11,6 +11,7 @@ use super::holds::{self, Holds};
 use super::load::load_job;
 use super::observe::note_webhook;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
+use super::statuses::is_told;
 use super::table::Table;
 use super::tag_events::tag_key;
 use super::tx::{Tx, fits, pieces};
@@ -72,6 +73,8 @@ pub(super) struct State {
     last_id: u64,
     /// A print of the apps in force.
     pub apps_print: u64,
+    /// Whether statuses of commits are told at all.
+    pub statuses: bool,
     /// What the commands of this group did, to be told once it is on disk.
     pub told: Told,
 }
@@ -297,6 +300,7 @@ impl State {
                 tx.put(keys::record(job, 1), &record)?;
                 tx.mark(keys::open_job(job));
                 tx.mark(keys::app_job(&row.app, job));
+                self.mark_status(tx, &state, now)?;
                 self.admit(job, state.clone());
                 self.told.changes.push(Change { job, seq: 1, record: Arc::new(record), state });
                 outcome.created.push(job);
@@ -375,6 +379,9 @@ impl State {
             steps.push((Arc::new(record), Arc::new(state.clone())));
         }
         let state = steps.last().map_or_else(|| before.clone(), |(_, state)| state.clone());
+        if steps.iter().any(|(record, _)| is_told(&record.entry)) {
+            self.mark_status(tx, &state, now)?;
+        }
         for (record, after) in steps {
             tx.put(keys::record(id, after.seq), &*record)?;
             match &record.entry {

@@ -5,7 +5,7 @@
 //! (a full disk poisons sled's handle even after space is free).
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -27,9 +27,10 @@ use super::rows::AppIndex;
 use super::snapshot::Snapshot;
 use super::start::{Files, Opened};
 use super::state::{Accepted, NewDelivery, PlanOutcome, State};
+use super::statuses::Due;
 use super::telling::Telling;
 use super::tx::Tx;
-use super::{Shared, StoreError, crash, index, start, unpoison};
+use super::{Shared, StoreError, crash, index, start, statuses, unpoison};
 use crate::model::hold::{Hold, Released};
 use crate::model::provenance::Locked;
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
@@ -59,6 +60,7 @@ pub(super) enum Command {
     Answer(Reply<()>),
     Forget(Forget, Reply<Vec<usize>>),
     Tell(Telling, Reply<Vec<u64>>),
+    Reported(Vec<Due>, Reply<()>),
 }
 
 /// Opens the store and starts the thread. It ends when the last handle is gone.
@@ -74,6 +76,7 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
         holds: ArcSwap::new(state.holds.clone()),
         fault: RwLock::new(None),
         apps_print: AtomicU64::new(0),
+        statuses: AtomicBool::new(false),
         changes: broadcast::channel(4096).0,
         events: watch::channel(0).0,
     });
@@ -192,6 +195,7 @@ impl Writer {
         let table = open.files.table.clone();
         let mut tx = Tx::new(&table);
         self.state.apps_print = self.shared.apps_print.load(Ordering::Relaxed);
+        self.state.statuses = self.shared.statuses.load(Ordering::Relaxed);
         let answers: Vec<Answerer> =
             group.into_iter().map(|command| perform(&mut self.state, &mut tx, command, now)).collect();
         let result = open.write(tx, &self.shared.snapshot);
@@ -334,6 +338,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Answer(reply) => answerer(reply, Ok(())),
         Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
         Command::Tell(telling, reply) => answerer(reply, state.tell(tx, telling, now)),
+        Command::Reported(done, reply) => answerer(reply, statuses::reported(tx, &done)),
     }
 }
 
@@ -352,6 +357,7 @@ fn refuse(command: Command, error: &StoreError) {
         Command::MakeUp(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Tell(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Reported(_, reply) => drop(reply.send(Err(error.clone()))),
     }
 }
 

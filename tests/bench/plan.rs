@@ -159,6 +159,9 @@ fn setup(state: &Path, apps: usize) -> Result<Setup> {
         git: Mirrors::new(GitConfig::new(state))?,
         hosts: Hosts::new(Settings::default())?,
         runner: runner::Runner::Local(Local::new(Leftovers::new(state), [])),
+        forges: Default::default(),
+        http: airplanes::net::Http::new()?,
+        url: None,
         secrets: Vec::new(),
     };
     let apps: BTreeMap<AppName, App> = (0..apps).map(|n| Ok((name(n)?, app(n)?))).collect::<Result<_>>()?;

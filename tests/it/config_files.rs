@@ -1,6 +1,7 @@
 //! config.edn and deploy.edn: what is understood, and what is said about the rest.
 
 mod faults;
+mod forges;
 mod notify;
 
 use std::collections::BTreeMap;
@@ -86,18 +87,18 @@ fn the_example_documents_every_key_and_loads_clean() {
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.apps.len(), 3);
     assert_eq!(loaded.config.webhooks.len(), 4);
-    assert_eq!(loaded.config.secrets().count(), 11);
+    assert_eq!(loaded.config.secrets().count(), 13);
     assert_eq!(app(&loaded, "ep-build").hosts[0].user, "deploy");
     assert_eq!(app(&loaded, "ep-build").build_timeout, Duration::from_secs(1800));
     // A typo in any section is answered with the keys there are; all of them are in the example.
     let words: Vec<&str> = text.split(|c: char| !(c.is_alphanumeric() || ":-?".contains(c))).collect();
-    let wrong = r#"{:x 1 :webhooks {:x 1 :gitlab {:x 1}} :git {:x 1} :ssh {:x 1} :hosts {:a {:x 1}} :builds {:x 1}
+    let wrong = r#"{:x 1 :webhooks {:x 1 :gitlab {:x 1}} :forges {"github.com" {:x 1}} :git {:x 1} :ssh {:x 1} :hosts {:a {:x 1}} :builds {:x 1}
                     :keep {:x 1} :disk {:x 1} :notify [{:x 1}] :smtp {:x 1} :dead-man {:x 1}
                     :deploy {:a {:x 1 :service {:x 1} :health {:x 1} :nginx {:x 1} :rollout {:x 1} :build [{:x 1}]}}}"#;
     let known: Vec<String> = config_faults(wrong);
     let known: Vec<&str> =
         known.iter().filter_map(|line| line.split_once("known here: ")).map(|(_, keys)| keys).collect();
-    assert_eq!(known.len(), 18);
+    assert_eq!(known.len(), 19);
     for key in known.iter().flat_map(|keys| keys.split(' ')) {
         assert!(words.contains(&key), "config.example.edn says nothing of {key}");
     }

@@ -28,6 +28,7 @@ mod process;
 mod provenance;
 mod readme;
 mod reconcile;
+mod requests;
 mod setup;
 mod ssh;
 mod store;

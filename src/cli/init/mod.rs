@@ -219,13 +219,13 @@ fn hooks(config: &ConfigFile, projects: &[Project], secret: &str, file: &Path, p
     for forge in Forge::ALL.into_iter().filter(|forge| config.forges.contains(&forge.as_str())) {
         text.push_str(&format!("\n  {base}/hooks/{}: {}\n", forge.as_str(), pages::hook_choices(forge)));
         let only = config.forges.len() == 1;
-        let is_its = |repo: &RepoId| pages::forge_of(pages::host_of(repo)).map_or(only, |of| of == forge);
+        let is_its = |repo: &RepoId| Forge::of_host(pages::host_of(repo)).map_or(only, |of| of == forge);
         let mine = projects.iter().map(|project| &project.repo).filter(|repo| is_its(repo));
         for repo in mine {
             text.push_str(&format!("    {}\n", pages::hook_page(repo, forge)));
         }
     }
-    let is_untold = |repo: &&RepoId| config.forges.len() > 1 && pages::forge_of(pages::host_of(repo)).is_none();
+    let is_untold = |repo: &&RepoId| config.forges.len() > 1 && Forge::of_host(pages::host_of(repo)).is_none();
     let untold: Vec<&str> = projects.iter().map(|p| &p.repo).filter(is_untold).map(RepoId::as_str).collect();
     if !untold.is_empty() {
         text.push_str(&format!(

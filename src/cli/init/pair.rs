@@ -6,7 +6,7 @@ use std::path::Path;
 use super::project::Project;
 use crate::cli::keys::file_name;
 use crate::deps::guess_build;
-use crate::forge::pages::{forge_of, host_of};
+use crate::forge::pages::host_of;
 use crate::model::url::Transport;
 use crate::model::{AppName, Forge, RepoId};
 use crate::render::{AppEntry, BuildGuess, ConfigFile, DeployFile, EdnKey, LibraryNote, RepoKey};
@@ -90,10 +90,10 @@ fn config(projects: &[Project], setting: &Setting<'_>) -> ConfigFile {
         projects.iter().filter(of).map(|project| host_of(&project.repo).to_owned()).collect()
     };
     let told: BTreeSet<Forge> = setting.forges.iter().copied().collect();
-    let seen = projects.iter().filter_map(|project| forge_of(host_of(&project.repo)));
-    let is_untold = projects
-        .iter()
-        .any(|project| project.url.parts().transport != Transport::File && forge_of(host_of(&project.repo)).is_none());
+    let seen = projects.iter().filter_map(|project| Forge::of_host(host_of(&project.repo)));
+    let is_untold = projects.iter().any(|project| {
+        project.url.parts().transport != Transport::File && Forge::of_host(host_of(&project.repo)).is_none()
+    });
     // A host of one's own may be any of these; all of them want the same secret.
     let possible: &[Forge] = match told.is_empty() && is_untold {
         true => &[Forge::Github, Forge::Gitlab, Forge::Gitea],

@@ -108,7 +108,7 @@ pub(super) async fn keys(globals: &Globals, args: KeysArgs) -> Result<Exit, CliE
         };
         let (public, made) = key(&file, wanted.repo.as_str(), args.dry_run).await?;
         let many = *named != *wanted.repo.as_str();
-        let forge = pages::forge_of(pages::host_of(&wanted.repo)).or_else(|| only_forge(&loaded));
+        let forge = Forge::of_host(pages::host_of(&wanted.repo)).or_else(|| only_forge(&loaded));
         let paste = match many {
             true => format!("an account on {} that may use all of {named}", pages::host_of(&wanted.repo)),
             false => pages::key_page(&wanted.repo, forge, wanted.write),

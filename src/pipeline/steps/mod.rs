@@ -4,6 +4,7 @@
 pub(super) mod build;
 pub(super) mod prepare;
 pub(super) mod publish;
+mod request;
 pub(super) mod rollout;
 pub(super) mod update;
 
@@ -26,8 +27,8 @@ use crate::store::StoreError;
 pub(super) struct Work {
     pub inner: Arc<Inner>,
     pub job: Arc<JobState>,
-    /// The right to work on the app, for as long as the worker lives.
-    pub lease: AppLease,
+    /// The right to work on the app, for as long as the worker lives, but while a pull request waits.
+    pub lease: Option<AppLease>,
     /// The right to change the app's branch, from prepare to publish.
     pub branch_lease: Option<BranchLease>,
     /// The slot among the builds, until the build is done.
@@ -146,6 +147,17 @@ impl Work {
             if had_slot {
                 self.take_slot().await?;
             }
+        }
+        Ok(())
+    }
+    /// The right to work on the app, where the worker has let go of it.
+    pub(super) async fn take_app(&mut self) -> Result<(), StepError> {
+        if self.lease.is_none() {
+            let (inner, app) = (self.inner.clone(), self.job.app.name.clone());
+            self.lease = tokio::select! {
+                lease = inner.leases.app(&app) => Some(lease),
+                () = self.stop.cancelled() => return Err(self.stopped()),
+            };
         }
         Ok(())
     }

@@ -7,16 +7,19 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{StepError, Work, say};
+use super::{StepError, Work, request, say};
 use crate::git::{PushError, Pushed};
-use crate::model::{Entry, Step, StepResult};
+use crate::model::{Entry, Publish, Step, StepResult};
+use crate::process::LogFile;
 
 /// How often someone else may be faster than our push.
 const RACES: u32 = 10;
 
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
     let (branch, base) = work.base()?;
-    work.take_branch(&branch).await?;
+    if !work.job.waits_for_merge() {
+        work.take_branch(&branch).await?;
+    }
     work.slot = None;
     let Some(updated) = work.job.updated.clone() else {
         return Err(StepError::failed("update has left no commit; deploy the app again"));
@@ -25,6 +28,9 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         work.append(vec![Entry::Published { commit: base }]).await?;
         work.branch_lease = None;
         return Ok(StepResult::Skipped { reason: "nothing was bumped, so there is nothing to push".to_owned() });
+    }
+    if work.job.app.updates.publish == Publish::PullRequest {
+        return request::run(work, &branch, updated.commit).await;
     }
     let mut log = work.log(&Step::Publish).await?;
     let clone = work.bare_to_push().await?;
@@ -62,13 +68,15 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             work.append(vec![Entry::Raced { head }]).await?;
             Err(StepError::Raced)
         }
-        Err(PushError::Git(error)) => {
-            say(&mut log, error.to_string()).await?;
-            Err(work.git(error))
-        }
-        Err(error) => {
-            say(&mut log, error.to_string()).await?;
-            Err(StepError::failed(error.to_string()))
-        }
+        Err(error) => Err(refused(work, error, &mut log).await?),
     }
+}
+
+/// What a push that did not come through means, told in the log.
+pub(super) async fn refused(work: &Work, error: PushError, log: &mut LogFile) -> Result<StepError, StepError> {
+    say(log, error.to_string()).await?;
+    Ok(match error {
+        PushError::Git(error) => work.git(error),
+        error => StepError::failed(error.to_string()),
+    })
 }

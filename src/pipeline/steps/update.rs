@@ -11,7 +11,7 @@ use super::{StepError, Work, prepare, rollout, say};
 use crate::bumps::{self, Asking, Due, Rules, Want};
 use crate::deps;
 use crate::git::{Rev, Stamp, WorkClone, message};
-use crate::model::{Branch, Bump, Entry, Outcome, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
+use crate::model::{Branch, Bump, Entry, Outcome, Publish, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
 use crate::pipeline::explain::LEFT_ALONE;
 use crate::pipeline::lease::BranchLease;
 use crate::process::LogFile;
@@ -127,7 +127,9 @@ async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepE
     let app = work.job.app.clone();
     let files = work.files(base).await?;
     let wants = wants(work, &files, log).await?;
-    let all = work.job.live_causes().any(|c| c.why.bumps_all());
+    // What a person pushed or asked for goes live at once, and not when somebody merges what is due besides.
+    let by_push = app.updates.publish == Publish::Push;
+    let all = by_push && work.job.live_causes().any(|c| c.why.bumps_all());
     let (inner, rooms, own) = (work.inner.clone(), work.rooms(), app.repo());
     let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
     let rules = Rules {
@@ -301,15 +303,24 @@ pub(super) async fn commit(
             told.push(bump);
         }
     }
-    let mut libs: Vec<&str> = told.iter().map(|b| b.lib.as_str()).collect();
-    libs.dedup();
-    let subject = match libs.as_slice() {
-        [lib] => format!("Update {lib}"),
-        [one, two] => format!("Update {one} and {two}"),
-        libs => format!("Update {} dependencies", libs.len()),
-    };
+    let subject = subject(bumps);
     let lines: Vec<(&str, &str, &str)> =
         told.iter().map(|b| (b.lib.as_str(), b.from.as_str(), b.to.as_str())).collect();
     let stamp = Stamp { author: work.rooms().git.config().author.clone(), time };
     clone.commit(files, &message(&subject, work.job.id, &lines), &stamp).await.map_err(|e| work.git(e))
+}
+
+/// What a commit or a pull request with these bumps is called.
+pub(super) fn subject(bumps: &[Bump]) -> String {
+    let mut libs: Vec<&str> = Vec::new();
+    for bump in bumps {
+        if !libs.contains(&bump.lib.as_str()) {
+            libs.push(bump.lib.as_str());
+        }
+    }
+    match libs.as_slice() {
+        [lib] => format!("Update {lib}"),
+        [one, two] => format!("Update {one} and {two}"),
+        libs => format!("Update {} dependencies", libs.len()),
+    }
 }

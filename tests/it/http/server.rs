@@ -42,6 +42,9 @@ async fn pipeline(store: Store, state: &std::path::Path) -> Pipeline {
         git: Mirrors::new(GitConfig::new(state)).unwrap(),
         hosts: Hosts::new(Settings::default()).unwrap(),
         runner: airplanes::runner::Runner::Local(Local::new(Leftovers::new(state), [])),
+        forges: Default::default(),
+        http: airplanes::net::Http::new().unwrap(),
+        url: None,
         secrets: Vec::new(),
     };
     let apps = BTreeMap::from([(AppName::new("anna/shop").unwrap(), app_of("anna/shop"))]);

@@ -133,6 +133,9 @@ fn rooms(state: &std::path::Path, min_free: u64) -> Rooms {
         git: Mirrors::new(GitConfig::new(state)).unwrap(),
         hosts: Hosts::new(Settings::default()).unwrap(),
         runner: Runner::Local(Local::new(Leftovers::new(state), [])),
+        forges: Default::default(),
+        http: airplanes::net::Http::new().unwrap(),
+        url: None,
         secrets: Vec::new(),
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod acts;
 pub mod edn_json;
+pub mod forge_answers;
+pub mod forge_api;
 pub mod git_graph;
 pub mod git_http;
 pub mod git_remote;

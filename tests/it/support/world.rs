@@ -50,6 +50,8 @@ pub struct World {
     pub builds: String,
     /// What `:poll` says. Tests are about webhooks unless they say otherwise: a listing would come at its own time.
     pub poll: String,
+    /// More keys of config.edn.
+    pub config: String,
     /// What the daemon is run under, with its arguments: a tracer, say.
     pub under: Vec<String>,
     /// Added to the daemon's environment at its next start.
@@ -117,11 +119,25 @@ impl World {
         std::fs::create_dir_all(open.join("log")).unwrap();
         std::fs::write(own.join("known_hosts"), &ground.known_hosts).unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        let (deploy, env, state) = (String::new(), Vec::new(), "state".to_owned());
+        let (deploy, config, env, state) = (String::new(), String::new(), Vec::new(), "state".to_owned());
         let builds = format!(":concurrency 2 :write [\"{}\"]", open.display());
         let (hosts, under, by_file, daemon, poll) = (Vec::new(), Vec::new(), false, None, "false".to_owned());
-        let world =
-            Self { dir, ground, _git: None, hosts, daemon, http, deploy, by_file, builds, poll, under, env, state };
+        let world = Self {
+            dir,
+            ground,
+            _git: None,
+            hosts,
+            daemon,
+            http,
+            deploy,
+            by_file,
+            builds,
+            poll,
+            config,
+            under,
+            env,
+            state,
+        };
         world.write_config();
         world
     }
@@ -161,11 +177,12 @@ impl World {
         let known = self.path("known_hosts").display().to_string();
         let secret = format!("{{:secret \"{SECRET}\"}}");
         let text = format!(
-            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}} :poll {}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}\n :builds {{{}}}}}\n",
+            "{{:listen \"127.0.0.1:0\" :state \"{}\" :deploy \"deploy.edn\" :disk {{:min-free \"1MB\"}} :poll {}\n :webhooks {{:github {secret} :gitlab {secret} :gitea {secret} :bitbucket {secret}}}\n :git {{:name \"airplanes\" :email \"airplanes@example.com\" :known-hosts \"{known}\" :keys {{\"{place}\" \"{}\"}}}}\n :ssh {{{ssh} :known-hosts \"{known}\"}}\n :hosts {{{hosts}}}\n :builds {{{}}}\n {}}}\n",
             self.own(&self.state).display(),
             self.poll,
             key.display(),
             self.builds,
+            self.config,
         );
         std::fs::write(self.path("config.edn"), text).unwrap();
     }

@@ -31,6 +31,14 @@ impl<T> ByPrefix<T> {
         let (written, value) = ends.filter_map(|end| self.entries.get(&id[..end])).next()?;
         Some((written, value))
     }
+    /// Every value, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.values().map(|(_, value)| value)
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
 }
 
 /// A prefix as people write it, as the beginning of a [`crate::model::RepoId`].

@@ -1,0 +1,120 @@
+//! GitLab's REST API, version 4.
+
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Api, ApiCall, Life, Mark, Proposal, PullRequest, Reply, Status, encoded};
+use crate::model::{Branch, Sha};
+
+fn call(api: &Api<'_>, method: Method, rest: &str, body: Option<Value>) -> ApiCall {
+    let path = format!("/projects/{}{rest}", encoded(api.path));
+    api.call(method, &path, ("private-token", ""), &[("accept", "application/json")], body)
+}
+
+pub(super) fn status(api: &Api<'_>, status: &Status) -> ApiCall {
+    let state = match status.mark {
+        Mark::Pending => "pending",
+        Mark::Running => "running",
+        Mark::Success => "success",
+        Mark::Failure => "failed",
+        Mark::Error => "canceled",
+    };
+    let mut body = json!({ "state": state, "name": status.context, "description": status.description });
+    if let Some(url) = &status.url {
+        body["target_url"] = json!(url);
+    }
+    call(api, Method::POST, &format!("/statuses/{}", status.sha), Some(body))
+}
+
+/// A status that is there already is refused as a transition to itself.
+pub(super) fn is_status_already(reply: &Reply) -> bool {
+    reply.status == 400 && String::from_utf8_lossy(&reply.body).contains("Cannot transition status")
+}
+
+pub(super) fn find(api: &Api<'_>, head: &Branch, base: &Branch) -> ApiCall {
+    let (head, base) = (encoded(head.as_str()), encoded(base.as_str()));
+    call(api, Method::GET, &format!("/merge_requests?state=all&source_branch={head}&target_branch={base}"), None)
+}
+
+pub(super) fn open(api: &Api<'_>, proposal: &Proposal) -> ApiCall {
+    let Proposal { head, base, title, body } = proposal;
+    let body = json!({
+        "source_branch": head, "target_branch": base, "title": title, "description": body, "remove_source_branch": true
+    });
+    call(api, Method::POST, "/merge_requests", Some(body))
+}
+
+pub(super) fn look(api: &Api<'_>, number: u64) -> ApiCall {
+    call(api, Method::GET, &format!("/merge_requests/{number}"), None)
+}
+
+/// Jobs of its pipelines are among them.
+pub(super) fn checks(api: &Api<'_>, sha: Sha) -> ApiCall {
+    call(api, Method::GET, &format!("/repository/commits/{sha}/statuses?per_page=100"), None)
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CommitStatus {
+    name: String,
+    status: String,
+    #[serde(default)]
+    allow_failure: bool,
+}
+
+impl From<CommitStatus> for (String, Option<bool>) {
+    fn from(status: CommitStatus) -> Self {
+        let well = match status.status.as_str() {
+            "success" | "skipped" | "manual" => Some(true),
+            "failed" | "canceled" => Some(status.allow_failure),
+            _ => None,
+        };
+        (status.name, well)
+    }
+}
+
+pub(super) fn merge(api: &Api<'_>, number: u64, sha: Sha) -> ApiCall {
+    call(api, Method::PUT, &format!("/merge_requests/{number}/merge"), Some(json!({ "sha": sha })))
+}
+
+pub(super) fn close(api: &Api<'_>, number: u64, comment: &str) -> [ApiCall; 2] {
+    let path = format!("/merge_requests/{number}");
+    [
+        call(api, Method::POST, &format!("{path}/notes"), Some(json!({ "body": comment }))),
+        call(api, Method::PUT, &path, Some(json!({ "state_event": "close" }))),
+    ]
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct MergeRequest {
+    iid: u64,
+    web_url: String,
+    state: String,
+    #[serde(default)]
+    sha: Option<Sha>,
+    #[serde(default)]
+    merge_commit_sha: Option<Sha>,
+    #[serde(default)]
+    squash_commit_sha: Option<Sha>,
+    #[serde(default)]
+    detailed_merge_status: Option<String>,
+}
+
+impl From<MergeRequest> for PullRequest {
+    fn from(request: MergeRequest) -> Self {
+        let ready = match request.detailed_merge_status.as_deref() {
+            Some("mergeable") => Ok(()),
+            Some(state) => Err(format!("its host says that it is {}", state.replace('_', " "))),
+            None => Err("its host has not yet looked whether it can be merged".to_owned()),
+        };
+        let state = match request.state.as_str() {
+            // Merged by moving the branch, it has no commit but its own.
+            "merged" => Life::Merged(request.merge_commit_sha.or(request.squash_commit_sha).or(request.sha)),
+            "opened" => Life::Open(ready),
+            // For the moment in which it is merged.
+            "locked" => Life::Open(Err("its host has locked it".to_owned())),
+            _ => Life::Closed,
+        };
+        PullRequest { number: request.iid, url: request.web_url, state, head: request.sha }
+    }
+}
