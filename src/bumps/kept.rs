@@ -38,6 +38,17 @@ pub enum Why {
     /// It stands at a tag whose name tells no version.
     #[error("it is at the tag {0}, which tells no version to follow")]
     Tagless(String),
+    /// It follows tags, and no tag is at what would be.
+    #[error("it follows tags, and moves when one is made")]
+    Tagged,
+    /// What it is at has what would be in it.
+    #[error("it is at {}, which has {} in it", .current.short(), .head.short())]
+    Has {
+        /// What the file says.
+        current: Sha,
+        /// What would be.
+        head: Sha,
+    },
     /// Its tag is not there.
     #[error("it is at the tag {tag}, which {repo} does not have (any more); set tag and sha by hand")]
     TagGone {

@@ -10,6 +10,7 @@ mod follows;
 mod kept;
 mod preflight;
 mod tags;
+mod trial;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ use choice::Verdict;
 pub use files::Tree;
 pub use kept::{Kept, Why};
 pub use preflight::{Fault, FaultKind, Preflight};
+pub use trial::Instead;
 use view::Views;
 
 /// Who is asked: the mirrors, the urls under which keys are set up for repositories, and when to stop.
@@ -85,6 +87,20 @@ pub struct Due {
     pub files: Vec<File>,
     /// What stays, and why.
     pub kept: Vec<Kept>,
+}
+
+impl Due {
+    /// Adds the moves of a file's coordinates, as `to` has them.
+    fn take(&mut self, file: &File, to: impl Fn(&Coord<'_>) -> Option<deps::Target>) -> Result<(), BumpsError> {
+        let broken = |error: &dyn std::fmt::Display| BumpsError::File(format!("{}: {error}", file.path));
+        let update = deps::plan_update(&file.text, &file.path, to).map_err(|e| broken(&e))?;
+        if !update.bumps.is_empty() {
+            self.bumps.extend(update.bumps);
+            let text = update.edit.apply(&file.text).map_err(|e| broken(&e))?;
+            self.files.push(File { path: file.path.clone(), text });
+        }
+        Ok(())
+    }
 }
 
 /// Why nothing can be said.
@@ -168,15 +184,7 @@ impl Asking<'_> {
                 }
                 due.kept.push(kept);
             }
-            let update = deps::plan_update(&file.text, &file.path, |coord| moves.get(&coord.span.start).cloned());
-            let broken = |error: &dyn std::fmt::Display| BumpsError::File(format!("{}: {error}", file.path));
-            let update = update.map_err(|e| broken(&e))?;
-            if update.bumps.is_empty() {
-                continue;
-            }
-            due.bumps.extend(update.bumps);
-            let text = update.edit.apply(&file.text).map_err(|e| broken(&e))?;
-            due.files.push(File { path: file.path.clone(), text });
+            due.take(file, |coord| moves.get(&coord.span.start).cloned())?;
         }
         Ok(due)
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, init, jobs, keys, logs, notify,
-    provenance, repos, restore, status, sync, update,
+    apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, impact, init, jobs, keys, logs,
+    notify, provenance, repos, restore, status, sync, update,
 };
 
 /// The commands.
@@ -113,6 +113,17 @@ pub enum Command {
         airplanes plan github.com/acme/snow@4c4b6fa0e1d2c3b4a5968778695a4b3c2d1e0f90"
     )]
     Plan(apps::PlanArgs),
+    /// Try out who would break if a branch were merged.
+    #[command(
+        long_about = "Try out who would break if a branch of a repository were merged: what depends on it is built with \
+        it, in waves, each app with what those before it would publish. Nothing is pushed, and no job waits for it. An \
+        app that breaks is built without it too, to see whether it was broken before. Where the branch to merge into \
+        has moved on, what merging makes is tried. Ends with 3 if one would break, and with 1 if one could not be \
+        tried. Ctrl-C ends it.\n\n  airplanes impact github.com/acme/snow faster\n  \
+        airplanes impact snow fix-2.x --onto 2.x --app shop\n  \
+        airplanes impact snow 4c4b6fa0e1d2c3b4a5968778695a4b3c2d1e0f90 --json"
+    )]
+    Impact(impact::ImpactArgs),
     /// Show what depends on what.
     #[command(
         long_about = "Show what depends on what: apps by wave, under each what it depends on and what moves that (a \

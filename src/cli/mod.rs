@@ -22,6 +22,7 @@ mod graph;
 mod hold;
 mod hook;
 mod host;
+mod impact;
 mod init;
 mod jobs;
 mod kept;
@@ -160,6 +161,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Graph(args) => graph::graph(&client()?, globals, args).await,
         Command::Explain(args) => explain::explain(&client()?, globals, args).await,
         Command::Plan(args) => apps::plan(&client()?, globals, args).await,
+        Command::Impact(args) => impact::impact(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Hold(args) => hold::hold(&client()?, globals, args).await,
         Command::Where(args) => provenance::runs(&client()?, globals, args).await,

@@ -227,7 +227,7 @@ impl WorkClone {
         settle().map_err(|e| self.unusable(&e))
     }
 
-    async fn with<T: Send + 'static>(
+    pub(super) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self, &Repository) -> Result<T, git2::Error> + Send + 'static,
     ) -> Result<T, GitError> {

@@ -44,6 +44,8 @@ pub(super) struct Inner {
     slots: Arc<Mutex<HashMap<RepoId, Slot>>>,
     /// When each remote was last asked for a fetch that went well.
     fetched: Arc<Mutex<HashMap<RepoId, Instant>>>,
+    /// Repositories that stand in for mirrors.
+    pub(super) instead: BTreeMap<RepoId, PathBuf>,
 }
 
 /// The lock of one mirror, and what is known of its health.
@@ -77,13 +79,18 @@ impl Mirrors {
         std::fs::create_dir_all(&root).map_err(|e| disk("could not make the folder", &root, &e))?;
         let settings = root.join(SETTINGS);
         std::fs::write(&settings, SETTINGS_TEXT).map_err(|e| disk("could not write", &settings, &e))?;
-        Ok(Self { inner: Arc::new(Inner { config, slots: Arc::default(), fetched: Arc::default() }) })
+        let (fetched, instead) = (Arc::default(), BTreeMap::new());
+        Ok(Self { inner: Arc::new(Inner { config, slots: Arc::default(), fetched, instead }) })
     }
 
     /// The same mirrors under another configuration: the locks that keep two jobs apart are shared with `self`.
     pub fn reconfigured(&self, config: GitConfig) -> Self {
+        self.with(config, BTreeMap::new())
+    }
+
+    pub(super) fn with(&self, config: GitConfig, instead: BTreeMap<RepoId, PathBuf>) -> Self {
         let (slots, fetched) = (self.inner.slots.clone(), self.inner.fetched.clone());
-        Self { inner: Arc::new(Inner { config, slots, fetched }) }
+        Self { inner: Arc::new(Inner { config, slots, fetched, instead }) }
     }
 
     /// The configuration they were made with.
@@ -93,6 +100,9 @@ impl Mirrors {
 
     /// Where the mirror of `repo` is, whether it is made yet or not.
     pub fn path(&self, repo: &RepoId) -> PathBuf {
+        if let Some(stand_in) = self.inner.instead.get(repo) {
+            return stand_in.clone();
+        }
         self.inner.config.state.join("mirrors").join(folder_name(repo))
     }
 
@@ -120,6 +130,9 @@ impl Mirrors {
         since: Option<Instant>,
         stop: &CancellationToken,
     ) -> Result<Fetched, GitError> {
+        if self.inner.instead.contains_key(&url.id()) {
+            return Ok(Fetched { heads: self.known_heads(&url.id()).await?, changed: false, remade: false });
+        }
         let (inner, asked, repo) = (self.inner.clone(), url.clone(), url.id());
         let dir = self.path(&repo);
         let lock = self.slot(&repo).lock_owned();

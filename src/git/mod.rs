@@ -21,6 +21,7 @@ mod push;
 mod read;
 mod remote;
 mod sha1;
+mod stand_in;
 mod task;
 mod tree;
 
@@ -35,3 +36,4 @@ pub use origin::{Origin, origin};
 pub use push::Pushed;
 pub use read::{CommitInfo, Rev};
 pub use remote::Heads;
+pub use stand_in::Merged;

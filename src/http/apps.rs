@@ -84,6 +84,8 @@ impl From<PipelineError> for ApiError {
             PipelineError::NoSuchHold { .. } => Self::not_found(said),
             PipelineError::NoSuchJob(_) => Self::not_found(said),
             PipelineError::NoSuchRepo(_) => Self::not_found(said),
+            PipelineError::NoSuchImpact(_) => Self::not_found(said),
+            PipelineError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", said),
             PipelineError::AlreadyEnded(..) => Self::new(StatusCode::CONFLICT, "already-ended", said),
             PipelineError::Ending => Self::ending(),
             PipelineError::Store(error) => error.into(),

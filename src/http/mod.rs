@@ -18,6 +18,7 @@ mod events;
 mod gc;
 mod holds;
 mod hooks;
+mod impact;
 mod jobs;
 mod logs;
 mod metrics;

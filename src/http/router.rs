@@ -7,8 +7,8 @@ use axum::routing::{get, post, put};
 
 use super::answer::{ApiError, render};
 use super::{
-    Context, apps, auth, backup, deliveries, doctor, events, gc, holds, hooks, jobs, logs, metrics, notify, plans,
-    provenance, repos, status,
+    Context, apps, auth, backup, deliveries, doctor, events, gc, holds, hooks, impact, jobs, logs, metrics, notify,
+    plans, provenance, repos, status,
 };
 
 /// The routes.
@@ -41,6 +41,8 @@ pub(super) fn router(context: Context) -> Router {
         .route("/graph", get(plans::graph))
         .route("/jobs/{id}/explain", get(plans::explain))
         .route("/plans", post(plans::preview))
+        .route("/impact", post(impact::ask))
+        .route("/impact/{id}", get(impact::one).delete(impact::cancel))
         .route("/notify/test", post(notify::test))
         .route("/deliveries", get(deliveries::list))
         .route("/doctor", get(doctor::examine))

@@ -73,6 +73,10 @@ id!(
     HoldId, "hold id"
 );
 id!(
+    /// One question of who would break.
+    ImpactId, "impact id"
+);
+id!(
     /// One event: milliseconds since 1970 shifted by 20 bits, plus a count.
     EventId, "event id"
 );

@@ -9,6 +9,7 @@ mod deps_index;
 mod drift;
 mod explain;
 mod holds;
+mod impact;
 mod lease;
 mod log;
 mod missed;
@@ -20,6 +21,7 @@ mod remotes;
 mod requests;
 mod space;
 mod steps;
+mod trial;
 mod views;
 mod worker;
 
@@ -39,7 +41,7 @@ use crate::git::Mirrors;
 use crate::model::api::Submitted;
 use crate::model::hold::Hold;
 use crate::model::{
-    App, AppName, Entry, EventId, EventKind, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret, Sha,
+    App, AppName, Entry, EventId, EventKind, ImpactId, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret, Sha,
 };
 use crate::net::Http;
 use crate::planner::Graph;
@@ -53,7 +55,7 @@ pub use log::Logs;
 pub use remotes::Remote;
 
 /// What the names begin with of folders beside the jobs' that somebody tries something out in, for some minutes.
-pub const TRIALS: &str = "doctor-";
+pub const TRIALS: &str = "trial-";
 
 /// What a caller of the pipeline can meet.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,12 @@ pub enum PipelineError {
     /// No mirror has a commit.
     #[error("no repository that apps live in or depend on has the commit {0}: is it pushed, and in full?")]
     NoSuchCommit(Sha),
+    /// A question of who would break that is not known, or no longer.
+    #[error("nothing is known of impact {0}: the daemon keeps the last ones only, and none over a restart; ask again")]
+    NoSuchImpact(ImpactId),
+    /// Too many such questions.
+    #[error("{0} questions of who would break wait for their answer already; ask again when one has it")]
+    Busy(usize),
     /// The daemon is ending.
     #[error("the daemon is shutting down: ask again when it is back")]
     Ending,
@@ -173,6 +181,7 @@ struct Inner {
     cancels: Mutex<HashMap<JobId, CancellationToken>>,
     /// The jobs that wait for room on the disk, and why in words.
     held: Mutex<HashMap<JobId, String>>,
+    impacts: impact::Impacts,
     /// Ticks when an event has been planned, or the apps have changed.
     ticks: watch::Sender<u64>,
     ending: CancellationToken,
@@ -199,6 +208,7 @@ impl Pipeline {
             concurrency: setup.concurrency.max(1),
             cancels: Mutex::default(),
             held: Mutex::default(),
+            impacts: impact::Impacts::default(),
             ticks: watch::channel(0).0,
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),

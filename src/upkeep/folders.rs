@@ -20,7 +20,7 @@ impl Round {
         let is_open = |path: &PathBuf| path.file_name().is_some_and(|name| open.iter().any(|id| name == id.as_str()));
         let is_trial = |path: &PathBuf| {
             let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-            name.starts_with(TRIALS) && !is_forgotten(path)
+            name.starts_with(TRIALS) && (!is_forgotten(path) || self.inner.pipeline.is_tried_in(path))
         };
         let ended = folders.into_iter().filter(|path| !is_open(path) && !is_trial(path)).collect();
         // A store that can't be read knows of no job.

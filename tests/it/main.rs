@@ -15,6 +15,7 @@ mod forge;
 mod git;
 mod holds;
 mod http;
+mod impact;
 mod journey;
 mod lab;
 mod lab_doctor;

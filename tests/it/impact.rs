@@ -1,0 +1,206 @@
+//! Who would break if a branch were merged, before anyone merges it; and which commit of a dependency broke a build.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::support::world::{World, git};
+
+/// Builds that fail where a file of the library says so. The library's files are read by git itself, with the build's
+/// own configuration, as tools.gitlibs does: from whatever commit deps.edn names.
+const CHECK: &str = r#"
+fetch() {
+  line=$(grep "acme/$1 " deps.edn) || return 0
+  url=$(echo "$line" | sed 's/.*:git\/url \"\([^\"]*\)\".*/\1/')
+  sha=$(echo "$line" | sed 's/.*:git\/sha \"\([^\"]*\)\".*/\1/')
+  git clone -q --mirror -- "$url" "$TMPDIR/$1" && git --git-dir "$TMPDIR/$1" show "$sha:api" >"$TMPDIR/$1.api" || exit 9
+}
+"#;
+
+/// `lib`; `b` and `c` on it, `app` on all three, and `other` that has nothing to do with it. What each asks of the
+/// library's file `api` is in its own file `needs`.
+async fn diamond() -> World {
+    let mut world = World::new(0);
+    let lib = world.commit("lib", &[("api", "old new\n")]);
+    for app in ["b", "c"] {
+        world.commit(app, &[("deps.edn", &world.deps(&[("lib", lib)])), ("needs", "old\n"), ("api", "x\n")]);
+    }
+    let (b, c) = (world.head("b"), world.head("c"));
+    let deps = world.deps(&[("lib", lib), ("b", b), ("c", c)]);
+    world.commit("app", &[("deps.edn", &deps), ("needs", "new\n")]);
+    world.commit("other", &[("deps.edn", "{}")]);
+    std::fs::write(world.path("check.sh"), format!("{CHECK}\nfor lib in lib b c; do fetch $lib; done\n{TEST}"))
+        .unwrap();
+    let entry =
+        |name: &str| format!(":{name} {{:git-url \"{{repo:{name}}}\" :update? true :build \"sh {{dir}}/check.sh\"}}\n");
+    world.deploy_edn(&["b", "c", "app", "other"].map(entry).concat());
+    world.start().await;
+    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 5).then_some(());
+    world.until("all are read", read).await;
+    world
+}
+
+/// What is needed has to be in the library's file. What was built is noted: who, and with which deps.edn.
+const TEST: &str = r#"
+dir=$(dirname "$0")
+echo "$AIRPLANES_APP $(sha1sum <deps.edn | cut -c1-8)" >>"$dir/built"
+grep -q -w -f needs "$TMPDIR/lib.api" 2>/dev/null || { [ -e needs ] || exit 0; echo "needs $(cat needs), which is not there"; exit 3; }
+"#;
+
+/// A branch of a repository with files, on top of what is there. Nobody is told.
+fn branch(world: &World, repo: &str, name: &str, from: &str, files: &[(&str, &str)]) -> String {
+    let person = world.path("people").join(repo);
+    git(&person, &["fetch", "-q", "origin"]);
+    git(&person, &["checkout", "-q", "-B", name, from]);
+    for (file, text) in files {
+        std::fs::write(person.join(file), text).unwrap();
+    }
+    git(&person, &["add", "-A"]);
+    git(&person, &["commit", "-q", "--allow-empty", "-m", &format!("{name}: a change")]);
+    git(&person, &["push", "-q", "origin", name]);
+    let sha = git(&person, &["rev-parse", "HEAD"]);
+    git(&person, &["checkout", "-q", "main"]);
+    sha
+}
+
+/// Every file of every repository, by its path.
+fn bytes_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.display().to_string(), std::fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn states(view: &Value) -> BTreeMap<&str, &str> {
+    let apps = view["apps"].as_array().unwrap_or_else(|| panic!("{view:#}"));
+    apps.iter().map(|app| (app["app"].as_str().unwrap(), app["state"].as_str().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_who_would_break_and_pushes_nothing() {
+    let world = diamond().await;
+    let sha = branch(&world, "lib", "faster", "main", &[("api", "new\n")]);
+    let more = branch(&world, "lib", "more", "main", &[("api", "old new newer\n")]);
+    let (before, jobs) = (bytes_of(&world.path("repos")), world.get("/jobs").await);
+    let said = world.call(&["impact", &world.url("lib").id().to_string(), "faster", "--json"]).await;
+    assert_eq!(said.code, Some(3), "{said:?}\n{}", world.log());
+    let view: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((view["sha"].as_str(), view["tried"].as_str()), (Some(&*sha), Some(&*sha)), "{view:#}");
+    assert_eq!(states(&view), [("app", "downstream"), ("b", "breaks"), ("c", "breaks")].into(), "{view:#}");
+    let b = &view["apps"][0];
+    assert!(b["log"].as_str().unwrap().contains("needs old, which is not there"), "{b:#}");
+    assert_eq!((b["exit_code"].as_i64(), b["bumps"][0]["to"].as_str()), (Some(3), Some(&*sha)), "{b:#}");
+    assert!(said.err.contains("b breaks") && said.err.contains("c building"), "{said:?}");
+
+    // What it could be merged as: nobody minds, and the app is built with what b and c would publish.
+    std::fs::remove_file(world.path("built")).unwrap();
+    let said = world.call(&["impact", world.url("lib").as_str(), "more"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}\n{}", world.log());
+    assert!(said.err.contains("0 would break, 3 build, 0 broken before"), "{said:?}");
+    assert_eq!(world.read("built").lines().count(), 3, "{}", world.read("built"));
+    let said = world.call(&["impact", world.url("lib").as_str(), &more, "--app", "c", "--json"]).await;
+    let view: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(states(&view), [("c", "builds")].into(), "{said:?}");
+    let said = world.call(&["impact", world.url("lib").as_str(), "more", "--app", "other"]).await;
+    assert!(said.code == Some(0) && said.out.contains("does not depend on"), "{said:?}");
+
+    assert!(before == bytes_of(&world.path("repos")), "a remote is another than it was");
+    assert_eq!(world.get("/jobs").await, jobs, "and no job was made");
+    assert!(std::fs::read_dir(world.state("work")).unwrap().next().is_none(), "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn was_broken_before_is_not_blamed_and_who_is_pinned_is_not_affected() {
+    let world = diamond().await;
+    let old = world.head("lib");
+    // What nobody has built so far: b needs what is not there, and c has pinned the library.
+    world.commit("b", &[("needs", "never\n")]);
+    let pinned = world.deps(&[("lib", old)]).replace("acme/lib", "^:airplanes/hold acme/lib");
+    world.commit("c", &[("deps.edn", &pinned)]);
+    // The library's branch has moved on, and the app with it: what merging makes has both.
+    world.commit("lib", &[("more", "1\n")]);
+    let moved = world.head("lib");
+    let deps = world.file("app", "deps.edn").replace(&old.to_string(), &moved.to_string());
+    world.commit("app", &[("deps.edn", &deps)]);
+    branch(&world, "lib", "old-stand", &old.to_string(), &[("api", "old new newest\n")]);
+    let before = bytes_of(&world.path("repos"));
+    let said = world.call(&["impact", world.url("lib").as_str(), "old-stand", "--json"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}\n{}", world.log());
+    let view: Value = serde_json::from_str(&said.out).unwrap();
+    let wanted = [("app", "downstream"), ("b", "broken-before"), ("c", "not-affected")];
+    assert_eq!(states(&view), wanted.into(), "{view:#}");
+    assert!(said.err.contains("main has moved on since"), "{said:?}");
+    assert_ne!((&view["sha"], &view["tried"]), (&view["tried"], &view["sha"]), "{view:#}");
+    let why = |app: &str| {
+        let rows = view["apps"].as_array().unwrap();
+        rows.iter().find(|row| row["app"] == app).unwrap()["why"].as_str().unwrap().to_owned()
+    };
+    assert!(why("c").contains("follow") || why("c").contains("pinned"), "{}", why("c"));
+    assert_eq!(why("app"), "b does not build, with or without it");
+
+    // Without b it would come to the app, which has the merged commit then, with both files.
+    world.commit("b", &[("needs", "newest\n")]);
+    let said = world.call(&["impact", world.url("lib").as_str(), "old-stand", "--json"]).await;
+    let view: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(states(&view)["app"], "builds", "{view:#}\n{}", world.log());
+    assert_eq!(states(&view)["b"], "builds", "{view:#}");
+    let app = view["apps"].as_array().unwrap().iter().find(|row| row["app"] == "app").unwrap();
+    let to: Vec<&str> = app["bumps"].as_array().unwrap().iter().map(|bump| bump["to"].as_str().unwrap()).collect();
+    assert!(to.len() == 2 && to.contains(&view["tried"].as_str().unwrap()), "{app:#}");
+
+    // One that both have changed can't be merged: it is tried as it is.
+    world.commit("lib", &[("api", "other\n")]);
+    let said = world.call(&["impact", world.url("lib").as_str(), "old-stand", "--app", "b"]).await;
+    assert!(said.code == Some(0) && said.err.contains("both have changed api"), "{said:?}");
+    let said = world.call(&["impact", world.url("lib").as_str(), "nowhere"]).await;
+    assert!(said.code == Some(1) && said.err.contains("has no branch nowhere; it has main, old-stand"), "{said:?}");
+    let after = bytes_of(&world.path("repos"));
+    let of_app = |all: &BTreeMap<String, Vec<u8>>| all.iter().filter(|(path, _)| path.contains("app.git")).count();
+    assert_eq!(of_app(&before), of_app(&after));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_can_be_ended_and_no_job_waits_for_it() {
+    let mut world = diamond().await;
+    branch(&world, "lib", "slow", "main", &[("api", "old new slow\n")]);
+    // The build of b waits for a word.
+    std::fs::write(
+        world.path("check.sh"),
+        "dir=$(dirname \"$0\")\n[ $AIRPLANES_APP != b ] || while [ ! -e $dir/go ]; do sleep 0.05; done\n",
+    )
+    .unwrap();
+    let body = serde_json::json!({"repo": world.url("lib").as_str(), "branch": "slow"});
+    let ask = || world.http.post(format!("{}/impact", world.base())).bearer_auth(world.token()).json(&body).send();
+    let answer = ask().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 202);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let building = async || Some(world.get(&location).await).filter(|view| view["apps"][0]["state"] == "building");
+    world.until("b is being built", building).await;
+    // A second one waits; jobs go on beside it.
+    let second: Value = ask().await.unwrap().json().await.unwrap();
+    let second = format!("/impact/{}", second["id"].as_str().unwrap());
+    assert_eq!(world.get(&second).await["state"], "waiting");
+    assert_eq!(world.deploy_to_the_end("c").await["state"], "succeeded");
+    let end = |path: &str| world.http.delete(format!("{}{path}", world.base())).bearer_auth(world.token()).send();
+    let view: Value = end(&location).await.unwrap().json().await.unwrap();
+    assert_eq!(view["state"], "canceled", "{view:#}");
+    let building = async || Some(world.get(&second).await).filter(|view| view["apps"][0]["state"] == "building");
+    world.until("the second has its turn", building).await;
+    // A restart forgets it, with all that it left.
+    world.kill();
+    world.start().await;
+    let gone = world.get(&second).await;
+    assert!(gone["error"]["message"].as_str().unwrap().contains("none over a restart"), "{gone}");
+    assert!(std::fs::read_dir(world.state("work")).unwrap().next().is_none(), "nothing is left");
+    assert_eq!(world.stop(), Some(0));
+}
