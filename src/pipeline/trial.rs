@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::closure::Closure;
-use super::steps::say;
-use crate::deps;
+use super::steps::{build, say};
+use crate::bumps::{BumpsError, Tree};
 use crate::git::{GitError, Mirrors, Stamp};
 use crate::model::{App, Branch, JobId, Sha};
 use crate::process::{LogFile, ProcessError};
@@ -50,6 +50,10 @@ pub(super) enum TrialError {
     #[error(transparent)]
     Git(#[from] GitError),
     #[error(transparent)]
+    Bumps(#[from] BumpsError),
+    #[error("{0}")]
+    Folder(String),
+    #[error(transparent)]
     Process(#[from] ProcessError),
     #[error("could not write in {}: {source}", .folder.display())]
     Disk { folder: PathBuf, source: std::io::Error },
@@ -81,16 +85,20 @@ impl Trial<'_> {
             [] => self.base,
             files => clone.commit(files, MESSAGE, &stamp(self.git)).await?,
         };
-        let mut texts = Vec::new();
-        for file in deps::FILES {
-            texts.extend(clone.read_file(file).await?);
-        }
+        build::begins_in(&dir, self.app).map_err(TrialError::Folder)?;
+        let own = self.app.repo();
+        let tree = Tree::Commit { git: self.git, repo: &own, sha: self.base };
+        let files = tree.files(&self.app.updates).await?;
+        let texts = files.into_iter().map(|file| {
+            let edited = self.files.iter().find(|(path, _)| *path == file.path);
+            edited.map_or_else(|| file.text.into_bytes(), |(_, bytes)| bytes.clone())
+        });
         let closure = Closure::bring(self.git, texts, |repo| self.inner.url_of(repo), self.stop).await?;
         for (_, error) in &closure.left {
             say(log, format!("note: not mirrored, so the build's own git has to reach it: {error}")).await?;
         }
         tokio::fs::write(&git_config, &closure.git_config).await.map_err(disk)?;
-        let own = [self.git.path(&self.app.repo()), git_config.clone()];
+        let own = [self.git.path(&own), git_config.clone()];
         let reads = [&closure.mirrors[..], self.reads, &own].concat();
         let mut left = self.app.build_timeout;
         for step in &self.app.build {
@@ -101,6 +109,7 @@ impl Trial<'_> {
                 sha,
                 step,
                 dir: &dir,
+                directory: self.app.updates.directory.as_deref(),
                 tmp: &tmp,
                 reads: &reads,
                 git_config: Some(&git_config),

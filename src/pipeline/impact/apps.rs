@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::{Asked, Inner};
-use crate::bumps::{self, Asking, File, Instead, Rules};
-use crate::deps;
+use crate::bumps::{self, Asking, File, Instead, Rules, Tree};
 use crate::git::{GitError, Mirrors};
 use crate::model::impact::{TrialState, TrialView};
 use crate::model::{App, AppName, Branch, Bump, EventId, JobId, Lib, Planned, RepoId, Sha};
@@ -129,12 +128,8 @@ impl Inner {
         let Some((base, branch)) = there else {
             return Err(unknown(format!("{} does not have the app's branch", app.git_url)));
         };
-        let mut files = Vec::new();
-        for path in deps::FILES {
-            if let Some(text) = self.read_text(&repo, base, path).await.map_err(unknown)? {
-                files.push(File { path: path.to_owned(), text });
-            }
-        }
+        let tree = Tree::Commit { git, repo: &repo, sha: base };
+        let files = tree.files(&app.updates).await.map_err(unknown)?;
         let asking = Asking { git, url_of: &|repo| self.url_of(repo), stop: &asked.stop };
         let rules = Rules {
             wants: &HashMap::new(),

@@ -46,7 +46,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
         work.reads.extend([work.rooms().git.path(&app.repo()), git_config.clone()]);
         work.building = Duration::ZERO;
     }
-    begins_in(&dir, &app)?;
+    begins_in(&dir, &app).map_err(StepError::failed)?;
     let build = Build {
         job: work.job.id,
         app: &app.name,
@@ -90,15 +90,15 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
 }
 
 /// The folder that the commands begin in has to be one of the clone.
-fn begins_in(clone: &Path, app: &App) -> Result<(), StepError> {
+pub(in crate::pipeline) fn begins_in(clone: &Path, app: &App) -> Result<(), String> {
     let Some(directory) = &app.updates.directory else { return Ok(()) };
     let real = |path: &Path| path.canonicalize().ok().filter(|path| path.is_dir());
     match (real(clone), real(&clone.join(directory))) {
         (Some(clone), Some(folder)) if folder.starts_with(&clone) => Ok(()),
-        _ => Err(StepError::failed(format!(
+        _ => Err(format!(
             "the repository has no folder {directory}, which :directory of {} names; correct it in deploy.edn",
             app.name
-        ))),
+        )),
     }
 }
 
