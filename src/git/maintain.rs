@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use tokio::sync::OwnedMutexGuard;
 
 use super::error::GitError;
-use super::mirror::{Health, Mirrors, check, disk, folder_name, remove, sweep};
+use super::folder::folder_name;
+use super::mirror::{Health, Mirrors, check, disk, remove, sweep};
 use crate::model::{RepoId, RepoUrl};
 
 /// The file in a mirror that says when it was last used, in seconds since 1970. In words and not as the file's own

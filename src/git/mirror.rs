@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use git2::{Direction, ErrorClass, FetchOptions, ObjectType, Repository};
-use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::config::GitConfig;
 use super::error::GitError;
+use super::folder::folder_name;
 use super::maintain::mark_used;
 use super::read::known_heads;
 use super::remote::{Heads, Listing, Talk, proxy};
@@ -165,28 +165,6 @@ impl Mirrors {
         let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.entry(repo.clone()).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(Health::Unchecked))).clone()
     }
-}
-
-/// A folder's name for a repository: readable, safe, and no two repositories share one. `/` becomes `++`, and any
-/// byte but letters, digits, `.`, `_`, `-` becomes `+` and two hex digits. Very long ones end in a digest instead.
-pub(super) fn folder_name(repo: &RepoId) -> String {
-    let mut name = String::new();
-    for (i, byte) in repo.as_str().bytes().enumerate() {
-        match byte {
-            b'/' => name.push_str("++"),
-            b'.' if i == 0 => name.push_str("+2E"),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => name.push(char::from(byte)),
-            _ => name.push_str(&format!("+{byte:02X}")),
-        }
-    }
-    if name.len() > 200 {
-        let digest = crate::model::hex(&Sha256::digest(repo.as_str())[..16]);
-        name.truncate(150);
-        name.push_str("+++");
-        name.push_str(&digest);
-    }
-    name.push_str(".git");
-    name
 }
 
 /// A fetch while the lock is held.
@@ -485,24 +463,5 @@ fn check_pack(index: &Path) -> Result<(), String> {
         (Ok(said), Ok(found)) if said == found => Ok(()),
         (Ok(_), Ok(_)) => Err("its pack is cut short or another".to_owned()),
         (Err(e), _) | (_, Err(e)) => Err(e.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_repositories_share_a_folder_and_none_leaves_the_mirrors() {
-        let id = |url: &str| folder_name(&RepoUrl::new(url).unwrap().id());
-        assert_eq!(id("git@github.com:acme/snow.git"), "github.com++acme++snow.git");
-        let urls =
-            ["/a/b", "/a++b", "/a+2Fb", "/a/b.new", "/a//b", "/a/.b", "/a/ü", "./a", "../a", "https://a/b/../../c"];
-        let names: BTreeSet<String> = urls.iter().map(|url| id(url)).collect();
-        assert_eq!(names.len(), urls.len(), "{names:?}");
-        assert!(names.iter().all(|name| !name.contains(['/', '%']) && !name.starts_with('.')));
-        let long = format!("/{}", "x".repeat(900));
-        assert!(id(&long).len() < 255);
-        assert_ne!(id(&long), id(&format!("{long}y")));
     }
 }

@@ -11,6 +11,7 @@ mod ask;
 mod clone;
 mod config;
 mod error;
+mod folder;
 mod instead_of;
 pub mod known_hosts;
 mod maintain;
