@@ -81,6 +81,9 @@
 //!   the plan itself is a head and one small row an app: values stay small however many apps there are.
 //! - The lease on (repository, branch) is taken in prepare, before the base is chosen, so that the second of two apps
 //!   on one repository stands on what the first one published.
+//! - Of the apps of one repository the first that has the branch makes the bumps of all that the plan runs there and that
+//!   wait for nothing more; the others find them in its commit. What a push touches is compared with what each app's last
+//!   job saw too, so that a push nobody told of is not passed over.
 //! - The planner knows for each coordinate what moves it (a branch, tags, nothing, not known yet), and an app is run by
 //!   what may move it and waits only for those whose commit it would take: a pin or a tag is no reason to wait. What
 //!   nobody knows is planned: to run once more does no harm, to miss does.

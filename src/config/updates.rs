@@ -1,5 +1,5 @@
-//! How an app follows its dependencies, and where they stand: `:track`, `:directory` and `:deps-files` of an app in
-//! deploy.edn.
+//! How an app follows its dependencies, and where they stand: `:track`, `:directory`, `:deps-files` and `:paths`
+//! of an app in deploy.edn.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ pub(super) fn updates(section: &mut Section<'_>, context: &mut Context) -> Updat
     let track = section.node("track").map(|node| track(node, context)).unwrap_or_default();
     let directory = directory(section, context);
     let deps_files = globs(section, "deps-files", context);
-    Updates { track, directory, deps_files, ..Updates::default() }
+    let paths = globs(section, "paths", context);
+    Updates { track, directory, deps_files, paths, ..Updates::default() }
 }
 
 fn track(node: &Node, context: &mut Context) -> BTreeMap<Lib, Track> {

@@ -1,7 +1,9 @@
 //! Which files a commit has, from mirrors.
 
-use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use git2::{ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 
 use super::error::GitError;
 use super::mirror::Mirrors;
@@ -37,6 +39,20 @@ impl Mirrors {
                 TreeWalkResult::Ok
             })?;
             Ok(found)
+        })
+        .await
+    }
+
+    /// The paths that differ between two commits, from the root. None if the mirror lacks one of them.
+    pub async fn changed_paths(&self, repo: &RepoId, old: Sha, new: Sha) -> Result<Option<Vec<String>>, GitError> {
+        self.read(repo, move |repo| {
+            let tree = |sha| absent(repo.find_commit(oid(&sha)))?.map(|commit| commit.tree()).transpose();
+            let (Some(old), Some(new)) = (tree(old)?, tree(new)?) else { return Ok(None) };
+            let diff = repo.diff_tree_to_tree(Some(&old), Some(&new), None)?;
+            let sides = diff.deltas().flat_map(|delta| [delta.old_file().path_bytes(), delta.new_file().path_bytes()]);
+            let paths: BTreeSet<String> =
+                sides.flatten().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+            Ok(Some(paths.into_iter().collect()))
         })
         .await
     }

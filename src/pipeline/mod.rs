@@ -14,6 +14,7 @@ mod lease;
 mod log;
 mod missed;
 mod owed;
+mod paths;
 mod plan;
 mod preview;
 mod provenance;

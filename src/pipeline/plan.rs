@@ -133,7 +133,8 @@ impl Inner {
             Some(earlier) => self.settled(earlier)?,
             None => BTreeMap::new(),
         };
-        Ok(Context { default_branch, own_plan, held, settled })
+        let untouched = self.untouched(push, default_branch.as_ref()).await?;
+        Ok(Context { default_branch, own_plan, held, settled, untouched })
     }
 
     /// What a mirror of the repository, if there is one, says of its default branch.

@@ -31,6 +31,8 @@ pub struct Context {
     pub own_plan: Option<BTreeSet<AppName>>,
     /// Apps that are held.
     pub held: BTreeMap<AppName, Held>,
+    /// Apps that live in the pushed repository, and whose part of it the push leaves alone.
+    pub untouched: BTreeSet<AppName>,
     /// Apps whose job for an earlier event of the same push ended well, and the branch and commit it left them at.
     pub settled: BTreeMap<AppName, (Option<Branch>, Sha)>,
 }
@@ -82,12 +84,19 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
     let is_default = default.map(|d| *d == push.branch);
     let moved = Moved::Branch { name: Some(push.branch.clone()), is_default };
     let mut walk = Walk::new(graph, context, &repos, &moved);
-    for app in residents.iter().filter(|a| a.trigger != Trigger::Manual) {
+    let untouched = |app: &App| context.untouched.contains(&app.name);
+    for app in residents.iter().filter(|a| a.trigger != Trigger::Manual && !untouched(a)) {
         walk.own_push(app, Why::OwnPush { before: push.before, after: push.after });
     }
     walk.spread(Some(&push.branch));
+    let alone: Vec<&str> = residents.iter().filter(|a| untouched(a)).map(|a| a.name.as_str()).collect();
+    let alone = (!alone.is_empty())
+        .then(|| format!("the push touches nothing that concerns {}: see :paths and :directory", alone.join(", ")));
     if walk.is_nobody() && walk.is_held() {
         return walk.draft(|_, _| {});
+    }
+    if let (true, Some(alone)) = (walk.is_nobody(), &alone) {
+        return note(alone.clone());
     }
     if walk.is_nobody() {
         let by_hand: Vec<&str> =
@@ -109,10 +118,12 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
             "no app lives in this repository or depends on it".to_owned()
         });
     }
-    walk.draft(|planned, repo| {
+    let mut draft = walk.draft(|planned, repo| {
         let (before, after) = (push.before, push.after);
         planned.targets.push(Target { repo: repo.clone(), branch: push.branch.clone(), before, after });
-    })
+    });
+    draft.notes.extend(alone);
+    draft
 }
 
 fn plan_tag(graph: &Graph, new: &TagPush, context: &Context) -> Draft {

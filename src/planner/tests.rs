@@ -117,6 +117,26 @@ fn triggers_and_branches_are_honoured() {
 }
 
 #[test]
+fn an_app_whose_paths_a_push_leaves_alone_does_not_run_and_that_is_noted() {
+    let mut graph = graph(&[("mono", &[]), ("user", &["mono"])]);
+    let mut beside = app("beside");
+    (beside.git_url, beside.update) = (url("mono"), false);
+    graph.put_app(beside);
+    let context = |names: &[&str]| Context {
+        untouched: names.iter().map(|n| AppName::new(*n).unwrap()).collect(),
+        ..Context::default()
+    };
+    let draft = plan(&graph, &push("mono", "main"), &context(&["beside"]));
+    assert_eq!(told(&draft), ["mono/0<", "user/1<mono"]);
+    assert!(draft.notes[0].contains("nothing that concerns beside"), "{:?}", draft.notes);
+    let draft = plan(&graph, &push("mono", "main"), &context(&["beside", "mono"]));
+    assert_eq!(told(&draft), ["user/0<!"], "whoever depends on the repository takes its commit");
+    graph.remove_app(&AppName::new("user").unwrap());
+    let draft = plan(&graph, &push("mono", "main"), &context(&["beside", "mono"]));
+    assert!(draft.apps.is_empty() && draft.notes[0].contains("beside, mono"), "{:?}", draft.notes);
+}
+
+#[test]
 fn our_own_commit_runs_only_dependents_that_its_plan_did_not_have() {
     let graph = graph(&[("b", &["d"]), ("app", &["b"]), ("new", &["b"])]);
     let own = |names: &[&str]| Context {

@@ -73,3 +73,145 @@ async fn deps_files_and_local_roots_are_bumped_in_one_commit() {
     let error = text(step(&job, "build"), "error");
     assert!(error.contains("no folder services/gone, which :directory of lost names"), "{error}");
 }
+
+/// Two apps of one repository on hosts of their own, each on a folder that depends on a library; `shop` uses a module
+/// beside it. A build notes the tree that it builds, and fails while there is a file `broken-APP`.
+fn shop_and_admin(world: &mut World) {
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let shop = deps(&[dep(world, "lib", lib), "acme/core {:local/root \"../core\"}".to_owned()]);
+    let admin = deps(&[dep(world, "lib", lib)]);
+    let files = [
+        ("shop/deps.edn", shop.as_str()),
+        ("core/deps.edn", "{:paths [\"src\"]}"),
+        ("admin/deps.edn", &admin),
+        ("README.md", "two apps"),
+    ];
+    world.commit("mono", &files);
+    let build =
+        |app: &str| format!("test ! -e {{dir}}/broken-{app} && git rev-parse HEAD^{{tree}} >> {{dir}}/built-{app}");
+    let app = |app: &str, n: usize| {
+        format!(
+            ":{app} {{:git-url \"{{repo:mono}}\" :update? true :directory \"{app}\" :build \"{}\"\n\
+               :working-directory \"{{dir}}/srv/{{host}}\" :hosts [:web-{n}] :restart \"true\"}}\n",
+            build(app)
+        )
+    };
+    world.clone_to_hosts("mono");
+    let apps = app("shop", 1) + &app("admin", 2);
+    world.deploy_edn(&apps);
+}
+fn built(world: &World, app: &str) -> Vec<String> {
+    world.read(&format!("built-{app}")).lines().map(str::to_owned).collect()
+}
+fn runs(world: &World, host: &str) -> String {
+    super::support::world::git(&world.path(&format!("srv/{host}")), &["rev-parse", "HEAD"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_push_makes_one_commit_for_all_apps_of_a_repository_each_built_once_and_rolled_out() {
+    let mut world = World::new(2);
+    shop_and_admin(&mut world);
+    world.start().await;
+    for app in ["shop", "admin"] {
+        assert_eq!(world.deploy_to_the_end(app).await["state"], "succeeded", "{}", world.log());
+    }
+    let old = world.head("lib");
+    let new = world.push("lib", &[("a", "1")]).await;
+    let jobs = world.settled().await;
+    assert_eq!(jobs.len(), 4, "{jobs:#?}");
+    assert!(jobs.iter().all(|job| job["state"] == "succeeded"), "{jobs:#?}\n{}", world.log());
+    assert_eq!(world.count("mono"), 2, "one commit");
+    assert_eq!(world.in_bare("mono", &["diff", "--name-only", "main^", "main"]), "admin/deps.edn\nshop/deps.edn");
+    for file in ["shop/deps.edn", "admin/deps.edn"] {
+        let text = world.file("mono", file);
+        assert!(text.contains(&new.to_string()) && !text.contains(&old.to_string()), "{text}");
+    }
+    let message = world.in_bare("mono", &["log", "-1", "--format=%B", "main"]);
+    assert_eq!(message.matches("Airplanes-Bump: ").count(), 1, "{message}");
+    let tree = world.in_bare("mono", &["rev-parse", "main^{tree}"]);
+    for (app, host) in [("shop", "web-1"), ("admin", "web-2")] {
+        assert_eq!(built(&world, app).iter().filter(|built| **built == tree).count(), 1, "{app} was built once");
+        assert_eq!(runs(&world, host), world.head("mono").to_string());
+    }
+    let (first, second): (Vec<_>, Vec<_>) =
+        jobs.iter().take(2).partition(|job| !job["bumps"].as_array().unwrap().is_empty());
+    assert_eq!((first.len(), second.len()), (1, 1), "one made it, the other found it");
+    let (_, told) = world.cli(&["job", text(second[0], "id")]);
+    assert!(told.contains("what is due is there already"), "{told}");
+
+    // Our own commit's webhook does nothing.
+    let head = world.head("mono");
+    let before = world.in_bare("mono", &["rev-parse", "main^"]).parse().unwrap();
+    world.hook(airplanes::model::Forge::Github, "mono", Some(before), head, "own").await;
+    assert_eq!(world.settled().await.len(), 4);
+
+    // One whose build fails does not keep the other from going live.
+    std::fs::write(world.path("broken-shop"), "").unwrap();
+    let newer = world.push("lib", &[("a", "2")]).await;
+    assert_eq!(world.job("shop").await["state"], "failed");
+    let admin = world.job("admin").await;
+    assert_eq!(admin["state"], "succeeded", "{admin:#}\n{}", world.log());
+    assert!(world.file("mono", "admin/deps.edn").contains(&newer.to_string()));
+    assert_eq!((runs(&world, "web-2"), runs(&world, "web-1")), (world.head("mono").to_string(), head.to_string()));
+    assert_eq!(world.count("mono"), 3);
+
+    // Whichever of them was first: a deploy takes up what is left.
+    std::fs::remove_file(world.path("broken-shop")).unwrap();
+    assert_eq!(world.deploy_to_the_end("shop").await["state"], "succeeded", "{}", world.log());
+    assert!(world.file("mono", "shop/deps.edn").contains(&newer.to_string()));
+    assert_eq!(runs(&world, "web-1"), world.head("mono").to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_runs_those_whose_part_of_the_repository_it_touches() {
+    let mut world = World::new(0);
+    world.by_file = true;
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let core = deps(&["acme/core {:local/root \"../core\"}".to_owned(), dep(&world, "lib", lib)]);
+    world.commit("mono", &[("shop/deps.edn", &core), ("core/deps.edn", "{}"), ("admin/deps.edn", "{}"), ("x", "")]);
+    world.deploy_edn(
+        r#":shop  {:git-url "{repo:mono}" :update? true :directory "shop"}
+           :admin {:git-url "{repo:mono}" :directory "admin"}
+           :docs  {:git-url "{repo:mono}" :paths ["docs" "**/*.md"]}
+           :whole {:git-url "{repo:mono}"}"#,
+    );
+    world.start().await;
+    let mut ran = 0;
+    let mut now = async |world: &World| {
+        let jobs = world.settled().await;
+        let mut names: Vec<String> = jobs[..jobs.len() - ran].iter().map(|job| text(job, "app").to_owned()).collect();
+        ran = jobs.len();
+        names.sort();
+        names.join(" ")
+    };
+    for (path, expected) in [
+        ("shop/src/a.clj", "shop whole"),
+        ("admin/src/a.clj", "admin whole"),
+        ("core/src/a.clj", "shop whole"),
+        ("docs/deep/a.txt", "docs whole"),
+        ("shop/README.md", "docs shop whole"),
+        ("shopping", "whole"),
+    ] {
+        world.push("mono", &[(path, "1")]).await;
+        assert_eq!(now(&world).await, expected, "{path}\n{}", world.log());
+    }
+    let notes = world.get("/deliveries?limit=1").await.to_string();
+    assert!(notes.contains("touches nothing that concerns"), "{notes}");
+    // One of which no webhook told is in the next: what an app has not seen concerns it.
+    world.commit("mono", &[("admin/src/b.clj", "1")]);
+    world.push("mono", &[("shop/src/b.clj", "1")]).await;
+    assert_eq!(now(&world).await, "admin shop whole");
+    // What is taken away concerns too.
+    let person = world.path("people/mono");
+    super::support::world::git(&person, &["rm", "-q", "admin/src/b.clj"]);
+    super::support::world::git(&person, &["commit", "-q", "-m", "without it"]);
+    world.push("mono", &[]).await;
+    assert_eq!(now(&world).await, "admin whole");
+    // Where nobody knows what is new, all run.
+    let head = world.commit("mono", &[("x", "2")]);
+    world.hook(airplanes::model::Forge::Github, "mono", None, head, "new").await;
+    assert_eq!(now(&world).await, "admin docs shop whole");
+    let (unknown, head) = ("d".repeat(40).parse().unwrap(), world.commit("mono", &[("x", "3")]));
+    world.hook(airplanes::model::Forge::Github, "mono", Some(unknown), head, "odd").await;
+    assert_eq!(now(&world).await, "admin docs shop whole");
+}

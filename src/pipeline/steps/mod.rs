@@ -2,6 +2,7 @@
 //! whether its effect is there. Each gets the job's `Work` and returns how it ended; the worker journals that.
 
 pub(super) mod build;
+mod due;
 pub(super) mod prepare;
 pub(super) mod publish;
 mod request;

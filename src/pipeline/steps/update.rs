@@ -3,18 +3,14 @@
 //!
 //! Idempotent: the commit is a function of the base, the bumps and the time, all of which are journaled.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 
-use super::{StepError, Work, prepare, rollout, say};
-use crate::bumps::{self, Asking, Due, Rules, Want};
+use super::{StepError, Work, due, rollout, say};
+use crate::bumps::{self, Due};
 use crate::deps;
-use crate::git::{Rev, Stamp, WorkClone, message};
-use crate::model::{Branch, Bump, Entry, Outcome, Publish, RepoId, RepoUrl, Sha, Step, StepResult, Target, Why};
-use crate::pipeline::explain::LEFT_ALONE;
+use crate::git::{Stamp, WorkClone, message};
+use crate::model::{AppName, Bump, Entry, Outcome, Sha, Step, StepResult, Why};
 use crate::pipeline::lease::BranchLease;
-use crate::process::LogFile;
 use crate::store::OwnCommit;
 
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
@@ -23,7 +19,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     work.bring_base(base).await?;
     let mut log = work.log(&Step::Update).await?;
     let app = work.job.app.clone();
-    let due = if app.update { due(work, base, &mut log).await? } else { Due::default() };
+    let due = if app.update { due::due(work, base, &mut log).await? } else { Due::default() };
     let bumps = due.bumps;
     let git = work.rooms().git.clone();
     let repo = app.repo();
@@ -35,7 +31,10 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         let tree = git.tree_id(&repo, base).await.map_err(|e| work.git(e))?.to_string();
         let reason = match told(&due.kept) {
             _ if !app.update => ":update? is not set".to_owned(),
-            told if told.is_empty() => "nothing is due".to_owned(),
+            told if told.is_empty() => match made_by_another(work, base)? {
+                Some(other) => format!("what is due is there already: {} is of {other}", base.short()),
+                None => "nothing is due".to_owned(),
+            },
             told => told,
         };
         record(work, base, &[]).await?;
@@ -102,157 +101,31 @@ async fn is_unchanged(work: &Work, base: Sha) -> Result<bool, StepError> {
         // A look that was cut short has seen nothing.
         return if work.stop.is_cancelled() { Err(work.stopped()) } else { Ok(live) };
     }
-    if work.inner.store.last_good(&app.name)?.is_some_and(|good| good.sha == base) {
+    let good = work.inner.store.last_good(&app.name)?;
+    if good.as_ref().is_some_and(|good| good.sha == base) {
         return Ok(true);
     }
     // Another app of the repository may have made the bump: then it is not built here yet.
-    let others = match work.inner.store.own_commit(&base)? {
-        Some(OwnCommit { past: Some(past), .. }) => past.app != app.name,
-        Some(own) => work.inner.store.job(own.job)?.is_some_and(|job| job.app.name != app.name),
-        None => false,
+    if made_by_another(work, base)?.is_some() || work.job.live_causes().any(|c| c.why != Why::Dependency) {
+        return Ok(false);
+    }
+    match good {
+        // Nor is it where someone has pushed since.
+        Some(good) if work.rooms().git.contains(&app.repo(), good.sha).await.unwrap_or(false) => {
+            Ok(work.files(good.sha).await? == work.files(base).await?)
+        }
+        _ => Ok(true),
+    }
+}
+
+/// The app that a commit was made for, if it is one of ours for another app than the job's.
+fn made_by_another(work: &Work, commit: Sha) -> Result<Option<AppName>, StepError> {
+    let made_by = match work.inner.store.own_commit(&commit)? {
+        Some(OwnCommit { past: Some(past), .. }) => Some(past.app),
+        Some(own) => work.inner.store.job(own.job)?.map(|job| job.app.name.clone()),
+        None => None,
     };
-    Ok(!others && work.job.live_causes().all(|c| c.why == Why::Dependency))
-}
-
-/// A commit that a cause names.
-enum Named {
-    /// It was pushed.
-    Pushed(Target),
-    /// An upstream of ours has published it, on this branch.
-    Published(Sha, Option<Branch>),
-}
-
-/// The bumps that are due on `base`.
-async fn due(work: &mut Work, base: Sha, log: &mut LogFile) -> Result<Due, StepError> {
-    let app = work.job.app.clone();
-    let files = work.files(base).await?;
-    let wants = wants(work, &files, log).await?;
-    // What a person pushed or asked for goes live at once, and not when somebody merges what is due besides.
-    let by_push = app.updates.publish == Publish::Push;
-    let all = by_push && work.job.live_causes().any(|c| c.why.bumps_all());
-    let (inner, rooms, own) = (work.inner.clone(), work.rooms(), app.repo());
-    let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
-    let rules = Rules {
-        wants: &wants,
-        all,
-        track: &app.updates.track,
-        held: &|lib| inner.held_lib(&app.name, lib),
-        own: Some(&own),
-        lives_on: &|repo| inner.branches_of(repo),
-    };
-    let due = asking.due(&files, &rules).await.map_err(|error| work.bumps(error))?;
-    for kept in &due.kept {
-        say(log, format!("{LEFT_ALONE}{kept}")).await?;
-    }
-    if !due.bumps.is_empty() {
-        look_ahead(work, &asking, &files, &due, base, log).await?;
-    }
-    Ok(due)
-}
-
-/// What tools.deps would refuse ends the job here, before a build: if it came with the bumps. What was there before is
-/// told, and the build will see what it makes of it.
-async fn look_ahead(
-    work: &Work,
-    asking: &Asking<'_>,
-    files: &[bumps::File],
-    due: &Due,
-    base: Sha,
-    log: &mut LogFile,
-) -> Result<(), StepError> {
-    let own = work.job.app.repo();
-    let edited = |file: &bumps::File| due.files.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
-    let edited: Vec<bumps::File> = files.iter().map(edited).collect();
-    let after = asking.preflight(&edited, (&own, base)).await.map_err(|error| work.bumps(error))?;
-    for words in &after.unknown {
-        say(log, format!("note: not looked at before the build: {words}")).await?;
-    }
-    if after.faults.is_empty() {
-        return Ok(());
-    }
-    let before = asking.preflight(files, (&own, base)).await.map_err(|error| work.bumps(error))?;
-    let new = after.new_faults(&before);
-    for fault in after.faults.iter().filter(|fault| !new.contains(fault)) {
-        say(log, format!("note: tools.deps will refuse this, as it did before: {fault}")).await?;
-    }
-    if new.is_empty() {
-        return Ok(());
-    }
-    let words: Vec<String> = new.iter().map(ToString::to_string).collect();
-    Err(StepError::failed(format!("tools.deps would refuse what the bumps make: {}", words.join("; "))))
-}
-
-/// The commits that the job's causes want, of the repositories that `files` may be bumped to: each is in its mirror.
-async fn wants(work: &Work, files: &[bumps::File], log: &mut LogFile) -> Result<HashMap<RepoId, Want>, StepError> {
-    // Oldest first.
-    let mut named: HashMap<RepoId, Vec<Named>> = HashMap::new();
-    for cause in work.job.live_causes() {
-        for target in &cause.targets {
-            named.entry(target.repo.clone()).or_default().push(Named::Pushed(target.clone()));
-        }
-        for up in &cause.after {
-            if let Some(upstream) = work.inner.store.job(*up)?
-                && let Some(sha) = upstream.published
-            {
-                let branch = upstream.base.as_ref().map(|(branch, _)| branch.clone());
-                named.entry(upstream.app.repo()).or_default().push(Named::Published(sha, branch));
-            }
-        }
-    }
-    let movable = bumps::movable(files).map_err(|e| StepError::failed(e.to_string()))?;
-    let mut wants = HashMap::new();
-    for (repo, url) in movable.into_iter().filter(|(repo, _)| *repo != work.job.app.repo()) {
-        let url = work.inner.url_of(&repo).unwrap_or(url);
-        let tags: Vec<String> = tags_of(work, &repo);
-        for tag in &tags {
-            prepare::wait_for_tag(work, log, &url, tag).await?;
-        }
-        let Some(named) = named.get(&repo) else {
-            if !tags.is_empty() {
-                wants.insert(repo, Want::Tag);
-            }
-            continue;
-        };
-        if let Some(want) = want(work, log, &url, named).await? {
-            wants.insert(repo, want);
-        }
-    }
-    Ok(wants)
-}
-
-/// The tags of a repository that causes name.
-fn tags_of(work: &Work, repo: &RepoId) -> Vec<String> {
-    let tags = work.job.live_causes().flat_map(|cause| &cause.tags);
-    tags.filter(|tag| tag.repo == *repo).map(|tag| tag.tag.clone()).collect()
-}
-
-/// The newest commit that causes name of a repository, once its mirror has it.
-async fn want(work: &Work, log: &mut LogFile, url: &RepoUrl, named: &[Named]) -> Result<Option<Want>, StepError> {
-    let (git, repo) = (work.rooms().git.clone(), url.id());
-    let Some((newest, earlier)) = named.split_last() else { return Ok(None) };
-    match newest {
-        Named::Published(sha, branch) => {
-            if !git.contains(&repo, *sha).await.unwrap_or(false) {
-                git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
-            }
-            Ok(Some(Want::Commit { sha: *sha, branch: branch.clone() }))
-        }
-        Named::Pushed(t) => {
-            let mut sha = prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await?;
-            // A redelivery is the newest that came and not the newest that was pushed.
-            let head = git.resolve(&repo, Rev::Branch(t.branch.clone())).await.map_err(|e| work.git(e))?;
-            for named in earlier {
-                if let (Named::Pushed(other), Some(head)) = (named, head)
-                    && other.branch == t.branch
-                    && git.is_ancestor(&repo, sha, other.after).await.map_err(|e| work.git(e))?
-                    && git.is_ancestor(&repo, other.after, head).await.map_err(|e| work.git(e))?
-                {
-                    sha = other.after;
-                }
-            }
-            Ok(Some(Want::Commit { sha, branch: Some(t.branch.clone()) }))
-        }
-    }
+    Ok(made_by.filter(|app| *app != work.job.app.name))
 }
 
 /// What the files say that the build's dependencies are read from: those of the base, with the bumps made.
