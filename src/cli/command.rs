@@ -131,12 +131,13 @@ pub enum Command {
         airplanes graph\n  airplanes graph shop --json\n  airplanes graph --dot | dot -Tsvg > graph.svg"
     )]
     Graph(graph::GraphArgs),
-    /// Say why a job ran, and why it ended as it did.
+    /// Say why a job ran and why it ended as it did, or what an event did.
     #[command(
         long_about = "Say why a job ran, and why it ended as it did: the pushes, what it waited for and how that \
-        ended, what was bumped, what was left alone and why, and what the planner noted.\n\n  \
+        ended, what was bumped, what was left alone and why, and what the planner noted. Of an event (`deliveries` \
+        lists them): the jobs that it made, and the apps that it left out, with the reason.\n\n  \
         airplanes explain last\n  airplanes explain shop      its newest job\n  \
-        airplanes explain 1jq3m8x2k4a0c-000 --json"
+        airplanes explain 1jq3m8x2k4a0c-000 --json\n  airplanes explain 1jq3m8x2k4a0c    an event"
     )]
     Explain(explain::ExplainArgs),
     /// List the apps of deploy.edn.

@@ -1,4 +1,4 @@
-//! `explain`: why a job ran, and why it ended as it did.
+//! `explain`: why a job ran, and why it ended as it did; what an event did, and what it left.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -10,44 +10,64 @@ use super::output::{Paint, ago, plain, print};
 use super::show::bump_line;
 use super::{Form, Globals};
 use crate::model::api::JobList;
-use crate::model::explain::{CauseExplained, ExplainView};
-use crate::model::{AppName, JobId};
+use crate::model::explain::{CauseExplained, EventExplained, ExplainView, LeftOut};
+use crate::model::{AppName, EventId, JobId};
 
 /// `explain`.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
-    /// A job's id, `last`, or an app's name for its newest job.
-    #[arg(value_name = "JOB|APP")]
+    /// A job's id, `last`, an app's name for its newest job, or an event's id.
+    #[arg(value_name = "JOB|APP|EVENT")]
     what: String,
     #[command(flatten)]
     form: Form,
 }
 
 pub(super) async fn explain(client: &Client, globals: &Globals, args: ExplainArgs) -> Result<Exit, CliError> {
-    let id = job_of(client, &args.what).await?.to_string();
+    let (kind, id) = match named(client, &args.what).await? {
+        Named::Job(id) => ("jobs", id.to_string()),
+        Named::Event(id) => ("events", id.to_string()),
+    };
+    let (path, paint) = ([kind, &id, "explain"], Paint::stdout(globals.color));
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["jobs", &id, "explain"], &[], accept).await?)?;
-        return Ok(Exit::Done);
+        print(&client.page(&path, &[], accept).await?)?;
+    } else if kind == "events" {
+        print(&event_text(paint, &client.get(&path, &[]).await?, Timestamp::now()))?;
+    } else {
+        print(&text(paint, &client.get(&path, &[]).await?, Timestamp::now()))?;
     }
-    let view: ExplainView = client.get(&["jobs", &id, "explain"], &[]).await?;
-    print(&text(Paint::stdout(globals.color), &view, Timestamp::now()))?;
     Ok(Exit::Done)
 }
 
-async fn job_of(client: &Client, what: &str) -> Result<JobId, CliError> {
+/// What is to be explained.
+enum Named {
+    Job(JobId),
+    Event(EventId),
+}
+
+async fn named(client: &Client, what: &str) -> Result<Named, CliError> {
     if what == "last" || what.parse::<JobId>().is_ok() {
-        return client.job_id(what).await;
+        return client.job_id(what).await.map(Named::Job);
     }
-    let app = AppName::new(what)?;
+    let event = what.parse::<EventId>().ok();
+    let app = match AppName::new(what) {
+        Ok(app) => app,
+        Err(error) => return event.map(Named::Event).ok_or(error.into()),
+    };
     let query = [("app", app.to_string()), ("limit", "1".to_owned())];
     let list: JobList = client.get(&["jobs"], &query).await?;
-    let job = list.jobs.first().map(|job| job.id);
-    job.ok_or_else(|| CliError::other(format!("{app} has no job: `airplanes apps` lists the apps")))
+    let job = list.jobs.first().map(|job| Named::Job(job.id));
+    // An app may be named like an event; hardly one is.
+    job.or(event.map(Named::Event))
+        .ok_or_else(|| CliError::other(format!("{app} has no job: `airplanes apps` lists the apps")))
 }
 
 fn text(paint: Paint, view: &ExplainView, now: Timestamp) -> String {
     let reason = view.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
     let mut out = format!("{} {} {}{reason}\n", view.job, paint.bold(view.app.as_str()), paint.state(&view.state));
+    for held in &view.held {
+        out.push_str(&format!("{} {}\n", paint.yellow("held:"), plain(held)));
+    }
     for cause in &view.causes {
         out.push_str(&cause_text(paint, cause, now));
     }
@@ -72,10 +92,32 @@ fn cause_text(paint: Paint, cause: &CauseExplained, now: Timestamp) -> String {
     if let Some(dropped) = &cause.dropped {
         out.push_str(&format!("  {} {}\n", paint.yellow("no longer counts:"), plain(dropped)));
     }
-    for left in &cause.left_out {
+    out.push_str(&rest_text(paint, &cause.left_out, &cause.notes));
+    out
+}
+
+fn event_text(paint: Paint, view: &EventExplained, now: Timestamp) -> String {
+    let mut out = format!("{} {} {}\n", view.event, plain(&view.what), paint.dim(&ago(now, view.at)));
+    if let Some(again) = view.again {
+        out.push_str(&format!("  it repeats {again}, which did not end well for all\n"));
+    }
+    for job in &view.jobs {
+        let (app, state) = (paint.bold(job.app.as_str()), paint.state(&job.state));
+        out.push_str(&format!("  wave {} {app} {state} (job {})\n", job.wave, job.id));
+    }
+    if view.jobs.is_empty() {
+        out.push_str(if view.is_planned { "  no app runs for it\n" } else { "  it is not planned yet\n" });
+    }
+    out.push_str(&rest_text(paint, &view.left_out, &view.notes));
+    out
+}
+
+fn rest_text(paint: Paint, left_out: &[LeftOut], notes: &[String]) -> String {
+    let mut out = String::new();
+    for left in left_out {
         out.push_str(&format!("  {} {}: {}\n", paint.dim("not in the plan:"), left.app, plain(&left.why)));
     }
-    for note in &cause.notes {
+    for note in notes {
         out.push_str(&format!("  {} {}\n", paint.dim("note:"), plain(note)));
     }
     out

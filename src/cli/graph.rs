@@ -44,6 +44,9 @@ fn text(paint: Paint, view: &GraphView) -> String {
         let state = node.last_state.as_deref().map(|state| format!("  {}", paint.state(state))).unwrap_or_default();
         let name = if node.app.is_some() { paint.bold(node.name()) } else { node.name().to_owned() };
         out.push_str(&format!("  {name}{state}\n"));
+        for held in &node.held {
+            out.push_str(&format!("    {} {}\n", paint.yellow("held:"), plain(held)));
+        }
         for edge in view.edges.iter().filter(|edge| is_of(node, edge.to.as_str())) {
             out.push_str(&format!(
                 "    {} {}\n",
@@ -74,7 +77,8 @@ fn dot(view: &GraphView) -> String {
     let mut out = String::from("digraph airplanes {\n  rankdir=LR;\n");
     for node in &view.nodes {
         let shape = if node.app.is_some() { "box" } else { "ellipse" };
-        out.push_str(&format!("  {} [shape={shape}];\n", quoted(node.name())));
+        let held = if node.held.is_empty() { "" } else { ", style=filled, fillcolor=gold" };
+        out.push_str(&format!("  {} [shape={shape}{held}];\n", quoted(node.name())));
     }
     for edge in &view.edges {
         let style = if edge.follows.iter().all(|follows| follows == "nothing") { ", style=dashed" } else { "" };

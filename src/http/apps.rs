@@ -82,7 +82,7 @@ impl From<PipelineError> for ApiError {
             PipelineError::BadHold(_) => Self::bad_request(said),
             PipelineError::NoSuchCommit(_) => Self::not_found(said),
             PipelineError::NoSuchHold { .. } => Self::not_found(said),
-            PipelineError::NoSuchJob(_) => Self::not_found(said),
+            PipelineError::NoSuchJob(_) | PipelineError::NoSuchEvent(_) => Self::not_found(said),
             PipelineError::NoSuchRepo(_) => Self::not_found(said),
             PipelineError::NoSuchImpact(_) => Self::not_found(said),
             PipelineError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", said),

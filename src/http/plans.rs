@@ -9,7 +9,7 @@ use super::Context;
 use super::answer::{ApiError, Reply};
 use super::query::{Asked, Named};
 use crate::model::api::PlanQuery;
-use crate::model::{AppName, JobId};
+use crate::model::{AppName, EventId, JobId};
 
 /// How large the body of `POST /plans` may be.
 const PLAN_LIMIT: usize = 64 * 1024;
@@ -45,5 +45,13 @@ pub(super) async fn explain(State(context): State<Context>, Named(id): Named<Str
     let id: JobId = id.parse()?;
     let pipeline = context.door.pipeline.clone();
     let view = tokio::task::spawn_blocking(move || pipeline.explain(id)).await;
+    Ok(Reply::ok(view.map_err(|e| ApiError::internal(&e))??))
+}
+
+/// `GET /events/ID/explain`: what the event did, and which apps it left out.
+pub(super) async fn explain_event(State(context): State<Context>, Named(id): Named<String>) -> Result<Reply, ApiError> {
+    let id: EventId = id.parse()?;
+    let pipeline = context.door.pipeline.clone();
+    let view = tokio::task::spawn_blocking(move || pipeline.explain_event(id)).await;
     Ok(Reply::ok(view.map_err(|e| ApiError::internal(&e))??))
 }

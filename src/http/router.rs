@@ -40,6 +40,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/sync", post(repos::sync))
         .route("/graph", get(plans::graph))
         .route("/jobs/{id}/explain", get(plans::explain))
+        .route("/events/{id}/explain", get(plans::explain_event))
         .route("/plans", post(plans::preview))
         .route("/impact", post(impact::ask))
         .route("/impact/{id}", get(impact::one).delete(impact::cancel))

@@ -1,10 +1,11 @@
-//! Why a job ran and why it ended as it did, gathered for people.
+//! Why a job ran and why it ended as it did, and what an event did and left, gathered for people.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::bump::Bump;
 use super::id::{EventId, JobId};
+use super::inbox::EventJob;
 use super::names::{AppName, Sha};
 
 /// `GET /jobs/ID/explain`.
@@ -18,6 +19,9 @@ pub struct ExplainView {
     pub state: String,
     /// Why it is in that state.
     pub reason: Option<String>,
+    /// Who holds its app or libraries of it now, and why, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
     /// Why it is there, oldest first.
     pub causes: Vec<CauseExplained>,
     /// What it bumped.
@@ -46,6 +50,28 @@ pub struct CauseExplained {
     /// What the planner noted.
     pub notes: Vec<String>,
     /// Apps that depend on what moved and are not in the plan, and why, as far as it is known today.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// `GET /events/ID/explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventExplained {
+    /// The event.
+    pub event: EventId,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// What happened, who did it, in words.
+    pub what: String,
+    /// Whether it has a plan already.
+    pub is_planned: bool,
+    /// The earlier event of the same push that did not end well.
+    pub again: Option<EventId>,
+    /// The jobs that it made or joined, by wave.
+    pub jobs: Vec<EventJob>,
+    /// What the planner noted.
+    pub notes: Vec<String>,
+    /// Apps that depend on what moved, directly or through those of the plan, and are not in the plan, and why, as far
+    /// as it is known today.
     pub left_out: Vec<LeftOut>,
 }
 

@@ -29,6 +29,9 @@ pub struct GraphNode {
     pub wave: u16,
     /// How its last job is or ended.
     pub last_state: Option<String>,
+    /// Who holds it or libraries of it, and why, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
 }
 
 impl GraphNode {

@@ -1,18 +1,20 @@
 //! Why a job ran and why it ended as it did: its causes, their events and plans, what it waited for and what it left
-//! alone. Must never change anything, or ask a remote.
+//! alone; and what an event did, and which apps it left out. Must never change anything, or ask a remote.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 
 use super::{Pipeline, PipelineError, unpoison};
 use crate::model::api::JobView;
-use crate::model::explain::{CauseExplained, ExplainView, LeftOut, Upstream};
-use crate::model::{AppName, Cause, Event, EventKind, JobId, RepoId, Why};
+use crate::model::explain::{CauseExplained, EventExplained, ExplainView, LeftOut, Upstream};
+use crate::model::inbox::EventJob;
+use crate::model::{AppName, Cause, Event, EventId, EventKind, JobId, PlanRow, RepoId, Why};
 use crate::planner::{self, Moved};
 
 /// So many apps that were left out are named.
 const LEFT_OUT: usize = 50;
 /// How much of update's log is looked through, in bytes.
-const LOG: usize = 1 << 20;
+const LOG: u64 = 1 << 20;
 /// How update's log begins a line about a dependency that stays.
 pub(super) const LEFT_ALONE: &str = "left alone: ";
 
@@ -28,10 +30,30 @@ impl Pipeline {
             app: view.app,
             state: view.state,
             reason: view.reason,
+            held: self.holds_of(&job.app.name).iter().map(ToString::to_string).collect(),
             causes,
             bumps: view.bumps,
             left_alone: self.left_alone(id),
         })
+    }
+
+    /// What an event did, and which apps it left out.
+    pub fn explain_event(&self, id: EventId) -> Result<EventExplained, PipelineError> {
+        let store = &self.inner.store;
+        let row = store.event(id)?.ok_or(PipelineError::NoSuchEvent(id))?;
+        let plan = store.plan_of(id)?;
+        let is_planned = plan.is_some();
+        let (notes, rows) = plan.map(|(head, rows)| (head.notes, rows)).unwrap_or_default();
+        let planned = rows.iter().map(|row| row.app.clone()).collect();
+        let left_out = if is_planned { self.left_out(&row.event, &planned) } else { Vec::new() };
+        let job = |row: PlanRow| {
+            let state = store.job(row.job)?.map(|job| JobView::of(&job).state);
+            let state = state.unwrap_or_else(|| "no longer kept".to_owned());
+            Ok(EventJob { app: row.app, id: row.job, wave: row.wave, state })
+        };
+        let jobs = rows.into_iter().map(job).collect::<Result<_, PipelineError>>()?;
+        let (at, again, what) = (row.event.at, row.event.again, what(&row.event));
+        Ok(EventExplained { event: id, at, what, is_planned, again, jobs, notes, left_out })
     }
 
     fn explain_cause(&self, app: &AppName, cause: &Cause) -> Result<CauseExplained, PipelineError> {
@@ -71,18 +93,33 @@ impl Pipeline {
 
     fn left_out(&self, event: &Event, planned: &BTreeSet<AppName>) -> Vec<LeftOut> {
         let Some((repos, moved)) = moved_by(event) else { return Vec::new() };
-        let found = {
+        let mut found = {
             let graph = unpoison(self.inner.graph.read());
-            planner::left_out(&graph, &repos, &moved, planned)
+            let mut moves: Vec<(RepoId, Moved)> = repos.into_iter().map(|repo| (repo, moved.clone())).collect();
+            let ups = planned.iter().filter_map(|name| graph.app(name));
+            moves.extend(ups.map(|app| (app.repo(), graph.published(app))));
+            planner::left_out(&graph, &moves, planned)
         };
+        // What is so now is likely why.
+        let held = self.inner.held_apps();
+        for (app, why) in found.iter_mut().filter(|(_, why)| why.as_str() == planner::UNKNOWN) {
+            if let Some(held) = held.get(app) {
+                why.clone_from(&held.words);
+            } else if self.inner.is_unread(app) {
+                *why = "what it depends on is not known: once it can be read it is run for what it missed".to_owned();
+            }
+        }
         found.into_iter().take(LEFT_OUT).map(|(app, why)| LeftOut { app, why }).collect()
     }
 
     /// What update said of dependencies that stay, while its log is there.
     fn left_alone(&self, id: JobId) -> Vec<String> {
         let Some(path) = self.log_path(id, "update", None) else { return Vec::new() };
-        let mut bytes = std::fs::read(path).unwrap_or_default();
-        bytes.truncate(LOG);
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(LOG).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            tracing::debug!(job = %id, %error, "update's log can't be read");
+        }
         let text = String::from_utf8_lossy(&bytes);
         text.lines().filter_map(|line| line.strip_prefix(LEFT_ALONE)).map(str::to_owned).collect()
     }

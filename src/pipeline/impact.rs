@@ -321,7 +321,10 @@ impl Inner {
         let planned: BTreeSet<AppName> = draft.apps.iter().map(|planned| planned.app.name.clone()).collect();
         let out = {
             let graph = unpoison(self.graph.read());
-            planner::left_out(&graph, &[asked.url.id()], moved, &planned)
+            let mut out = planner::left_out(&graph, &[(asked.url.id(), moved.clone())], &planned);
+            // Who lives there is no dependent.
+            out.retain(|app, _| graph.app(app).is_some_and(|app| app.repo() != asked.url.id()));
+            out
         };
         let out = out.into_iter().filter(|(app, _)| is_asked(app));
         apps.extend(out.map(|(app, why)| row(&app, TrialState::NotAffected, Some(why))));

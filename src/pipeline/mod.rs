@@ -72,6 +72,9 @@ pub enum PipelineError {
     /// No job has that id.
     #[error("there is no job {0}; `airplanes jobs` lists them")]
     NoSuchJob(JobId),
+    /// No event has that id.
+    #[error("there is no event {0}, or none any more; `airplanes deliveries` lists them")]
+    NoSuchEvent(EventId),
     /// Final is final.
     #[error("job {0} has ended already, as {outcome}", outcome = .1.as_str())]
     AlreadyEnded(JobId, Outcome),

@@ -71,6 +71,7 @@ impl Pipeline {
         };
         for node in &mut view.nodes {
             let Some(app) = node.app.clone() else { continue };
+            node.held = self.holds_of(&app).iter().map(ToString::to_string).collect();
             let filter = JobFilter { app: Some(app), limit: 1, ..Default::default() };
             let job = self.inner.store.jobs(&filter)?.into_iter().next();
             node.last_state = job.map(|job| self.view(&job).state);

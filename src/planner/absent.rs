@@ -1,14 +1,20 @@
 //! Who depends on what moved and does not run, and why: for who wonders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Graph, Moved, overview};
-use crate::model::{AppName, RepoId, Trigger};
+use crate::model::{App, AppName, RepoId, Trigger};
 
-/// The apps that depend directly on one of `repos` and are not in `planned`, with the reason as the graph has it now.
-pub fn left_out(graph: &Graph, repos: &[RepoId], moved: &Moved, planned: &BTreeSet<AppName>) -> Vec<(AppName, String)> {
-    let mut found = Vec::new();
-    for repo in repos {
+/// The apps that depend directly on what moved, or live there, and are not in `planned`, with the reason as the graph
+/// has it now.
+pub fn left_out(graph: &Graph, moves: &[(RepoId, Moved)], planned: &BTreeSet<AppName>) -> BTreeMap<AppName, String> {
+    let mut found = BTreeMap::new();
+    for (repo, moved) in moves {
+        for app in graph.apps_in(repo).filter(|app| !planned.contains(&app.name)) {
+            if let Some(why) = why_not_itself(graph, app, moved) {
+                found.insert(app.name.clone(), why);
+            }
+        }
         for app in graph.dependents(repo).filter(|app| !planned.contains(&app.name) && app.repo() != *repo) {
             let follows = graph.follows(&app.name, repo);
             let why = if !app.update {
@@ -17,14 +23,34 @@ pub fn left_out(graph: &Graph, repos: &[RepoId], moved: &Moved, planned: &BTreeS
                 "its :trigger is :push, so only its own pushes run it".to_owned()
             } else if app.trigger == Trigger::Manual {
                 "its :trigger is :manual, so only `airplanes deploy` runs it".to_owned()
-            } else if !follows.iter().any(|follows| moved.concerns(follows)) {
+            } else if !graph.is_moved(&app.name, repo, moved) {
                 let words: Vec<String> = follows.iter().map(overview::word).collect();
                 format!("its coordinates of {repo} follow {}", words.join(", "))
             } else {
-                "it was not known to depend on it then, or its turn had been before".to_owned()
+                UNKNOWN.to_owned()
             };
-            found.push((app.name.clone(), why));
+            found.entry(app.name.clone()).or_insert(why);
         }
     }
     found
+}
+
+/// What can't be told from the graph as it is now.
+pub const UNKNOWN: &str = "it was held, not known to depend on it or out of reach then, or its turn had been before";
+
+fn why_not_itself(graph: &Graph, app: &App, moved: &Moved) -> Option<String> {
+    let Moved::Branch { name: Some(name), is_default } = moved else { return None };
+    let read = graph.read_at(&app.name).map(|(branch, _)| branch);
+    let lives_here = match app.branch.as_ref().or(read) {
+        Some(branch) => branch == name,
+        None => *is_default != Some(false),
+    };
+    if !lives_here {
+        let branch = app.branch.as_ref().or(read).map_or("the default branch", |branch| branch.as_str());
+        return Some(format!("it is built from {branch}"));
+    }
+    Some(match app.trigger {
+        Trigger::Manual => "its :trigger is :manual, so only `airplanes deploy` runs it".to_owned(),
+        Trigger::Push | Trigger::PushAny => UNKNOWN.to_owned(),
+    })
 }

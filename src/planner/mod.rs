@@ -17,7 +17,7 @@ use crate::model::{
     App, AppName, Branch, Draft, Event, EventKind, Planned, Push, RepoId, Sha, TagPush, TagTarget, Target, Trigger, Why,
 };
 
-pub use absent::left_out;
+pub use absent::{UNKNOWN, left_out};
 pub use graph::{Graph, Known, Moved};
 pub use overview::{Focus, overview, word};
 use walk::Walk;

@@ -16,7 +16,7 @@ pub enum Focus<'a> {
     Repo(&'a RepoId),
 }
 
-/// The apps, the repositories that they depend on, and what moves what. States of jobs are not known here.
+/// The apps, the repositories that they depend on, and what moves what. States of jobs and holds are not known here.
 pub fn overview(graph: &Graph, focus: &Focus<'_>) -> GraphView {
     let mut edges: Vec<GraphEdge> = Vec::new();
     let mut after: BTreeMap<AppName, BTreeSet<AppName>> = BTreeMap::new();
@@ -59,7 +59,7 @@ pub fn overview(graph: &Graph, focus: &Focus<'_>) -> GraphView {
 }
 
 fn node(app: Option<AppName>, repo: RepoId, wave: u16) -> GraphNode {
-    GraphNode { app, repo, wave, last_state: None }
+    GraphNode { app, repo, wave, last_state: None, held: Vec::new() }
 }
 
 /// What leads to these and what they lead to.

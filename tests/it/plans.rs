@@ -134,6 +134,30 @@ async fn why_a_job_ran_and_why_it_ended_is_explained() {
     assert_eq!(view["causes"][0]["waited_for"][0]["app"], "mid");
     assert_eq!(view["bumps"].as_array().unwrap().len(), 2);
     assert!(view["left_alone"].to_string().contains("pinned"), "{view:#}");
+    let (code, told) = world.cli(&["hold", "app", "--reason", "not today"]);
+    assert_eq!(code, 0, "{told}");
+    world.push("lib", &[("x", "3")]).await;
+    settled(&world).await;
+    for what in ["explain", "graph"] {
+        let (_, told) = world.cli(&[what, "app"]);
+        assert!(told.contains("held: app is held by operator") && told.contains("not today"), "{what}: {told}");
+    }
+    // An event, with who was left out of it: by hand, by a hold, and what hangs on those that ran.
+    let event = world.get("/deliveries?limit=1").await["deliveries"][0]["events"][0]["id"].as_str().unwrap().to_owned();
+    let (code, told) = world.cli(&["explain", &event]);
+    assert_eq!(code, 0, "{told}");
+    for part in [
+        "push to main of",
+        "wave 0 mid succeeded",
+        "not in the plan: by-hand: its :trigger is :manual",
+        "not in the plan: app: app is held by operator",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let (_, told) = world.cli(&["explain", &event, "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap()["jobs"][0]["app"], "mid", "{told}");
+    let (code, told) = world.cli(&["explain", "1jq3m8x2k4a0c"]);
+    assert!(code == 1 && told.contains("no event 1jq3m8x2k4a0c"), "{code} {told}");
     let (code, told) = world.cli(&["explain", "nobody"]);
     assert!(code == 1 && told.contains("nobody has no job"), "{code} {told}");
 }
