@@ -45,7 +45,9 @@
 //!    one writer thread lets nothing in that it refuses. Final is final: what comes later is a new job.
 //! 4. **A plan never changes.** A job that has not started can gain causes and then waits for the upstreams of all its
 //!    plans; an edge that would close a circle isn't waited for. A failed upstream takes that plan's cause from every
-//!    job downstream; a job with no cause left is skipped. At most one job an app is not yet started.
+//!    job downstream; a job with no cause left is skipped. What a job lost so is taken up by the app's next one, once
+//!    who had failed has taken it in: never half of a set. At most one job an app is not yet started. Apps that could
+//!    not be read when a plan was made stand in the store with it, and are run once for what they missed.
 //!    A hold keeps an app, or one library of it, where it is; its end and the run that makes up for it are one write.
 //! 5. **Observe, then act.** A step that was begun runs again after a crash and first looks whether its effect is
 //!    there: publish asks the remote, the same input makes the same commit; a host has a marker

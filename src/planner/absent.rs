@@ -51,6 +51,9 @@ fn why_not_itself(graph: &Graph, app: &App, moved: &Moved) -> Option<String> {
     }
     Some(match app.trigger {
         Trigger::Manual => "its :trigger is :manual, so only `airplanes deploy` runs it".to_owned(),
+        Trigger::Push | Trigger::PushAny if app.updates.directory.is_some() || !app.updates.paths.is_empty() => {
+            format!("the push touched nothing of its :paths or :directory, or {UNKNOWN}")
+        }
         Trigger::Push | Trigger::PushAny => UNKNOWN.to_owned(),
     })
 }

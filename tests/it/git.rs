@@ -311,6 +311,22 @@ async fn a_canceled_call_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_fetch_that_began_late_enough_is_good_for_others_too_and_an_earlier_one_is_not() {
+    let scene = Scene::new();
+    let repo = scene.repo("app");
+    let (mirrors, url, branch) = (scene.mirrors(), repo.url(), main_branch());
+    let before = std::time::Instant::now();
+    let first = mirrors.fetch(&url, &go()).await.unwrap();
+    let after = std::time::Instant::now();
+    let new = repo.pushes("src/a.clj", "(ns a)\n");
+    let since = async |at| mirrors.fetch_since(&url, at, &go()).await.unwrap();
+    assert_eq!(since(Some(before)).await, Fetched { changed: false, ..first.clone() }, "nothing was asked");
+    assert_eq!(since(Some(after)).await.heads.branches[&branch], new);
+    let newer = repo.pushes("src/a.clj", "(ns a.b)\n");
+    assert_eq!(since(None).await.heads.branches[&branch], newer);
+}
+
+#[tokio::test]
 async fn what_was_pushed_is_in_the_mirror_without_asking_the_remote_and_only_ever_forward() {
     let scene = Scene::new();
     let repo = scene.repo("app");
