@@ -60,8 +60,7 @@ impl Inner {
         let mut after = Vec::new();
         for id in jobs {
             let Some(failed) = self.store.job(*id)? else { return Ok(None) };
-            // One that was held stays where it is, and is no failure.
-            if was_held(&failed) && failed.live_causes().any(|live| live.plan == plan) {
+            if self.stays(&failed) && failed.live_causes().any(|live| live.plan == plan) {
                 continue;
             }
             let moved: BTreeSet<&RepoId> = failed.causes.iter().filter(|c| c.plan == plan).flat_map(repos).collect();
@@ -79,6 +78,17 @@ impl Inner {
             after.push(good);
         }
         Ok(Some(after))
+    }
+
+    /// Whether a job ended before it started since its app was held, or is none any more: it stays where it is, as it
+    /// does for plans that are made from then on, and that is no failure.
+    pub(super) fn stays(&self, job: &JobState) -> bool {
+        match job.outcome() {
+            _ if job.started || job.live_causes().next().is_none() => false,
+            Some(Outcome::Skipped) => true,
+            Some(Outcome::Canceled) => self.app(&job.app.name).is_none(),
+            _ => false,
+        }
     }
 
     /// The newest job of an app, from `first` on, that is as wanted.
@@ -131,9 +141,4 @@ impl Inner {
 /// The repositories whose move a cause names.
 fn repos(cause: &Cause) -> impl Iterator<Item = &RepoId> {
     cause.targets.iter().map(|target| &target.repo).chain(cause.tags.iter().map(|tag| &tag.repo))
-}
-
-/// Whether a job ended because its app was held before it could start.
-pub(super) fn was_held(job: &JobState) -> bool {
-    job.outcome() == Some(Outcome::Skipped) && !job.started && job.live_causes().next().is_some()
 }

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::lease::AppLease;
-use super::owed::was_held;
 use super::steps::{self, StepError, Work};
 use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
 use crate::store::{Change, StoreError};
@@ -334,8 +333,7 @@ impl Inner {
                 }
                 match upstream.outcome() {
                     _ if upstream.published.is_some() => {}
-                    // It stays where it is, as it does for plans that are made from now on.
-                    Some(_) if was_held(&upstream) => {}
+                    Some(_) if self.stays(&upstream) => {}
                     Some(outcome) => {
                         dropped.push((cause.plan, format!("{name} {} (job {up})", outcome.as_str())));
                         break;

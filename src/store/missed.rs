@@ -59,9 +59,11 @@ fn incomplete(table: &Table, missed: Missed) -> Result<Vec<EventId>, StoreError>
     let mut found = Vec::new();
     for row in table.range(keys::plan(missed.first)..=keys::plan(missed.last)) {
         let (key, value) = row?;
-        let head: PlanHead = decode(&key, &value)?;
-        if head.incomplete {
-            found.push(head.id);
+        // One that can't be read keeps no other from being made up for.
+        match decode::<PlanHead>(&key, &value) {
+            Ok(head) if head.incomplete => found.push(head.id),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "what apps missed of a plan is not known"),
         }
     }
     Ok(found)

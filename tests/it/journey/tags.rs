@@ -54,3 +54,27 @@ async fn a_new_tag_moves_who_follows_tags_and_nobody_else() {
     assert_eq!(job["state"], "unchanged", "{job:#}");
     assert!(reason(&job).contains("nothing is due"), "{job:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_came_while_its_follower_could_not_be_read_is_taken_up_when_it_can_be() {
+    let mut world = quick();
+    let one = world.commit("lib", &[("deps.edn", "{}")]);
+    world.in_bare("lib", &["tag", "v1.0"]);
+    let (url, short) = (world.url("lib"), one.short());
+    let coord = format!("{{:git/url \"{url}\" :git/tag \"v1.0\" :git/sha \"{short}\"}}");
+    world.commit("tagged", &[("deps.edn", &format!("{{:deps {{acme/lib {coord}}}}}"))]);
+    world.deploy_edn(":tagged {:git-url \"{repo:tagged}\" :update? true}");
+    let (here, away) = (world.path("repos/tagged.git"), world.path("repos/tagged.away"));
+    std::fs::rename(&here, &away).unwrap();
+    world.start().await;
+    world.commit("lib", &[("a", "1")]);
+    tags(&world, "lib", "v1.1", Forge::Github).await;
+    let event = world.newest_event().await;
+    assert!(event["notes"].to_string().contains("what tagged depends on is not known"), "{event:#}");
+    world.kill();
+    std::fs::rename(&away, &here).unwrap();
+    world.start().await;
+    let moved = async || world.file("tagged", "deps.edn").contains("v1.1").then_some(());
+    world.until("the tag is taken up", moved).await;
+    assert_eq!(world.jobs_of("tagged").await.len(), 1);
+}
