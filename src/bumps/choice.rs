@@ -11,7 +11,7 @@ pub(super) enum Verdict {
     /// It is where it should be.
     Same,
     /// It moves. There may be a word to say to that.
-    Move(deps::Target, Option<Why>),
+    Move(deps::To, Option<Why>),
     /// It stays, and that is worth a word.
     Stay(Why),
 }
@@ -97,7 +97,7 @@ impl Asking<'_> {
         tracked: bool,
     ) -> Result<Verdict, GitError> {
         let (git, repo) = (self.git, &view.repo);
-        let moves = |sha: Sha| Verdict::Move(deps::Target { sha, tag: None, unique: 0 }, None);
+        let moves = |sha: Sha| Verdict::Move(deps::To { sha, tag: None, unique: 0 }, None);
         if current == to {
             return Ok(Verdict::Same);
         }

@@ -91,7 +91,7 @@ pub struct Due {
 
 impl Due {
     /// Adds the moves of a file's coordinates, as `to` has them.
-    fn take(&mut self, file: &File, to: impl Fn(&Coord<'_>) -> Option<deps::Target>) -> Result<(), BumpsError> {
+    fn take(&mut self, file: &File, to: impl Fn(&Coord<'_>) -> Option<deps::To>) -> Result<(), BumpsError> {
         let broken = |error: &dyn std::fmt::Display| BumpsError::File(format!("{}: {error}", file.path));
         let update = deps::plan_update(&file.text, &file.path, to).map_err(|e| broken(&e))?;
         if !update.bumps.is_empty() {
@@ -155,7 +155,7 @@ impl Asking<'_> {
         }
         let mut views = self.look(asked, rules).await?;
         for (file, found) in &scanned {
-            let mut moves: HashMap<u32, deps::Target> = HashMap::new();
+            let mut moves: HashMap<u32, deps::To> = HashMap::new();
             for (_, coord) in found.live() {
                 let want = coord.repo().and_then(|repo| rules.wants.get(&repo));
                 let named = want.is_some_and(|want| (*want == Want::Tag) == rules.follows_tags(coord));

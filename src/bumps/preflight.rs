@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::files::{below, inside, locals};
 use super::{Asking, BumpsError, File, at};
-use crate::deps::{self, Child, Conflict, Coord, Dep, Expanded, Facts, Locked, NamedKind, Need, Place};
+use crate::deps::{self, Child, Chosen, Conflict, Coord, Dep, Expanded, Facts, NamedKind, Need, Place};
 use crate::edn;
 use crate::git::{GitError, Rev};
 use crate::model::{RepoId, RepoUrl, Sha};
@@ -21,7 +21,7 @@ const ROUNDS: usize = 500;
 #[derive(Debug, Default)]
 pub struct Preflight {
     /// The git libraries that a build gets, transitive ones too.
-    pub libs: Vec<Locked>,
+    pub libs: Vec<Chosen>,
     /// What tools.deps would refuse.
     pub faults: Vec<Fault>,
     /// What could not be looked at, and why.

@@ -94,12 +94,12 @@ impl Asking<'_> {
             }
             let told = (tag != newest && branch.is_none()).then(|| beside(newest));
             if coord.tag().is_none() {
-                let to = deps::Target { sha, tag: None, unique: 0 };
+                let to = deps::To { sha, tag: None, unique: 0 };
                 return Ok(if sha == current { Verdict::Same } else { Verdict::Move(to, told) });
             }
             let least = coord.sha().map_or(40, str::len);
             let unique = if least < 40 { git.unique_len(&repo, sha, least).await? } else { 40 };
-            return Ok(Verdict::Move(deps::Target { sha, tag: Some(tag), unique }, told));
+            return Ok(Verdict::Move(deps::To { sha, tag: Some(tag), unique }, told));
         }
         Ok(match branch {
             None => Verdict::Stay(beside(newest)),

@@ -27,7 +27,7 @@ impl Asking<'_> {
     ) -> Result<Due, BumpsError> {
         let mut due = Due::default();
         for file in files {
-            let mut moves: HashMap<u32, deps::Target> = HashMap::new();
+            let mut moves: HashMap<u32, deps::To> = HashMap::new();
             for (_, coord) in scan(file)?.live() {
                 let Some(repo) = coord.repo().filter(|repo| rules.own != Some(repo)) else { continue };
                 let Some(there) = instead.get(&repo) else { continue };
@@ -53,7 +53,7 @@ impl Asking<'_> {
         repo: &RepoId,
         there: &Instead,
         rules: &Rules<'_>,
-    ) -> Result<Result<deps::Target, Why>, BumpsError> {
+    ) -> Result<Result<deps::To, Why>, BumpsError> {
         if let Some(problem) = coord.problem() {
             return Ok(Err(Why::Problem(problem)));
         }
@@ -81,6 +81,6 @@ impl Asking<'_> {
         if deps::excludes(coord, None, &there.sha.to_string()) {
             return Ok(Err(Why::Excluded(there.sha.short())));
         }
-        Ok(Ok(deps::Target { sha: there.sha, tag: None, unique: 0 }))
+        Ok(Ok(deps::To { sha: there.sha, tag: None, unique: 0 }))
     }
 }

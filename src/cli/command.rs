@@ -156,7 +156,8 @@ pub enum Command {
     /// Say which apps were built without a commit: a fix, say.
     #[command(
         long_about = "Say which apps were built without a commit (a fix, say), of those that have its repository in them, \
-        and what it would take. Ends with 1 if there is one.\n\n  \
+        and what it would take. Ends with 1 if there is one, or an app of which it is not known. A commit that no mirror \
+        has is looked for at all remotes, at most twice a minute.\n\n  \
         airplanes missing 3f2a91c0d5e6f708192a3b4c5d6e7f8091a2b3c4"
     )]
     Missing(provenance::MissingArgs),

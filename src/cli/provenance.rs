@@ -14,7 +14,8 @@ use crate::model::{AppName, HostName, Sha};
 /// `where`.
 #[derive(Debug, Clone, Args)]
 pub struct WhereArgs {
-    /// A library (`acme/snow`) or a repository (`github.com/acme/snow`), and perhaps the first digits of a commit.
+    /// A library (`acme/snow`) or a repository (`github.com/acme/snow`), and perhaps the first digits of a commit, seven
+    /// or more.
     #[arg(value_name = "LIB[@SHA]")]
     what: String,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub struct DriftArgs {
 pub(super) async fn runs(client: &Client, globals: &Globals, args: WhereArgs) -> Result<Exit, CliError> {
     let (lib, sha) = args.what.split_once('@').map_or((args.what.as_str(), None), |(lib, sha)| (lib, Some(sha)));
     let mut query = vec![("lib", lib.to_owned())];
-    query.extend(sha.map(|sha| ("sha", sha.to_ascii_lowercase())));
+    query.extend(sha.map(|sha| ("sha", sha.to_owned())));
     if let Some(accept) = args.form.accept() {
         print(&client.page(&["where"], &query, accept).await?)?;
         return Ok(Exit::Done);
@@ -75,7 +76,9 @@ pub(super) async fn runs(client: &Client, globals: &Globals, args: WhereArgs) ->
 pub(super) async fn missing(client: &Client, globals: &Globals, args: MissingArgs) -> Result<Exit, CliError> {
     let sha: Sha = args.sha.parse()?;
     let view: MissingView = client.ask(&["missing"], &[("sha", sha.to_string())]).await?;
-    let exit = if view.missing.is_empty() { Exit::Done } else { Exit::Error };
+    // What is not known may lack it.
+    let all_have = view.missing.is_empty() && view.unknown.is_empty();
+    let exit = if all_have { Exit::Done } else { Exit::Error };
     if args.form.accept().is_some() {
         let value = serde_json::to_value(&view).map_err(|e| CliError::other(e.to_string()))?;
         print(&format!("{}\n", if args.form.edn { to_edn(&value) } else { value.to_string() }))?;
@@ -93,7 +96,11 @@ pub(super) async fn missing(client: &Client, globals: &Globals, args: MissingArg
     tell(globals, &view.unknown);
     let have: Vec<&str> = view.have.iter().map(AppName::as_str).collect();
     let have = if have.is_empty() { "no app has it".to_owned() } else { format!("have it: {}", have.join(", ")) };
-    say(&Paint::stderr(globals.color).dim(&format!("{} of {}; {have}", view.sha.short(), view.repo)));
+    let unknown = match view.unknown.len() {
+        0 => String::new(),
+        n => format!("; not known of {n}, which may lack it"),
+    };
+    say(&Paint::stderr(globals.color).dim(&format!("{} of {}; {have}{unknown}", view.sha.short(), view.repo)));
     Ok(exit)
 }
 

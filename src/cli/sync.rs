@@ -8,8 +8,8 @@ use super::exit::Exit;
 use super::output::{Paint, plain, print, say, table};
 use super::{Form, Globals};
 use crate::edn::to_edn;
-use crate::model::AppName;
-use crate::model::repo::{MovedView, SyncView};
+use crate::model::repo::{MovedView, NewTagView, SyncView};
+use crate::model::{AppName, EventId};
 
 /// `sync`.
 #[derive(Debug, Clone, Args)]
@@ -36,27 +36,34 @@ pub(super) async fn sync(client: &Client, globals: &Globals, args: SyncArgs) -> 
         return Ok(exit);
     }
     let paint = Paint::stdout(globals.color);
+    let of = |event: Option<EventId>| match event {
+        Some(event) => event.to_string(),
+        None if view.dry_run => "-".to_owned(),
+        None => "told meanwhile".to_owned(),
+    };
     let row = |moved: &MovedView| {
-        let event = match moved.event {
-            Some(event) => event.to_string(),
-            None if view.dry_run => "-".to_owned(),
-            None if moved.back => "it goes back: if the next listing says so too".to_owned(),
-            None => "told meanwhile".to_owned(),
+        let event = match moved.back && moved.event.is_none() && !view.dry_run {
+            true => "it goes back: if the next listing says so too".to_owned(),
+            false => of(moved.event),
         };
         let was = moved.was.map_or_else(|| "-".to_owned(), |sha| sha.short());
         vec![moved.repo.to_string(), moved.branch.to_string(), was, moved.now.short(), event]
     };
+    let tag = |new: &NewTagView| {
+        let name = format!("tag {}", plain(&new.tag));
+        vec![new.repo.to_string(), name, "-".to_owned(), new.now.short(), of(new.event)]
+    };
+    let rows: Vec<_> = view.moved.iter().map(row).chain(view.tags.iter().map(tag)).collect();
     let mut out = String::new();
-    if !view.moved.is_empty() {
-        let head = ["REPOSITORY", "BRANCH", "WAS", "NOW", "EVENT"];
-        out = table(paint, &head, &view.moved.iter().map(row).collect::<Vec<_>>());
+    if !rows.is_empty() {
+        out = table(paint, &["REPOSITORY", "BRANCH", "WAS", "NOW", "EVENT"], &rows);
     }
     for failed in &view.failed {
         out.push_str(&format!("{} {}: {}\n", paint.red("not asked:"), failed.repo, plain(&failed.error)));
     }
     print(&out)?;
     let remotes = if view.asked == 1 { "remote" } else { "remotes" };
-    let what = match (view.moved.len(), view.dry_run) {
+    let what = match (rows.len(), view.dry_run) {
         (0, _) => "nothing had moved that no webhook told of".to_owned(),
         (moved, true) => format!("{moved} moved; nothing was done"),
         (moved, false) => format!("{moved} moved; `airplanes jobs` shows what follows"),

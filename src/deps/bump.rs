@@ -7,7 +7,7 @@ use crate::model::{Bump, Sha};
 
 /// Where a coordinate should point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct To {
     /// The commit.
     pub sha: Sha,
     /// The tag, peeled to `sha`, for a coordinate that has one.
@@ -23,7 +23,7 @@ pub struct Change {
     /// Its index in [`DepsFile::coords`](super::DepsFile::coords) of the same source.
     pub coord: usize,
     /// Where to.
-    pub to: Target,
+    pub to: To,
 }
 
 /// What an update changes in one file.
@@ -77,7 +77,7 @@ pub fn bump(source: &str, changes: &[Change]) -> Result<String, Error> {
 
 /// What to change in `source`, the file `file` of its repository, so that every coordinate that may be moved points
 /// where `lookup` says. One that points there already, or that `lookup` knows nothing of, stays.
-pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord<'_>) -> Option<Target>) -> Result<Update, Error> {
+pub fn plan_update(source: &str, file: &str, lookup: impl Fn(&Coord<'_>) -> Option<To>) -> Result<Update, Error> {
     let mut update = Update::default();
     for coord in scan(source)?.coords.iter().filter(|coord| coord.is_movable()) {
         let Some(target) = lookup(coord) else { continue };
@@ -114,7 +114,7 @@ struct Moved {
 }
 
 /// Adds the edits that point `coord`, which may be moved, at `target`.
-fn add(edit: &mut TextEdit, coord: &Coord<'_>, target: &Target) -> Result<Moved, Error> {
+fn add(edit: &mut TextEdit, coord: &Coord<'_>, target: &To) -> Result<Moved, Error> {
     let mut moved = Moved::default();
     let Some(sha) = coord.sha_field() else { return Ok(moved) };
     let length = match coord.tag_field() {

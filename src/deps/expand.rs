@@ -67,7 +67,7 @@ pub enum Need {
 
 /// A library at the commit that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Locked {
+pub struct Chosen {
     /// The library.
     pub lib: String,
     /// Its repository, commit and folder.
@@ -91,7 +91,7 @@ pub struct Conflict {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expanded {
     /// The libraries of git, by name.
-    pub libs: Vec<Locked>,
+    pub libs: Vec<Chosen>,
     /// What tools.deps would refuse.
     pub conflicts: Vec<Conflict>,
     /// What has to be known first. The rest means nothing while there is any.
@@ -172,7 +172,7 @@ pub fn expand(top: &[Child], facts: &Facts) -> Expanded {
         let select = seen.select?;
         let Dep::Git { place, .. } = seen.versions.get(&select)? else { return None };
         let via = seen.paths.get(&select).and_then(|paths| paths.iter().min_by_key(|path| path.len()).cloned());
-        Some(Locked { lib, place: place.clone(), via: via.unwrap_or_default() })
+        Some(Chosen { lib, place: place.clone(), via: via.unwrap_or_default() })
     };
     expansion.out.libs = expansion.seen.into_iter().filter_map(locked).collect();
     expansion.out

@@ -18,9 +18,9 @@ mod url;
 mod version;
 
 pub use build::{Guess, guess_build};
-pub use bump::{Change, Error, Target, Update, bump, excludes, plan_update};
+pub use bump::{Change, Error, To, Update, bump, excludes, plan_update};
 pub use coord::{Coord, Field, Pin, Problem};
-pub use expand::{Child, Conflict, Dep, Expanded, Facts, Locked, Need, Place, expand};
+pub use expand::{Child, Chosen, Conflict, Dep, Expanded, Facts, Need, Place, expand};
 pub use manifest::{Named, NamedKind, manifest};
 pub use replay::replay;
 pub use scan::{DepsFile, Local, scan};

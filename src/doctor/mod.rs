@@ -15,6 +15,7 @@ mod hosts;
 mod machine;
 mod ports;
 mod repositories;
+mod standing;
 mod web;
 
 use std::collections::{BTreeSet, HashMap};
@@ -35,6 +36,7 @@ use crate::model::check::RefusalView;
 use crate::model::{App, AppName, Check, RepoId, RepoUrl, Secret};
 use crate::pipeline::{Pipeline, Rooms};
 use crate::process::{Leftovers, Masker};
+use crate::reconcile::Reconcile;
 use crate::runner::{Local, Runner};
 use crate::ssh;
 use crate::store::Store;
@@ -76,6 +78,8 @@ pub struct Alive {
     pub config_fault: Option<String>,
     /// What sets things in motion.
     pub pipeline: Pipeline,
+    /// What looks at remotes.
+    pub reconcile: Reconcile,
     /// The webhook calls that were refused, as of the moment it is called.
     pub refusals: Box<dyn Fn() -> Vec<RefusalView> + Send + Sync>,
 }
@@ -212,6 +216,10 @@ pub fn examine(patient: Arc<Patient>, only: Option<AppName>) -> impl Stream<Item
         task(&patient, ("web", "public url"), CHECK, web::public_url),
     ];
     tasks.push(task(&patient, ("web", "webhooks"), CHECK, web::refusals));
+    let of = only.clone();
+    tasks.push(task(&patient, ("holds", "holds"), CHECK, move |patient| standing::holds(patient, of)));
+    let of = only.clone();
+    tasks.push(task(&patient, ("git", "listings"), CHECK, move |patient| standing::unlisted(patient, of)));
     for app in &apps {
         tasks.push(repositories::of_app(&patient, app));
         tasks.push(web::last_seen(&patient, app));

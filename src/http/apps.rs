@@ -79,8 +79,8 @@ impl From<PipelineError> for ApiError {
             PipelineError::NoSuchApp { .. } => Self::not_found(said),
             PipelineError::Held(hold) => Self::new(StatusCode::CONFLICT, "held", said)
                 .hint(format!("`airplanes hold {} --release` lets it go", hold.app)),
-            PipelineError::BadHold(_) => Self::bad_request(said),
-            PipelineError::NoSuchCommit(_) => Self::not_found(said),
+            PipelineError::Senseless(_) => Self::bad_request(said),
+            PipelineError::NoSuchCommit { .. } => Self::not_found(said),
             PipelineError::NoSuchHold { .. } => Self::not_found(said),
             PipelineError::NoSuchJob(_) | PipelineError::NoSuchEvent(_) => Self::not_found(said),
             PipelineError::NoSuchRepo(_) => Self::not_found(said),

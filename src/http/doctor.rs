@@ -67,6 +67,7 @@ fn patient(context: &Context) -> Result<Patient, ApiError> {
         started_at: door.started_at,
         config_fault: door.config_fault.load().as_deref().cloned(),
         pipeline: door.pipeline.clone(),
+        reconcile: door.reconcile.clone(),
         refusals: Box::new(move || refusals.views()),
     };
     let rooms = door.pipeline.rooms();

@@ -58,7 +58,7 @@ pub(super) struct Metrics {
     store_up: Gauge,
     disk_free: Gauge,
     disk_total: Gauge,
-    held: Gauge,
+    no_room: Gauge,
     holds: Family<ByKind, Gauge>,
     upkeep_at: Gauge,
     upkeep_faults: Gauge,
@@ -79,7 +79,7 @@ impl Metrics {
             store_up: Gauge::default(),
             disk_free: Gauge::default(),
             disk_total: Gauge::default(),
-            held: Gauge::default(),
+            no_room: Gauge::default(),
             holds: Family::default(),
             upkeep_at: Gauge::default(),
             upkeep_faults: Gauge::default(),
@@ -96,7 +96,7 @@ impl Metrics {
         registry.register_with_unit("disk_free", help, Unit::Bytes, metrics.disk_free.clone());
         let help = "All bytes of the state directory's disk";
         registry.register_with_unit("disk_total", help, Unit::Bytes, metrics.disk_total.clone());
-        registry.register("jobs_held", "Jobs that wait for room on the disk", metrics.held.clone());
+        registry.register("jobs_without_room", "Jobs that wait for room on the disk", metrics.no_room.clone());
         registry.register("holds", "What is held, by what made the hold", metrics.holds.clone());
         let help = "When the last round of upkeep ended; 0 if there was none since the daemon started";
         registry.register_with_unit("upkeep_ended", help, Unit::Seconds, metrics.upkeep_at.clone());
@@ -172,7 +172,7 @@ impl Metrics {
             self.disk_free.set(whole(disk.free));
             self.disk_total.set(whole(disk.total));
         }
-        self.held.set(whole(door.pipeline.count_held() as u64));
+        self.no_room.set(whole(door.pipeline.count_without_room() as u64));
         let holds = door.pipeline.holds();
         let by_people = holds.iter().filter(|hold| hold.kind == HoldKind::Manual).count();
         for (kind, count) in [("manual", by_people), ("rollback", holds.len() - by_people)] {

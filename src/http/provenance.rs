@@ -29,10 +29,7 @@ pub(super) struct OfApp {
 
 /// `GET /where?lib=&sha=`: `lib` is a library or a repository's identity, `sha` the first digits of a commit.
 pub(super) async fn runs(State(context): State<Context>, Asked(query): Asked<Where>) -> Result<Reply, ApiError> {
-    let pipeline = context.door.pipeline.clone();
-    let look = move || pipeline.runs(&query.lib, query.sha.as_deref());
-    let view = tokio::task::spawn_blocking(look).await.map_err(|panic| ApiError::internal(&panic))?;
-    Ok(Reply::ok(view?))
+    Ok(Reply::ok(context.door.pipeline.runs(&query.lib, query.sha.as_deref()).await?))
 }
 
 /// `GET /missing?sha=`.

@@ -98,6 +98,9 @@ pub struct SyncView {
     pub asked: usize,
     /// The branches that had moved and nobody had told of.
     pub moved: Vec<MovedView>,
+    /// The tags that were new and nobody had told of, of repositories whose tags an app follows.
+    #[serde(default)]
+    pub tags: Vec<NewTagView>,
     /// The remotes that could not be asked.
     pub failed: Vec<UnaskedView>,
 }
@@ -118,6 +121,19 @@ pub struct MovedView {
     /// It was there before what was known last: nothing is made of it unless the next listing says so too.
     #[serde(default)]
     pub back: bool,
+}
+
+/// A tag that was new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTagView {
+    /// The repository.
+    pub repo: RepoId,
+    /// The tag.
+    pub tag: String,
+    /// The commit that it leads to.
+    pub now: Sha,
+    /// The event that was made of it; none in a dry run, and where a webhook was faster.
+    pub event: Option<EventId>,
 }
 
 /// A remote that could not be asked.

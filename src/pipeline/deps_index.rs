@@ -285,7 +285,8 @@ impl Inner {
                 if follows == Follows::Unknown && !rooms.git.path(&repo).exists() {
                     unseen.insert(repo.clone(), url.clone());
                 }
-                deps.insert(DepRow { lib, repo, url: Some(url), follows, at });
+                let tag = coord.tag().map(str::to_owned);
+                deps.insert(DepRow { lib, repo, url: Some(url), follows, at, tag });
             }
         }
         let (branch, files) = (branch.clone(), files_of(app));
@@ -326,10 +327,17 @@ impl Inner {
         index.sha = commit;
         for dep in &mut index.deps {
             let moved = |bump: &&Bump| {
-                (&bump.lib, &bump.repo) == (&dep.lib, &dep.repo) && bump.from.parse::<Sha>().ok() == dep.at
+                let stands =
+                    dep.tag.as_ref().map_or_else(|| bump.from.parse::<Sha>().ok() == dep.at, |tag| bump.from == *tag);
+                stands && (&bump.lib, &bump.repo) == (&dep.lib, &dep.repo)
             };
-            if let Some(to) = updated.bumps.iter().find(moved).and_then(|bump| bump.to.parse().ok()) {
-                dep.at = Some(to);
+            let Some(bump) = updated.bumps.iter().find(moved) else { continue };
+            match (&bump.to.parse(), &bump.sha) {
+                (Ok(to), None) => dep.at = Some(*to),
+                (_, sha) => {
+                    dep.tag = Some(bump.to.clone());
+                    dep.at = sha.as_ref().and_then(|(_, after)| after.parse().ok());
+                }
             }
         }
         index.deps.sort();

@@ -30,7 +30,7 @@ impl Pipeline {
     /// Holds an app or a library of it, in place of a hold that is there. Jobs that have started go on.
     pub async fn hold(&self, app: &AppName, request: HoldRequest, by: &str) -> Result<Hold, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
-        let refuse = |why: String| Err(PipelineError::BadHold(why));
+        let refuse = |why: String| Err(PipelineError::Senseless(why));
         let HoldRequest { lib, reason, until, until_descendant_of } = request;
         let reason: String = reason.trim().chars().take(REASON).collect();
         if reason.is_empty() {

@@ -53,7 +53,7 @@ use crate::store::{Store, StoreError};
 pub use closure::{Closure, Wanted};
 use lease::Leases;
 pub use log::Logs;
-pub use remotes::Remote;
+pub use remotes::{Remote, Stand};
 
 /// What the names begin with of folders beside the jobs' that somebody tries something out in, for some minutes.
 pub const TRIALS: &str = "trial-";
@@ -84,9 +84,9 @@ pub enum PipelineError {
     /// Someone said that it stays where it is.
     #[error("{0}")]
     Held(Box<Hold>),
-    /// A hold that makes no sense; the text says why.
+    /// What makes no sense; the text says why.
     #[error("{0}")]
-    BadHold(String),
+    Senseless(String),
     /// There is no such hold.
     #[error("{} is not held; `airplanes hold` lists what is", lib_of(.app, .lib))]
     NoSuchHold {
@@ -96,8 +96,13 @@ pub enum PipelineError {
         lib: Option<Lib>,
     },
     /// No mirror has a commit.
-    #[error("no repository that apps live in or depend on has the commit {0}: is it pushed, and in full?")]
-    NoSuchCommit(Sha),
+    #[error("no repository that apps live in or depend on has the commit {sha} ({asked}): is it pushed, and in full?")]
+    NoSuchCommit {
+        /// It.
+        sha: Sha,
+        /// Which remotes were asked for it, in words.
+        asked: String,
+    },
     /// A question of who would break that is not known, or no longer.
     #[error("nothing is known of impact {0}: the daemon keeps the last ones only, and none over a restart; ask again")]
     NoSuchImpact(ImpactId),
@@ -184,10 +189,12 @@ struct Inner {
     concurrency: usize,
     cancels: Mutex<HashMap<JobId, CancellationToken>>,
     /// The jobs that wait for room on the disk, and why in words.
-    held: Mutex<HashMap<JobId, String>>,
+    no_room: Mutex<HashMap<JobId, String>>,
     impacts: impact::Impacts,
     /// Ticks when an event has been planned, or the apps have changed.
     ticks: watch::Sender<u64>,
+    /// When all remotes were last asked for a commit that no mirror had, and what came of it.
+    searched: tokio::sync::Mutex<Option<provenance::Searched>>,
     ending: CancellationToken,
     tasks: TaskTracker,
 }
@@ -211,9 +218,10 @@ impl Pipeline {
             slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
             concurrency: setup.concurrency.max(1),
             cancels: Mutex::default(),
-            held: Mutex::default(),
+            no_room: Mutex::default(),
             impacts: impact::Impacts::default(),
             ticks: watch::channel(0).0,
+            searched: tokio::sync::Mutex::default(),
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::steps::{StepError, Work};
 use super::{Inner, Pipeline, PipelineError, unpoison};
@@ -21,6 +22,10 @@ const MOST: usize = 2000;
 /// How many remotes are fetched at once for a commit that nobody has needed so far, and how long that may take.
 const FETCHES: usize = 8;
 const FETCHED_WITHIN: Duration = Duration::from_secs(60);
+/// How soon they are all asked again: most commits that nobody has are mistyped.
+const SEARCHED_AGAIN: Duration = Duration::from_secs(30);
+/// How many digits of a commit are asked for at the least.
+const DIGITS: usize = 7;
 
 /// What a coordinate asks for.
 struct Asked {
@@ -96,6 +101,13 @@ fn asked(text: &str, via: Option<&Lib>) -> Vec<Asked> {
     file.live().filter(|(_, coord)| counts(coord)).filter_map(|(_, coord)| one(coord)).collect()
 }
 
+/// All remotes were asked.
+pub(super) struct Searched {
+    at: Instant,
+    /// What came of it, in words.
+    asked: String,
+}
+
 /// What an app was left at by its last good job.
 struct Left {
     app: App,
@@ -141,7 +153,33 @@ fn unrecorded(app: &AppName) -> UnknownView {
 
 impl Pipeline {
     /// The apps that were built with a library (or a repository), at a commit whose first digits are `sha`.
-    pub fn runs(&self, lib: &str, sha: Option<&str>) -> Result<WhereView, PipelineError> {
+    pub async fn runs(&self, lib: &str, sha: Option<&str>) -> Result<WhereView, PipelineError> {
+        let refuse = |why: String| Err(PipelineError::Senseless(why));
+        let sha = sha.map(str::to_ascii_lowercase);
+        if let Some(sha) = sha.as_deref().filter(|sha| sha.len() > 40 || !sha.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return refuse(format!("`{sha}` is no commit: give its first digits, 0 to 9 and a to f, {DIGITS} to 40"));
+        }
+        if let Some(sha) = sha.as_deref().filter(|sha| sha.len() < DIGITS) {
+            return refuse(format!("`{sha}` is too short for a commit: give {DIGITS} digits at the least"));
+        }
+        let view = self.recorded(lib, sha.as_deref())?;
+        let Some(sha) = sha.filter(|sha| sha.len() < 40) else { return Ok(view) };
+        let found: BTreeSet<(&RepoId, Sha)> = view.runs.iter().map(|run| (&run.locked.repo, run.locked.sha)).collect();
+        if found.len() > 1 {
+            let found: Vec<String> = found.iter().map(|(_, sha)| sha.to_string()).collect();
+            return refuse(format!("`{sha}` is ambiguous, it may be {}: give more digits", found.join(" or ")));
+        }
+        for (repo, found) in found {
+            // A mirror that can't be read tells of no other.
+            let digits = self.rooms().git.unique_len(repo, found, sha.len()).await.unwrap_or(sha.len());
+            if digits > sha.len() {
+                return refuse(format!("`{sha}` is ambiguous in {repo}: give {digits} digits"));
+            }
+        }
+        Ok(view)
+    }
+
+    fn recorded(&self, lib: &str, sha: Option<&str>) -> Result<WhereView, PipelineError> {
         let (left, mut unknown) = self.inner.left()?;
         let mut runs = Vec::new();
         for left in left {
@@ -169,8 +207,8 @@ impl Pipeline {
             Some(repo) => repo,
             None => {
                 // It may be newer than what anyone has needed so far.
-                self.fetch_all(&git).await?;
-                self.home_of(&git, sha).await.ok_or(PipelineError::NoSuchCommit(sha))?
+                let asked = self.search(&git).await?;
+                self.home_of(&git, sha).await.ok_or(PipelineError::NoSuchCommit { sha, asked })?
             }
         };
         let (left, mut unknown) = self.inner.left()?;
@@ -216,23 +254,58 @@ impl Pipeline {
         None
     }
 
-    /// Brings all mirrors up to date, as far as their remotes answer in time.
-    async fn fetch_all(&self, git: &Mirrors) -> Result<(), PipelineError> {
+    /// Brings all mirrors up to date, as far as their remotes answer in time, and says which did. Not if that was done
+    /// a moment ago.
+    async fn search(&self, git: &Mirrors) -> Result<String, PipelineError> {
+        // One after the other: who waited finds it done.
+        let mut searched = self.inner.searched.lock().await;
+        if let Some(searched) = searched.as_ref().filter(|searched| searched.at.elapsed() < SEARCHED_AGAIN) {
+            let (ago, left) = (searched.at.elapsed(), SEARCHED_AGAIN.saturating_sub(searched.at.elapsed()));
+            let (ago, left, asked) = (ago.as_secs(), left.as_secs() + 1, &searched.asked);
+            return Ok(format!("{asked}, {ago} s ago; they are asked again in {left} s"));
+        }
         let places = Arc::new(Semaphore::new(FETCHES));
         let mut fetches = JoinSet::new();
+        let mut silent: BTreeSet<RepoId> = BTreeSet::new();
         for url in self.remotes_now().await?.into_values().filter_map(|remote| remote.url) {
+            silent.insert(url.id());
             let (git, stop, places) = (git.clone(), self.inner.ending.clone(), places.clone());
             fetches.spawn(async move {
                 let _place = places.acquire_owned().await;
-                if let Err(error) = git.fetch(&url, &stop).await {
-                    tracing::debug!(%url, %error, "not looked into");
+                match git.fetch(&url, &stop).await {
+                    Ok(_) => Some(url.id()),
+                    Err(error) => {
+                        tracing::debug!(%url, %error, "not looked into");
+                        None
+                    }
                 }
             });
         }
+        let all = fetches.len();
         // Those that are late are ended as the set is dropped.
-        let all = async { while fetches.join_next().await.is_some() {} };
-        drop(tokio::time::timeout(FETCHED_WITHIN, all).await);
-        Ok(())
+        let ask = async {
+            while let Some(asked) = fetches.join_next().await {
+                if let Ok(Some(repo)) = asked {
+                    silent.remove(&repo);
+                }
+            }
+        };
+        drop(tokio::time::timeout(FETCHED_WITHIN, ask).await);
+        let some: Vec<&str> = silent.iter().take(3).map(RepoId::as_str).collect();
+        let asked = match silent.len() {
+            0 => format!("all {all} remotes were asked"),
+            n if n > some.len() => {
+                format!(
+                    "{} of {all} remotes were asked: {} and {} more did not answer",
+                    all - n,
+                    some.join(", "),
+                    n - some.len()
+                )
+            }
+            n => format!("{} of {all} remotes were asked: {} did not answer", all - n, some.join(", ")),
+        };
+        *searched = Some(Searched { at: Instant::now(), asked: asked.clone() });
+        Ok(asked)
     }
 
     fn why_missing(&self, app: &App, lib: Option<&Lib>, older: bool) -> Result<String, PipelineError> {

@@ -21,6 +21,17 @@ pub struct Remote {
     pub branches: BTreeSet<Option<Branch>>,
     /// Branches that are followed as long as they are there: they may be merged into the default one.
     pub merged: BTreeSet<Branch>,
+    /// Where coordinates stand that follow its tags.
+    pub tags: BTreeSet<Stand>,
+}
+
+/// Where a coordinate stands that follows tags.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stand {
+    /// At a tag.
+    At(String),
+    /// On a commit, as far as it is named in full.
+    On(Option<Sha>),
 }
 
 impl Pipeline {
@@ -54,7 +65,8 @@ impl Pipeline {
                         remote.branches.insert(None);
                         remote.merged.insert(branch);
                     }
-                    Follows::Tags | Follows::Nothing => {}
+                    Follows::Tags => drop(remote.tags.insert(dep.tag.map_or(Stand::On(dep.at), Stand::At))),
+                    Follows::Nothing => {}
                 }
             }
         }
@@ -77,5 +89,6 @@ fn entry(remotes: &mut BTreeMap<RepoId, Remote>, repo: RepoId) -> &mut Remote {
         dependents: BTreeSet::new(),
         branches: BTreeSet::new(),
         merged: BTreeSet::new(),
+        tags: BTreeSet::new(),
     })
 }

@@ -1,5 +1,5 @@
 //! How much room the disk of the state directory has. Below `:disk {:min-free}` no job starts and no build begins;
-//! they wait and go on by themselves. Deliveries, pushes and rollouts that are under way are never held up.
+//! they wait and go on by themselves. Deliveries, pushes and rollouts that are under way never wait.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,14 +22,14 @@ impl Pipeline {
     /// A job as the API gives it: one that waits for room says so.
     pub fn view(&self, job: &JobState) -> JobView {
         let view = JobView::of(job);
-        match unpoison(self.inner.held.lock()).get(&job.id) {
+        match unpoison(self.inner.no_room.lock()).get(&job.id) {
             Some(why) if job.ended.is_none() => JobView { reason: Some(why.clone()), ..view },
             _ => view,
         }
     }
     /// How many jobs wait for room.
-    pub fn count_held(&self) -> usize {
-        unpoison(self.inner.held.lock()).len()
+    pub fn count_without_room(&self) -> usize {
+        unpoison(self.inner.no_room.lock()).len()
     }
 }
 
@@ -56,12 +56,12 @@ impl Inner {
     /// Returns once there is room, at once if there is; false if `stop` came or `give_up` said so before.
     pub(super) async fn await_room(&self, job: JobId, stop: &CancellationToken, give_up: impl Fn() -> bool) -> bool {
         let mut ticks = self.ticks.subscribe();
-        let mut held: Option<Held> = None;
+        let mut waits: Option<Waits> = None;
         while let Some(why) = self.low() {
-            if held.is_none() {
+            if waits.is_none() {
                 tracing::warn!(%job, "waits: {why}");
             }
-            held.get_or_insert(Held { inner: self, job }).says(why);
+            waits.get_or_insert(Waits { inner: self, job }).says(why);
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 // A new configuration may ask for less.
@@ -73,7 +73,7 @@ impl Inner {
                 return false;
             }
         }
-        if held.is_some() {
+        if waits.is_some() {
             tracing::info!(%job, "goes on: there is room again");
         }
         true
@@ -90,19 +90,19 @@ fn room(path: &Path) -> nix::Result<(u64, u64)> {
 }
 
 /// A job that waits for room, for as long as it does.
-struct Held<'a> {
+struct Waits<'a> {
     inner: &'a Inner,
     job: JobId,
 }
 
-impl Held<'_> {
+impl Waits<'_> {
     fn says(&self, why: String) {
-        unpoison(self.inner.held.lock()).insert(self.job, why);
+        unpoison(self.inner.no_room.lock()).insert(self.job, why);
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        unpoison(self.inner.held.lock()).remove(&self.job);
+        unpoison(self.inner.no_room.lock()).remove(&self.job);
     }
 }

@@ -1,4 +1,4 @@
-//! One look at one remote: its branches as they are, against those that were accepted last.
+//! One look at one remote: its branches and tags as they are, against those that were accepted last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Inner, ReconcileError};
 use crate::git::{GitError, Heads};
-use crate::model::repo::MovedView;
-use crate::model::{Branch, Push, RepoId, RepoUrl, Sha};
+use crate::model::repo::{MovedView, NewTagView};
+use crate::model::{Branch, Push, RepoId, RepoUrl, Sha, TagPush};
 use crate::pipeline::Remote;
 use crate::store::Sighting;
 
@@ -19,6 +19,8 @@ const LISTED_WITHIN: Duration = Duration::from_secs(60);
 pub(super) struct Looked {
     /// Branches that had moved.
     pub moved: Vec<MovedView>,
+    /// Tags that were new.
+    pub tags: Vec<NewTagView>,
     /// Branches that apps follow and that are not there.
     pub gone: BTreeSet<Branch>,
 }
@@ -27,14 +29,19 @@ impl Inner {
     /// Looks at a remote, and gives the store what nobody had told of.
     pub(super) async fn look(&self, remote: &Remote, dry_run: bool, insists: bool) -> Result<Looked, ReconcileError> {
         let url = remote.url.as_ref().ok_or_else(|| ReconcileError::NoUrl(remote.repo.clone()))?;
-        let (before, heads) = {
+        let (before, tags, heads) = {
             let _place = self.pace.place(url, insists).await?;
             let before = self.known_of(remote)?;
+            let tags = (!remote.tags.is_empty()).then(|| self.store.known_tags(&remote.repo)).transpose()?;
             let listed = self.list(url).await;
             self.pace.went(url, listed.as_ref().err());
-            (before, listed?)
+            (before, tags, listed?)
         };
-        let mut sighting = Sighting { repo: remote.repo.clone(), moved: Vec::new(), begun: Vec::new() };
+        let tags = match tags {
+            Some(known) => Some(self.tags(remote, url, known, &heads).await),
+            None => None,
+        };
+        let mut sighting = Sighting { repo: remote.repo.clone(), moved: vec![], begun: vec![], tags };
         let (mut gone, mut moved) = (BTreeSet::new(), Vec::new());
         let followed: BTreeSet<&Branch> =
             remote.branches.iter().filter_map(|branch| branch.as_ref().or(heads.head_branch.as_ref())).collect();
@@ -57,15 +64,25 @@ impl Inner {
             }
         }
         let pushes = sighting.moved.clone();
-        let events = if dry_run { vec![None; pushes.len()] } else { self.store.observe(sighting).await? };
-        for (push, event) in pushes.iter().zip(events) {
+        let told = sighting.tags.as_ref().map(|tags| tags.told.clone()).unwrap_or_default();
+        let nothing = vec![None; pushes.len() + told.len()];
+        let mut events = if dry_run { nothing } else { self.store.observe(sighting).await? }.into_iter();
+        for (push, event) in pushes.iter().zip(events.by_ref()) {
             let MovedView { repo, branch, now, .. } = &view(remote, push, false);
             if event.is_some() {
                 tracing::info!(%repo, %branch, sha = %now, "a push was found that no webhook told of");
             }
             moved.push(MovedView { event, ..view(remote, push, false) });
         }
-        Ok(Looked { moved, gone })
+        let mut tags = Vec::with_capacity(told.len());
+        for (TagPush { tag, after: now, .. }, event) in told.into_iter().zip(events) {
+            let repo = remote.repo.clone();
+            if event.is_some() {
+                tracing::info!(%repo, %tag, sha = %now, "a tag was found that no webhook told of");
+            }
+            tags.push(NewTagView { repo, tag, now, event });
+        }
+        Ok(Looked { moved, tags, gone })
     }
 
     async fn list(&self, url: &RepoUrl) -> Result<Heads, GitError> {

@@ -1,14 +1,15 @@
 //! Remotes as they are: webhooks are a hint, heads are the truth. Each remote that somebody follows is listed once in a
-//! while (`:poll`), and whenever a person asks (`airplanes sync`); a branch that moved without a webhook becomes an
-//! event like any push.
+//! while (`:poll`), and whenever a person asks (`airplanes sync`); a branch that moved or a tag that is new without a
+//! webhook becomes an event like any push.
 //!
 //! In the flow it stands beside the door: it gives the store what a webhook would have given, and the planner does the
-//! rest. What was there when a branch was first looked at is where it begins, and no push. A remote that fails is left
+//! rest. What was there when a remote was first looked at is where it begins, and no push. A remote that fails is left
 //! alone for longer and longer, and holds up no other. Must never decide what an app does, and keeps nothing that a
 //! restart would need.
 
 mod look;
 mod pace;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -130,17 +131,21 @@ impl Reconcile {
             let inner = self.inner.clone();
             looks.spawn(async move { (remote.repo.clone(), inner.look(&remote, dry_run, true).await) });
         }
-        let mut view = SyncView { dry_run, asked: looks.len(), moved: Vec::new(), failed: Vec::new() };
+        let mut view = SyncView { dry_run, asked: looks.len(), moved: vec![], tags: vec![], failed: vec![] };
         while let Some(look) = looks.join_next().await {
             // A task that panicked is told by the runtime.
             let Ok((repo, look)) = look else { continue };
             self.inner.note(&repo, &look);
             match look {
-                Ok(looked) => view.moved.extend(looked.moved),
+                Ok(looked) => {
+                    view.moved.extend(looked.moved);
+                    view.tags.extend(looked.tags);
+                }
                 Err(error) => view.failed.push(UnaskedView { repo, error: error.to_string() }),
             }
         }
         view.moved.sort_by(|a, b| (&a.repo, &a.branch).cmp(&(&b.repo, &b.branch)));
+        view.tags.sort_by(|a, b| (&a.repo, &a.tag).cmp(&(&b.repo, &b.tag)));
         view.failed.sort_by(|a, b| a.repo.cmp(&b.repo));
         Ok(view)
     }

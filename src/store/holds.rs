@@ -13,15 +13,15 @@ use crate::model::hold::{Hold, HoldKind, Released};
 use crate::model::{AppName, EventKind, HoldId, JobState, Lib, Outcome};
 
 /// Which hold: an app's, or that of one of its libraries.
-pub type Held = (AppName, Option<Lib>);
+pub type HoldKey = (AppName, Option<Lib>);
 /// All of them.
-pub type Holds = BTreeMap<Held, Hold>;
+pub type Holds = BTreeMap<HoldKey, Hold>;
 
 /// A hold that is to go.
 #[derive(Debug, Clone)]
 pub struct Release {
     /// Which.
-    pub held: Held,
+    pub held: HoldKey,
     /// Only this one, and none in its place. One that is beneath another goes from there.
     pub id: HoldId,
     /// In whose name the app is run then, to make up for what was kept back; none if it is not. Nor is it if another

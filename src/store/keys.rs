@@ -64,6 +64,13 @@ pub(super) fn forge_id_of_tag(forge: Forge, id: &str, repo: &RepoId, tag: &str, 
 pub(super) fn tag_head(repo: &RepoId, tag: &str) -> Vec<u8> {
     with(b'h', &[repo.as_str().as_bytes(), b"\0", TAGS.as_bytes(), tag.as_bytes()])
 }
+/// A tag that is known to be there.
+pub(super) fn seen_tag(repo: &RepoId, tag: &str) -> Vec<u8> {
+    with(b't', &[repo.as_str().as_bytes(), b"\0", tag.as_bytes()])
+}
+pub(super) fn seen_tags(repo: &RepoId) -> Vec<u8> {
+    with(b't', &[repo.as_str().as_bytes(), b"\0"])
+}
 pub(super) fn heads(repo: &RepoId) -> Vec<u8> {
     with(b'h', &[repo.as_str().as_bytes(), b"\0"])
 }

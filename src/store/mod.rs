@@ -50,9 +50,9 @@ use tokio::sync::{broadcast, oneshot};
 pub use archive::{About, BackupError};
 pub use disk::OPENING;
 pub use forget::{Forget, Old, Retention};
-pub use holds::{Held, Holds, Release};
+pub use holds::{HoldKey, Holds, Release};
 pub use missed::{MakeUp, Missed};
-pub use observe::Sighting;
+pub use observe::{SeenTags, Sighting};
 pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
 pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, LastSeen, OwnCommit, Past};
@@ -205,7 +205,7 @@ impl Store {
         self.ask(|reply| writer::Command::Accept(delivery, reply)).await
     }
     /// What a listing of a remote found. On disk when this returns: the event of each push that nobody had told of, in
-    /// their order.
+    /// their order, then of each tag.
     pub async fn observe(&self, sighting: Sighting) -> Result<Vec<Option<EventId>>, StoreError> {
         self.ask(|reply| writer::Command::Observe(sighting, reply)).await
     }

@@ -7,7 +7,7 @@ use super::rows::{LastSeen, Seen};
 use super::state::State;
 use super::tx::Tx;
 use super::{StoreError, keys};
-use crate::model::{Branch, EventId, Push, RepoId, Sha};
+use crate::model::{Branch, EventId, Push, RepoId, Sha, TagPush};
 
 /// How finely it is noted when a repository was last heard of.
 const FINE: SignedDuration = SignedDuration::from_secs(1);
@@ -21,10 +21,23 @@ pub struct Sighting {
     pub moved: Vec<Push>,
     /// Heads of branches of which nothing was known: where they are now is where they begin.
     pub begun: Vec<(Branch, Sha)>,
+    /// What it found of tags, where anyone follows them.
+    pub tags: Option<SeenTags>,
+}
+
+/// What a listing found of tags, beside those that were known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenTags {
+    /// New ones, each of which is an event.
+    pub told: Vec<TagPush>,
+    /// Those that are there and no news.
+    pub noted: Vec<String>,
+    /// Those that were there and are not any more.
+    pub gone: Vec<String>,
 }
 
 impl State {
-    /// The event of each push that is news.
+    /// The event of each push that is news, then of each tag.
     pub(super) fn observe(
         &mut self,
         tx: &mut Tx,
@@ -32,7 +45,8 @@ impl State {
         now: Timestamp,
     ) -> Result<Vec<Option<EventId>>, StoreError> {
         let seen = tx.hint::<LastSeen>(&keys::last_seen(&sighting.repo)).unwrap_or_default();
-        tx.put(keys::last_seen(&sighting.repo), &LastSeen { poll: Some(now), ..seen })?;
+        let tags = seen.tags || sighting.tags.is_some();
+        tx.put(keys::last_seen(&sighting.repo), &LastSeen { poll: Some(now), tags, ..seen })?;
         for (branch, after) in sighting.begun {
             let key = keys::head(&sighting.repo, &branch);
             if !tx.has(&key)? {
@@ -51,6 +65,18 @@ impl State {
                 false => None,
             };
             events.push(event);
+        }
+        let SeenTags { told, noted, gone } = sighting.tags.unwrap_or_default();
+        for tag in noted {
+            tx.mark(keys::seen_tag(&sighting.repo, &tag));
+        }
+        for tag in gone {
+            tx.delete(keys::seen_tag(&sighting.repo, &tag));
+        }
+        for tag in told {
+            // Told by a webhook, or found by another listing meanwhile.
+            let is_known = tx.has(&keys::seen_tag(&sighting.repo, &tag.tag))?;
+            events.push(if is_known { None } else { self.accept_tag(tx, None, None, tag, now)?.ok() });
         }
         Ok(events)
     }

@@ -1,6 +1,6 @@
 //! Reading the store. All of it is what is on disk; lists go newest first, by cursor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -155,6 +155,17 @@ impl Store {
             }
         }
         Ok(heads)
+    }
+    /// The tags that a repository is known to have; none where they were never listed.
+    pub fn known_tags(&self, repo: &RepoId) -> Result<Option<BTreeSet<String>>, StoreError> {
+        let (table, prefix) = (self.table()?, keys::seen_tags(repo));
+        if !self.last_seen(repo)?.tags {
+            return Ok(None);
+        }
+        let name = |row: Result<Row, StoreError>| {
+            row.map(|(key, _)| String::from_utf8_lossy(&key[prefix.len()..]).into_owned())
+        };
+        table.prefix(&prefix).map(name).collect::<Result<_, _>>().map(Some)
     }
     /// When anything was last heard of a repository.
     pub fn last_seen(&self, repo: &RepoId) -> Result<LastSeen, StoreError> {

@@ -47,6 +47,9 @@ pub struct LastSeen {
     /// When its branches were last listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll: Option<Timestamp>,
+    /// Whether it is known which tags it has.
+    #[serde(default)]
+    pub tags: bool,
 }
 
 /// A commit that a job of ours made.
@@ -96,6 +99,9 @@ pub struct DepRow {
     /// The commit that it stands at, where that is a full sha.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Sha>,
+    /// The tag that it stands at, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 impl DepRow {

@@ -31,11 +31,11 @@ struct Moment {
 }
 
 /// While the writer holds it, no row is read.
-pub(super) struct Held<'a>(#[allow(dead_code, reason = "held, not read")] MutexGuard<'a, Option<Moment>>);
+pub(super) struct Kept<'a>(#[allow(dead_code, reason = "held, not read")] MutexGuard<'a, Option<Moment>>);
 
 impl Snapshot {
     /// Called by the writer before it writes; what it returns is held until that is on disk.
-    pub fn keep(&self, tx: &Tx) -> Result<Held<'_>, StoreError> {
+    pub fn keep(&self, tx: &Tx) -> Result<Kept<'_>, StoreError> {
         let mut held = unpoison(self.moment.lock());
         if let Some(moment) = held.as_mut() {
             for key in tx.keys() {
@@ -46,7 +46,7 @@ impl Snapshot {
                 }
             }
         }
-        Ok(Held(held))
+        Ok(Kept(held))
     }
     /// The store was closed: what is read from it from now on is of another moment.
     pub fn forget(&self) {

@@ -164,7 +164,7 @@ impl State {
                 }
                 for tag in new.tags {
                     let key = new.forge_id.as_ref().map(|forge_id| tag_key(new.forge, forge_id, &tag));
-                    match self.accept_tag(tx, key.as_deref(), id, tag, now)? {
+                    match self.accept_tag(tx, key.as_deref(), Some(id), tag, now)? {
                         Ok(event) => {
                             events.push(event);
                             seen.extend(key.map(|key| (key, event)));

@@ -3,22 +3,29 @@
 
 use jiff::Timestamp;
 
-use super::rows::Seen;
+use super::rows::{LastSeen, Seen};
 use super::state::{State, first_of};
 use super::tx::Tx;
 use super::{StoreError, keys};
 use crate::model::{Delivery, DeliveryId, Event, EventId, EventKind, Forge, RepoId, TagPush};
 
 impl State {
-    /// The event of a new tag, or the one that it repeats and why. `key` is where its redelivery would be known by.
+    /// The event of a new tag, or the one that it repeats and why. `key` is where its redelivery would be known by; no
+    /// delivery brought what a listing found.
     pub(super) fn accept_tag(
         &mut self,
         tx: &mut Tx,
         key: Option<&[u8]>,
-        delivery: DeliveryId,
+        delivery: Option<DeliveryId>,
         tag: TagPush,
         now: Timestamp,
     ) -> Result<Result<EventId, (EventId, &'static str)>, StoreError> {
+        for repo in tag.repos() {
+            // The next listing need not tell of it. Where none was, it does not tell of what is there.
+            if tx.hint::<LastSeen>(&keys::last_seen(&repo)).is_some_and(|seen| seen.tags) {
+                tx.mark(keys::seen_tag(&repo, &tag.tag));
+            }
+        }
         let head_key = keys::tag_head(&repo_of(&tag), &tag.tag);
         let head = tx.hint::<Seen>(&head_key);
         let by_id = key.and_then(|key| tx.hint::<EventId>(key)).map(|event| (event, "the same delivery id"));
@@ -32,7 +39,7 @@ impl State {
         let again = by_id.max(by_head).map(|(event, _)| event);
         let id = EventId(self.next_id(now));
         tx.put(head_key, &Seen { after: tag.after, event: Some(id) })?;
-        self.open_event(tx, Event { id, at: now, delivery: Some(delivery), again, what: EventKind::Tag(tag) })?;
+        self.open_event(tx, Event { id, at: now, delivery, again, what: EventKind::Tag(tag) })?;
         Ok(Ok(id))
     }
 }

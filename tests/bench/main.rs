@@ -1,13 +1,14 @@
-//! The figures that airplanes stands for, each beside its peer: `scripts/bench [a|b|c|d|e|g …] [--quick]`.
+//! The figures that airplanes stands for, each beside its peer: `scripts/bench [a|b|c|d|e|f|g …] [--quick]`.
 //!
 //! A figure of one machine says little, so what is judged is a ratio: ours and the peer's are measured in turns within
 //! one run, and the ratio is the median of the turns' ratios. `door` is (a), `journey` (b), `reader` (c), `keeping` (d),
-//! `plan` (e) and `waves` (g); each gives rows of one table on stdout, and the exit code is 0 only if every target is
-//! met. What is under way is told on stderr.
+//! `plan` (e), `heads` (f) and `waves` (g); each gives rows of one table on stdout, and the exit code is 0 only if every
+//! target is met. What is under way is told on stderr.
 //!
 //! Must never talk to anything but loopback, nor leave a process or a file behind.
 
 mod door;
+mod heads;
 mod journey;
 mod keeping;
 mod limit;
@@ -57,7 +58,7 @@ struct Part {
 }
 
 /// The measurements.
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part {
         letter: "a",
         what: "a signed push to its durable 202: requests a second, beside Debian's webhook and a bare hyper server",
@@ -76,6 +77,11 @@ const PARTS: [Part; 6] = [
     },
     Part { letter: "e", what: "a push to its plan among 10,000 apps, their start and memory", measure: plan::measure },
     Part {
+        letter: "f",
+        what: "the heads of 200 dependencies in 60 repositories, beside xargs and git ls-remote",
+        measure: heads::measure,
+    },
+    Part {
         letter: "g",
         what: "a push through a plan of 12 apps over ssh, beside its longest chain done by hand",
         measure: waves::measure,
@@ -85,7 +91,7 @@ const PARTS: [Part; 6] = [
 fn usage() -> String {
     let parts: String = PARTS.iter().map(|part| format!("  {}  {}\n", part.letter, part.what)).collect();
     format!(
-        "usage: scripts/bench [a|b|c|d|e|g …] [--quick]\n\n{parts}\nAll of them without a letter. --quick measures less, in about \
+        "usage: scripts/bench [a|b|c|d|e|f|g …] [--quick]\n\n{parts}\nAll of them without a letter. --quick measures less, in about \
          two minutes. Exit code 0: every target is met."
     )
 }

@@ -127,7 +127,14 @@ fn index(n: usize, affected: usize) -> Result<AppIndex> {
             if dep == 0 { format!("hot-{}", n / affected) } else { format!("lib-{}", (n * 7 + dep * 613) % REPOS) };
         let lib: Lib = format!("acme/{repo}").parse()?;
         let follows = Follows::Seen("main".parse()?);
-        deps.push(DepRow { lib, repo: url(&repo)?.id(), url: Some(url(&repo)?), follows, at: Some(sha(dep)?) });
+        deps.push(DepRow {
+            lib,
+            repo: url(&repo)?.id(),
+            url: Some(url(&repo)?),
+            follows,
+            at: Some(sha(dep)?),
+            tag: None,
+        });
     }
     let (repo, branch) = (url(&format!("app-{n}"))?.id(), "main".parse()?);
     Ok(AppIndex { repo, branch, sha: sha(n)?, files: Default::default(), deps })

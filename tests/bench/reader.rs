@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use airplanes::deps::{Target as Commit, plan_update};
+use airplanes::deps::{To, plan_update};
 use airplanes::model::Sha;
 use anyhow::{Context, Result, bail, ensure};
 
@@ -89,7 +89,7 @@ fn rounds(one: Duration) -> u32 {
 fn edit(text: &str, to: Sha) -> Option<String> {
     let first = Cell::new(true);
     let update = plan_update(text, "deps.edn", |coord| {
-        first.replace(false).then(|| Commit { sha: to, tag: coord.tag().map(|_| "v9.9.9".to_owned()), unique: 0 })
+        first.replace(false).then(|| To { sha: to, tag: coord.tag().map(|_| "v9.9.9".to_owned()), unique: 0 })
     });
     update.ok()?.edit.apply(text).ok()
 }

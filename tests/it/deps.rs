@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use airplanes::deps::{Change, Coord, Target, bump, plan_update, scan};
+use airplanes::deps::{Change, Coord, To, bump, plan_update, scan};
 use airplanes::edn::{TextEdit, position};
 use airplanes::model::Sha;
 use proptest::prelude::*;
@@ -143,7 +143,7 @@ fn every_bump_of_the_corpus_comes_out_byte_for_byte() {
             if let (Some(sha), true) = (sha, keeps_length && coord.is_movable()) {
                 let full: Sha = format!("{sha}{}", "0".repeat(40 - sha.len())).parse().unwrap();
                 let tag = to(":git/tag").or(to(":tag")).or(coord.tag()).map(str::to_owned);
-                changes.push(Change { coord: index, to: Target { sha: full, tag, unique: 0 } });
+                changes.push(Change { coord: index, to: To { sha: full, tag, unique: 0 } });
             }
         }
         assert_eq!(edit.apply(&before).unwrap(), after, "{}", row["file"]);
@@ -163,7 +163,7 @@ fn a_file_of_the_corpus_where_nothing_is_new_stays_as_it_is() {
         let same = |coord: &Coord| {
             let sha = coord.sha()?;
             let sha = format!("{sha}{}", "1".repeat(40 - sha.len())).parse().ok()?;
-            Some(Target { sha, tag: coord.tag().map(str::to_owned), unique: 0 })
+            Some(To { sha, tag: coord.tag().map(str::to_owned), unique: 0 })
         };
         let update = plan_update(&source, "deps.edn", same).unwrap();
         assert!(update.edit.is_empty() && update.bumps.is_empty(), "{}", row["file"]);
@@ -182,7 +182,7 @@ fn sha(digit: char) -> Sha {
 fn in_a_nasty_file_only_what_may_move_moves() {
     let lookup = |coord: &Coord| {
         let tag = coord.tag().map(|_| "v9.9.9".to_owned());
-        Some(Target { sha: sha('e'), tag, unique: 0 })
+        Some(To { sha: sha('e'), tag, unique: 0 })
     };
     let update = plan_update(NASTY, "deps.edn", lookup).unwrap();
     let after = update.edit.apply(NASTY).unwrap();
@@ -242,7 +242,7 @@ fn changes_that_would_break_a_file_are_refused() {
     let file = scan(NASTY).unwrap();
     let change = |lib: &str, tag: Option<&str>| {
         let coord = file.coords.iter().position(|coord| coord.lib_text.as_deref() == Some(lib)).unwrap();
-        bump(NASTY, &[Change { coord, to: Target { sha: sha('e'), tag: tag.map(str::to_owned), unique: 0 } }])
+        bump(NASTY, &[Change { coord, to: To { sha: sha('e'), tag: tag.map(str::to_owned), unique: 0 } }])
     };
     let refused = |result: Result<String, airplanes::deps::Error>| result.unwrap_err().to_string();
     assert!(refused(change("io.github.acme/tagged", None)).contains("sha and tag must change together"));
@@ -250,15 +250,15 @@ fn changes_that_would_break_a_file_are_refused() {
     assert!(refused(change("acme/gone", None)).contains("left alone"));
     assert!(refused(change("acme/short", None)).contains("prefix sha"));
     assert!(change("snow", None).is_ok());
-    assert!(bump(NASTY, &[Change { coord: 999, to: Target { sha: sha('e'), tag: None, unique: 0 } }]).is_err());
-    let twice = Change { coord: 0, to: Target { sha: sha('e'), tag: None, unique: 0 } };
+    assert!(bump(NASTY, &[Change { coord: 999, to: To { sha: sha('e'), tag: None, unique: 0 } }]).is_err());
+    let twice = Change { coord: 0, to: To { sha: sha('e'), tag: None, unique: 0 } };
     assert!(bump(NASTY, &[twice.clone(), twice]).is_err());
 }
 
 #[test]
 fn a_short_sha_grows_only_if_it_would_be_ambiguous() {
     let source = "{:deps {io.github.acme/lib {:git/tag \"v1\" :git/sha \"1111111\"}}}";
-    let to = |unique| Target { sha: sha('e'), tag: Some("v2\"".into()), unique };
+    let to = |unique| To { sha: sha('e'), tag: Some("v2\"".into()), unique };
     let short = bump(source, &[Change { coord: 0, to: to(4) }]).unwrap();
     assert_eq!(short, "{:deps {io.github.acme/lib {:git/tag \"v2\\\"\" :git/sha \"eeeeeee\"}}}");
     assert_eq!(scan(&short).unwrap().coords[0].tag(), Some("v2\""));
@@ -279,7 +279,7 @@ proptest! {
             let before = scan(&source).unwrap().coords;
             let movable: Vec<usize> = (0..before.len()).filter(|i| before[*i].is_movable()).collect();
             let Some(&chosen) = movable.get(pick % movable.len().max(1)) else { continue };
-            let to = Target { sha: Sha::from_bytes(bytes), tag: before[chosen].tag().map(|_| tag.clone()), unique: 0 };
+            let to = To { sha: Sha::from_bytes(bytes), tag: before[chosen].tag().map(|_| tag.clone()), unique: 0 };
             let after_text = bump(&source, &[Change { coord: chosen, to: to.clone() }]).unwrap();
             let after = scan(&after_text).unwrap().coords;
             prop_assert_eq!(before.len(), after.len());

@@ -60,6 +60,23 @@ async fn who_runs_a_commit_and_who_lacks_it_is_known_down_to_the_dependencies_de
     assert_eq!(apps(&missing["missing"]), ["app", "lib", "other"], "{missing:#}");
     let said = world.call(&["missing", &"f".repeat(40)]).await;
     assert!(said.code == Some(1) && said.err.contains("is it pushed"), "{said:?}");
+    // All remotes were asked for that one a moment ago: not again for each word that is mistyped.
+    assert!(said.err.contains("all 4 remotes were asked") && said.err.contains("asked again in"), "{said:?}");
+    for (sha, why) in [("3f2a", "too short"), ("3f2a91cx", "is no commit")] {
+        let said = world.call(&["where", &format!("acme/base@{sha}")]).await;
+        assert!(said.code == Some(2) && said.err.contains(why), "{said:?}");
+    }
+
+    // An app that nothing is known of may lack it, and that is no "none does".
+    world.commit("fresh", &[("deps.edn", &world.deps(&[("base", fix)]))]);
+    let url = world.url("fresh").to_string();
+    world.edit("deploy.edn", ":other {", &format!(":fresh {{:git-url \"{url}\"}} :other {{"));
+    let there = async || (world.get("/apps").await["apps"].as_array()?.len() == 4).then_some(());
+    world.until("it is an app", there).await;
+    let said = world.call(&["missing", &old.to_string()]).await;
+    assert!(said.code == Some(1) && !said.out.contains("WITHOUT IT"), "{said:?}");
+    assert!(said.err.contains("not known of fresh") && said.err.contains("which may lack it"), "{said:?}");
+    world.edit("deploy.edn", &format!(":fresh {{:git-url \"{url}\"}} "), "");
 
     // It is on disk, and what comes after it is built with more.
     world.kill();

@@ -202,6 +202,8 @@ async fn a_dead_host_is_left_alone_for_a_while_and_holds_up_no_other() {
     bumped(&world, "app", new).await;
     let said = world.call(&["repos"]).await;
     assert!(said.out.contains("not listed: 127.0.0.1/x/dead-0"), "{said:?}");
+    let up = world.get("/doctor?app=dead-0").await.to_string();
+    assert!(up.contains("not listed since") && !up.contains("git 127.0.0.1/x/dead-1"), "{up}");
     // A person's word tries again, and the exit code says that it was in vain.
     let said = world.call(&["sync", "dead-0"]).await;
     assert!(said.code == Some(1) && said.out.contains("not asked:"), "{said:?}");
@@ -290,11 +292,118 @@ async fn a_push_that_is_told_while_its_remote_is_listed_is_not_undone_by_the_lis
     assert_eq!(made(&sync(&world, "").await), 0);
 }
 
+/// An app that follows the tags of a library and stands at `v1.0`, another on its branch.
+async fn tagged(tags: &[&str]) -> World {
+    let mut world = World::new(0);
+    world.by_file = true;
+    let one = world.commit("lib", &[("deps.edn", "{}")]);
+    world.in_bare("lib", &["tag", "v1.0"]);
+    for tag in tags {
+        world.commit("lib", &[("a", tag)]);
+        tag_it(&world, tag);
+    }
+    let deps = format!(
+        "{{:deps {{acme/lib {{:git/url \"{}\" :git/tag \"v1.0\" :git/sha \"{}\"}}}}}}",
+        world.url("lib"),
+        one.short()
+    );
+    world.commit("app", &[("deps.edn", &deps)]);
+    world.commit("plain", &[("deps.edn", &world.deps(&[("lib", world.head("lib"))]))]);
+    world.deploy_edn(
+        ":app {:git-url \"{repo:app}\" :update? true :build \"true\"}
+         :plain {:git-url \"{repo:plain}\" :update? true :build \"true\"}",
+    );
+    world.start().await;
+    let read = async || (repo(&world, "lib").await["dependents"].as_array()?.len() == 2).then_some(());
+    world.until("both are read", read).await;
+    world
+}
+
+/// A person tags the head of the library; an annotated tag, as most are.
+fn tag_it(world: &World, tag: &str) {
+    world.in_bare("lib", &["-c", "user.name=Anna", "-c", "user.email=a@example.com", "tag", "-a", tag, "-m", tag]);
+}
+
+/// Waits until the app stands at a tag.
+async fn taken(world: &World, tag: &str) {
+    let stands = async || world.file("app", "deps.edn").contains(&format!("\"{tag}\"")).then_some(());
+    world.until(&format!("the app stands at {tag}"), stands).await;
+}
+
+fn tags(answer: &Value) -> Vec<(&str, bool)> {
+    let tags = answer["tags"].as_array().unwrap();
+    tags.iter().map(|tag| (tag["tag"].as_str().unwrap(), tag["event"].is_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_pushed_while_the_daemon_was_down_is_taken_up() {
+    let mut world = tagged(&[]).await;
+    assert_eq!(tags(&sync(&world, "").await), [], "where they are at first is where they begin");
+    world.poll = "\"2s\"".to_owned();
+    world.write_config();
+    assert_eq!(world.stop(), Some(0));
+    tag_it(&world, "v1.1");
+    let two = world.commit("lib", &[("a", "1")]);
+    tag_it(&world, "v1.2");
+    world.start().await;
+    bumped(&world, "plain", two).await;
+    taken(&world, "v1.2").await;
+    world.settled().await;
+    assert_eq!((world.count("app"), world.count("plain")), (2, 2), "{}", world.log());
+    let said = world.log();
+    assert_eq!(said.matches("a tag was found that no webhook told of").count(), 2, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_tag_is_one_event_whoever_tells_of_it_and_none_where_it_stood_at_first() {
+    let world = tagged(&[]).await;
+    assert_eq!(tags(&sync(&world, "").await), []);
+    let two = world.commit("lib", &[("a", "1")]);
+    tag_it(&world, "v1.1");
+    let said = world.call(&["sync", "--dry-run"]).await;
+    assert!(said.code == Some(0) && said.out.contains("tag v1.1") && said.out.contains(&two.short()), "{said:?}");
+    assert_eq!(tags(&sync(&world, "?dry_run=true").await), [("v1.1", false)]);
+    assert_eq!(tags(&sync(&world, "").await), [("v1.1", true)]);
+    assert_eq!(tags(&sync(&world, "").await), []);
+    taken(&world, "v1.1").await;
+    // A webhook told of the next.
+    tag_it(&world, "v1.2");
+    let object = world.in_bare("lib", &["rev-parse", "v1.2"]).parse().unwrap();
+    let body = airplanes::forge::tag_payload(Forge::Github, &world.url("lib"), "v1.2", object);
+    assert_eq!(world.signed_body(Forge::Github, body, "v1.2").send().await.unwrap().status(), 202);
+    assert_eq!(tags(&sync(&world, "").await), []);
+    taken(&world, "v1.2").await;
+    // One that is gone is news when it is back.
+    world.in_bare("lib", &["tag", "-d", "v1.1"]);
+    assert_eq!(tags(&sync(&world, "").await), []);
+    world.commit("lib", &[("a", "2")]);
+    tag_it(&world, "v1.1");
+    assert_eq!(tags(&sync(&world, "").await), [("v1.1", true)]);
+    world.settled().await;
+    // Many at once are told by some of them.
+    for n in 10..40 {
+        tag_it(&world, &format!("v2.{n}"));
+    }
+    assert_eq!(tags(&sync(&world, "").await).len(), 20);
+    assert_eq!(tags(&sync(&world, "").await), []);
+    taken(&world, "v2.39").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_stands_at_an_older_tag_is_taken_along_when_tags_are_first_listed() {
+    let world = tagged(&["v1.1", "v1.2", "w7"]).await;
+    let answer = sync(&world, "").await;
+    assert_eq!(tags(&answer), [("v1.2", true)], "{answer}");
+    taken(&world, "v1.2").await;
+    world.settled().await;
+    assert_eq!((tags(&sync(&world, "").await), world.jobs_of("plain").await.len()), (vec![], 0));
+}
+
 /// A listing's find.
 fn sighting(moved: Vec<(u32, u32)>, begun: Vec<(Branch, Sha)>) -> Sighting {
     let url = RepoUrl::new("https://github.com/acme/snow").unwrap();
     let push = |(before, after): (u32, u32)| Push { before: Some(sha(before)), ..push_to("main", after) };
-    Sighting { repo: url.id(), moved: moved.into_iter().map(push).collect(), begun }
+    Sighting { repo: url.id(), moved: moved.into_iter().map(push).collect(), begun, tags: None }
 }
 
 #[tokio::test]

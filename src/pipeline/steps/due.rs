@@ -174,9 +174,7 @@ async fn wants(
     for (repo, url) in movable.into_iter().filter(|(repo, _)| *repo != work.job.app.repo()) {
         let url = work.inner.url_of(&repo).unwrap_or(url);
         let tags: Vec<String> = tags_of(job, &repo);
-        for tag in &tags {
-            prepare::wait_for_tag(work, log, &url, tag).await?;
-        }
+        prepare::wait_for_tags(work, log, &url, &tags).await?;
         let Some(named) = named.get(&repo) else {
             if !tags.is_empty() {
                 wants.insert(repo, Want::Tag);

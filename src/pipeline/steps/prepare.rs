@@ -135,29 +135,42 @@ fn head_of(work: &Work, heads: &Heads, branch: &Branch) -> Result<Sha, StepError
     })
 }
 
-/// Returns once the remote shows a new tag, or when it is too long in coming: it may have been deleted since.
-pub(super) async fn wait_for_tag(work: &Work, log: &mut LogFile, url: &RepoUrl, tag: &str) -> Result<(), StepError> {
+/// Returns once the remote shows all of some new tags, or when it is too long in coming: they may have been deleted since.
+pub(super) async fn wait_for_tags(
+    work: &Work,
+    log: &mut LogFile,
+    url: &RepoUrl,
+    tags: &[String],
+) -> Result<(), StepError> {
     let deadline = Instant::now() + SHOWN_WITHIN;
     let rooms = work.rooms();
-    let mut told = false;
-    loop {
-        if matches!(rooms.git.resolve(&url.id(), Rev::Tag(tag.to_owned())).await, Ok(Some(_)))
-            || fetch(work, url).await?.tags.contains_key(tag)
-        {
-            return Ok(());
+    let mut left: Vec<&str> = Vec::new();
+    for tag in tags {
+        if !matches!(rooms.git.resolve(&url.id(), Rev::Tag(tag.clone())).await, Ok(Some(_))) {
+            left.push(tag);
         }
+    }
+    let mut told = false;
+    while !left.is_empty() {
+        let shown = fetch(work, url).await?.tags;
+        left.retain(|tag| !shown.contains_key(*tag));
+        if left.is_empty() {
+            break;
+        }
+        let names = left.join(", ");
         if Instant::now() >= deadline {
-            say(log, format!("{url} does not show the tag {tag}: it may have been deleted")).await?;
-            return Ok(());
+            say(log, format!("{url} does not show the tag {names}: it may have been deleted")).await?;
+            break;
         }
         if !std::mem::replace(&mut told, true) {
-            say(log, format!("waiting for {url} to show the tag {tag}")).await?;
+            say(log, format!("waiting for {url} to show the tag {names}")).await?;
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = work.stop.cancelled() => return Err(work.stopped()),
         }
     }
+    Ok(())
 }
 
 /// The branch's head, once the remote shows `after` or something newer. A branch that has moved elsewhere than

@@ -215,6 +215,7 @@ async fn what_an_app_depends_on_takes_as_many_rows_as_it_needs() {
         url: Some(app("snow").git_url),
         follows: Follows::Branch(branch("main")),
         at: Some(sha(n)),
+        tag: None,
     };
     let index = |count: u32, at: u32| AppIndex {
         repo: app("a").repo(),

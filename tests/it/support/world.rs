@@ -37,7 +37,7 @@ const OWN: [&str; 7] = ["config.edn", "deploy.edn", "apps.edn", "known_hosts", "
 /// daemon's sockets, whose paths have to be short.
 pub struct World {
     dir: TempDir,
-    ground: Ground,
+    pub ground: Ground,
     _git: Option<Sshd>,
     /// A host that is down is none.
     pub hosts: Vec<Option<Sshd>>,

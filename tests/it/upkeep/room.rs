@@ -38,7 +38,10 @@ async fn below_min_free_jobs_wait_and_say_so_webhooks_are_taken_and_an_edit_lets
     let said = world.call(&["status"]).await;
     assert!(said.out.contains("no build begins:") && said.out.contains(reason), "{said:?}");
     let metrics = world.text("/metrics").await;
-    assert!(metrics.contains("airplanes_jobs_held 1\n") && metrics.contains("airplanes_disk_free_bytes "), "{metrics}");
+    assert!(
+        metrics.contains("airplanes_jobs_without_room 1\n") && metrics.contains("airplanes_disk_free_bytes "),
+        "{metrics}"
+    );
     assert!(world.names("state/work").is_empty() && world.names("state/logs").is_empty());
 
     world.edit("config.edn", "\"900TB\"", "\"1MB\"");
@@ -48,7 +51,7 @@ async fn below_min_free_jobs_wait_and_say_so_webhooks_are_taken_and_an_edit_lets
         (Some("succeeded"), Some(&*world.head("app").to_string()))
     );
     let metrics = world.text("/metrics").await;
-    assert!(metrics.contains("airplanes_jobs_held 0\n"), "{metrics}");
+    assert!(metrics.contains("airplanes_jobs_without_room 0\n"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
