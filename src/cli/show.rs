@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::output::{Paint, ago, columns, plain, table, took};
 use crate::model::api::{HostView, JobView, StepView};
 use crate::model::inbox::JobEvent;
-use crate::model::{Bump, Entry, HostResult, Narrowed, Outcome, Progress, Sha, StepResult};
+use crate::model::{Bump, Entry, HostResult, Outcome, Progress, Sha, StepResult};
 
 /// How much of a long text is said again.
 const BRIEF: usize = 100;
@@ -64,6 +64,9 @@ pub(super) fn job_page(paint: Paint, job: &JobView, now: Timestamp) -> String {
     }
     for bump in &job.bumps {
         fact("bump", bump_line(bump));
+    }
+    for narrowed in &job.narrowed {
+        fact("first bad", plain(&narrowed.to_string()));
     }
     out.push_str(&columns(&facts, "  "));
     out.push_str(&format!("\n{}\n", paint.dim("steps")));
@@ -164,9 +167,7 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
         Entry::Bumped { bumps } | Entry::Updated { bumps, .. } => {
             bumps.iter().map(|bump| format!("  {}", bump_line(bump))).collect()
         }
-        Entry::Narrowed(Narrowed { lib, good, bad, .. }) => {
-            vec![format!("{begun} {lib} {} breaks the build: once more with {}", plain(bad), plain(good))]
-        }
+        Entry::Narrowed(narrowed) => vec![format!("{begun} {}", plain(&narrowed.to_string()))],
         Entry::Raced { head } => vec![format!("{begun} someone pushed {} first: once more on top of it", head.short())],
         Entry::Publishing { .. } => Vec::new(),
         Entry::Requested(request) => vec![format!("  pull request {}: {}", request.number, plain(&request.url))],

@@ -1,5 +1,5 @@
-//! How an app follows its dependencies, and where they stand: `:track`, `:directory`, `:deps-files` and `:paths`
-//! of an app in deploy.edn.
+//! How an app follows its dependencies, and where they stand: `:track`, `:bisect?`, `:directory`, `:deps-files` and
+//! `:paths` of an app in deploy.edn.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ pub(super) fn updates(section: &mut Section<'_>, context: &mut Context) -> Updat
     let directory = directory(section, context);
     let deps_files = globs(section, "deps-files", context);
     let paths = globs(section, "paths", context);
-    Updates { track, directory, deps_files, paths, ..Updates::default() }
+    let bisect = section.read::<bool>("bisect?", context).is_some_and(|bisect| bisect.value);
+    Updates { track, directory, deps_files, paths, bisect, ..Updates::default() }
 }
 
 fn track(node: &Node, context: &mut Context) -> BTreeMap<Lib, Track> {

@@ -14,6 +14,7 @@ mod error;
 mod folder;
 mod instead_of;
 pub mod known_hosts;
+mod line;
 mod maintain;
 mod message;
 mod mirror;

@@ -13,6 +13,7 @@ use super::answer::ApiError;
 use super::query::{Asked, Named};
 use super::{Context, jobs};
 use crate::model::JobState;
+use crate::pipeline::CULPRIT;
 
 /// How many bytes one answer holds at the most.
 const CHUNK: u64 = 1 << 20;
@@ -65,7 +66,9 @@ fn check(job: &JobState, step: &str) -> Result<(), ApiError> {
     let steps = job.steps.iter().map(|s| s.step.to_string());
     let hosts = job.hosts.iter().map(|h| format!("rollout/{}", h.name));
     let known: Vec<String> = steps.chain(hosts).collect();
-    if known.iter().any(|name| name == step) {
+    // Builds of a search for the commit that broke one.
+    let is_culprit = step.strip_prefix(CULPRIT).is_some_and(|n| n.parse::<u32>().is_ok());
+    if is_culprit || known.iter().any(|name| name == step) {
         return Ok(());
     }
     Err(ApiError::not_found(format!("job {} has no such step", job.id)).hint(format!("it has {}", known.join(", "))))

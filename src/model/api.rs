@@ -12,7 +12,7 @@ use super::id::{EventId, JobId};
 use super::job::Step;
 use super::names::{AppName, Branch, HostName, Sha};
 use super::plan::{Target, Why};
-use super::progress::Progress;
+use super::progress::{Narrowed, Progress};
 use super::repo::LastSeenView;
 use super::url::{RepoId, RepoUrl};
 
@@ -72,6 +72,9 @@ pub struct JobView {
     pub hosts: Vec<HostView>,
     /// What it bumped.
     pub bumps: Vec<Bump>,
+    /// What it did not take since the build broke with it, and whose that is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrowed: Vec<Narrowed>,
     /// How many entries its journal has; the id of its last server-sent event.
     pub seq: u64,
 }
@@ -179,6 +182,7 @@ impl JobView {
             steps: steps.collect(),
             hosts: hosts.collect(),
             bumps: job.updated.as_ref().map(|u| u.bumps.clone()).unwrap_or_default(),
+            narrowed: job.narrowed.clone(),
             seq: job.seq,
         }
     }

@@ -203,7 +203,9 @@ impl JobState {
             Entry::Narrowed(narrowed) => {
                 self.must_be_started(true, "narrowed")?;
                 let failed = |s: &StepState| matches!(s.step, Step::Build(_)) && s.state == Progress::Failed;
-                if !self.steps.iter().any(failed) {
+                let begun = |s: &StepState| s.step == Step::Update && s.state == Progress::Pending;
+                let is_more = !self.narrowed.is_empty() && self.updated.is_none() && self.steps.iter().any(begun);
+                if !self.steps.iter().any(failed) && !is_more {
                     return Err(order("narrowed", "no build has failed".into()));
                 }
                 self.narrowed.push(narrowed.clone());

@@ -39,7 +39,7 @@ pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, S
 pub use names::{AppName, Branch, HostName, InvalidName, Lib, Sha, UnitName};
 pub use notice::{Happening, NOTICE_VERSION, Notice, Outgoing, Topic, Trouble};
 pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};
-pub use progress::{HostState, Narrowed, Progress, Request, StepState, Updated};
+pub use progress::{Culprit, HostState, Narrowed, Progress, Request, StepState, Updated};
 pub use secret::{ForgeSecrets, Secret};
 pub use updates::{Follows, Publish, Track, Updates};
 pub use url::{RepoId, RepoUrl};

@@ -1,11 +1,14 @@
 //! How far the parts of a job are: its steps, its hosts, and what update made. The fold keeps them.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::bump::Bump;
 use super::job::Step;
 use super::names::{Branch, HostName, Lib, Sha};
+use super::url::RepoId;
 
 /// Where a step or a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,4 +115,36 @@ pub struct Narrowed {
     pub good: String,
     /// The first with which it does.
     pub bad: String,
+    /// Whose that is; none where it was not found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub culprit: Option<Culprit>,
+}
+
+/// The first bad commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Culprit {
+    /// Its repository.
+    pub repo: RepoId,
+    /// It.
+    pub sha: Sha,
+    /// Its author.
+    pub author: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+impl fmt::Display for Narrowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |text: &str| text.parse::<Sha>().map_or_else(|_| text.to_owned(), |sha| sha.short());
+        write!(f, "{} {}", self.lib, short(&self.bad))?;
+        if let Some(Culprit { sha, author, subject, .. }) = &self.culprit {
+            // A tag is no commit's name.
+            if self.bad.parse::<Sha>().is_err() {
+                write!(f, " ({})", sha.short())?;
+            }
+            write!(f, " by {author}, \"{subject}\",")?;
+        }
+        let stays = if self.good == self.from { "stays at" } else { "moves to" };
+        write!(f, " breaks the build, so it {stays} {}", short(&self.good))
+    }
 }

@@ -29,6 +29,17 @@ impl Logs {
         LogFile::open(self.file(job, &step.to_string(), attempt), masker).await
     }
 
+    /// The log of something that is no step of its own.
+    pub(super) async fn other(
+        &self,
+        job: JobId,
+        name: &str,
+        attempt: u32,
+        masker: Masker,
+    ) -> Result<LogFile, ProcessError> {
+        LogFile::open(self.file(job, name, attempt), masker).await
+    }
+
     /// A host's log, and how to write to it from code that can't wait.
     pub(super) async fn host(
         &self,

@@ -5,6 +5,7 @@
 //! Must never keep a decision in memory that a restart would need.
 
 mod closure;
+mod culprit;
 mod deps_index;
 mod drift;
 mod explain;
@@ -51,6 +52,7 @@ use crate::ssh::Hosts;
 use crate::store::{Store, StoreError};
 
 pub use closure::{Closure, Wanted};
+pub use culprit::LOGS as CULPRIT;
 use lease::Leases;
 pub use log::Logs;
 pub use remotes::{Remote, Stand};

@@ -149,6 +149,12 @@ impl Inner {
                 }
             }
             Err(StepError::Over) => {}
+            Err(StepError::Narrowed { error, exit_code, found }) => {
+                tracing::warn!(job = %id, app = %work.job.app.name, %step, %error, "a build failed; it is done again without what broke it");
+                let mut entries = failed(error, exit_code, true);
+                entries.extend(found.into_iter().map(Entry::Narrowed));
+                work.job = self.store.append(id, entries).await?;
+            }
             Err(StepError::Raced) => {
                 let pause = Duration::from_millis(100 * u64::from(work.job.races));
                 tracing::info!(job = %id, app = %work.job.app.name, "someone was faster: the edit is made again on their head");

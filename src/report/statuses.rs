@@ -22,10 +22,20 @@ pub(super) fn of(job: &JobState, url: Option<&str>) -> Vec<(RepoId, Status)> {
             None => (mark, words.as_str()),
         };
         for target in &cause.targets {
-            say(&target.repo, target.after, mark, words);
+            // What was not taken of it is not well because the rest is.
+            let not_taken = job.narrowed.iter().find(|n| n.culprit.as_ref().is_some_and(|c| c.repo == target.repo));
+            match not_taken.map(ToString::to_string) {
+                Some(words) if mark == Mark::Success => say(&target.repo, target.after, Mark::Failure, &words),
+                _ => say(&target.repo, target.after, mark, words),
+            }
         }
         if let Why::OwnPush { after, .. } = cause.why {
             say(&own, after, mark, words);
+        }
+    }
+    for narrowed in &job.narrowed {
+        if let Some(culprit) = &narrowed.culprit {
+            say(&culprit.repo, culprit.sha, Mark::Failure, &narrowed.to_string());
         }
     }
     match (&job.published, &job.requested) {

@@ -275,7 +275,7 @@ fn bumped(lib: &str) -> Entry {
 }
 fn narrowed() -> Entry {
     let (lib, [from, good, bad]) = ("acme/snow".parse().unwrap(), [1, 2, 3].map(|n| sha(n).to_string()));
-    Entry::Narrowed(Narrowed { lib, from, good, bad })
+    Entry::Narrowed(Narrowed { lib, from, good, bad, culprit: None })
 }
 fn requested(commit: u32) -> Entry {
     let url = "https://github.com/acme/a/pull/12".to_owned();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use airplanes::model::Sha;
 use serde_json::Value;
 
 use super::support::world::{World, git};
@@ -203,4 +204,125 @@ async fn it_can_be_ended_and_no_job_waits_for_it() {
     assert!(gone["error"]["message"].as_str().unwrap().contains("none over a restart"), "{gone}");
     assert!(std::fs::read_dir(world.state("work")).unwrap().next().is_none(), "nothing is left");
     assert_eq!(world.stop(), Some(0));
+}
+
+/// An app on libraries, as its deps.edn says, that looks for what broke its build. Each build is noted in `built`.
+async fn searching(mut world: World, deps: &str, needs: &str) -> World {
+    world.commit("app", &[("deps.edn", deps), ("needs", needs)]);
+    let test = r#"
+dir=$(dirname "$0")
+echo "$AIRPLANES_JOB" >>"$dir/built"
+[ $(wc -l <"$dir/built") != "$(cat "$dir/pause" 2>/dev/null)" ] || { : >"$dir/paused"; while [ ! -e "$dir/go" ]; do sleep 0.05; done; }
+for api in "$TMPDIR"/*.api; do
+  grep -q -w -f needs "$api" || { echo "$api has no $(cat needs)"; exit 4; }
+done
+"#;
+    std::fs::write(world.path("check.sh"), format!("{CHECK}\nfor lib in lib low; do fetch $lib; done\n{test}"))
+        .unwrap();
+    world.deploy_edn(
+        r#":app {:git-url "{repo:app}" :update? true :bisect? true :build [{:name "lint" :run "true"} {:name "test" :run "sh {dir}/check.sh"}]}"#,
+    );
+    world.start().await;
+    let read = async || (world.get("/repos").await["repos"].as_array()?.len() > 1).then_some(());
+    world.until("all are read", read).await;
+    world
+}
+
+/// Commits of people to `main` in one push: what each makes of the file `api`. Gives their ids.
+fn commits(world: &World, repo: &str, apis: &[String]) -> Vec<String> {
+    let person = world.path("people").join(repo);
+    let mut made = Vec::new();
+    for (n, api) in apis.iter().enumerate() {
+        std::fs::write(person.join("api"), format!("{api}\n")).unwrap();
+        std::fs::write(person.join("n"), format!("{n}\n")).unwrap();
+        git(&person, &["add", "-A"]);
+        let author = format!("Ann {n} <ann@example.com>");
+        git(&person, &["commit", "-q", "--author", &author, "-m", &format!("change {n} of {repo}")]);
+        made.push(git(&person, &["rev-parse", "HEAD"]));
+    }
+    git(&person, &["push", "-q", "origin", "HEAD:main"]);
+    made
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_bad_commit_of_30_is_found_in_5_builds_and_the_app_advances_to_the_last_good() {
+    let (world, before) = with_library("lib");
+    let deps = world.deps(&[("lib", before)]);
+    let world = searching(world, &deps, "old\n").await;
+    let apis: Vec<String> = (1..=30).map(|n| if n < 18 { "old".to_owned() } else { "new".to_owned() }).collect();
+    let made = commits(&world, "lib", &apis);
+    let after = world.head("lib");
+    let (status, _) = world.hook(airplanes::model::Forge::Github, "lib", Some(before), after, "push").await;
+    assert_eq!(status, 202);
+    let job = world.job("app").await;
+    assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
+    // The job's own, one without anything new, five to search, and the one that is published.
+    assert_eq!(world.read("built").lines().count(), 1 + 1 + 5 + 1, "{}", world.log());
+    assert!(world.file("app", "deps.edn").contains(&made[16]), "{}", world.file("app", "deps.edn"));
+    assert_eq!(world.count("app"), 2);
+    let reason = job["reason"].as_str().unwrap();
+    let wanted = format!("acme/lib {} by Ann 17, \"change 17 of lib\", breaks the build", &made[17][..10]);
+    assert!(reason.contains(&wanted) && reason.contains(&format!("moves to {}", &made[16][..10])), "{reason}");
+    assert_eq!(job["narrowed"][0]["culprit"]["sha"], made[17], "{job:#}");
+    let id = job["id"].as_str().unwrap();
+    let said = world.call(&["job", id]).await;
+    assert!(said.out.contains("first bad") && said.out.contains("Ann 17"), "{said:?}");
+    assert!(world.whole_log(id, "culprit/2").await.contains("sh "), "a log of its own");
+    assert!(world.call(&["explain", id]).await.out.contains("Ann 17"));
+
+    // The next push meets the same: nothing can move, and nothing is published.
+    world.push("lib", &[("n", "more\n")]).await;
+    let job = world.job("app").await;
+    assert_eq!((job["state"].as_str(), world.count("app")), (Some("failed"), 2), "{job:#}");
+    let reason = job["reason"].as_str().unwrap();
+    assert!(reason.contains(&wanted) && reason.contains("stays at"), "{reason}");
+    // Nor is it to blame if the app was broken before.
+    world.commit("app", &[("needs", "never\n")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert!(job["reason"].as_str().unwrap().contains("it was broken before"), "{job:#}");
+}
+
+/// A world with a library.
+fn with_library(name: &str) -> (World, Sha) {
+    let mut world = World::new(0);
+    world.by_file = true;
+    let sha = world.commit(name, &[("api", "old\n")]);
+    (world, sha)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_libraries_the_lower_one_goes_first_tags_go_by_tag_and_a_kill_in_the_middle_is_harmless() {
+    let (mut world, low) = with_library("low");
+    world.in_bare("low", &["tag", "v1.0.0", &low.to_string()]);
+    let tagged =
+        format!("acme/low {{:git/url \"{}\" :git/tag \"v1.0.0\" :git/sha \"{}\"}}", world.url("low"), low.short());
+    let lib = world.commit("lib", &[("api", "old\n"), ("deps.edn", &format!("{{:deps {{{tagged}}}}}"))]);
+    let deps = world.deps(&[("lib", lib)]).replace("        }\n", &format!("        {tagged}\n        }}\n"));
+    world = searching(world, &deps, "old\n").await;
+    // What is new of both breaks: v1.2.0 and all after it, and the third of the library's commits.
+    let apis = |bad: usize| -> Vec<String> {
+        (0..6).map(|n| if n < bad { "old".to_owned() } else { "new".to_owned() }).collect()
+    };
+    for (n, sha) in commits(&world, "low", &apis(1)).iter().enumerate() {
+        world.in_bare("low", &["tag", &format!("v1.{}.0", n + 1), sha]);
+    }
+    let made = commits(&world, "lib", &apis(2));
+    std::fs::write(world.path("pause"), "4\n").unwrap();
+    let id = world.deploy("app").await;
+    let paused = async || world.path("paused").exists().then_some(());
+    world.until("the fourth build", paused).await;
+    let log = world.whole_log(&id, "build/test").await;
+    assert!(log.contains("culprit/3: acme/low at v1.3.0, acme/lib as it was"), "{log}");
+    world.kill();
+    std::fs::write(world.path("go"), "").unwrap();
+    world.start().await;
+    let job = world.ended(&id).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
+    let deps = world.file("app", "deps.edn");
+    assert!(deps.contains(":git/tag \"v1.1.0\"") && deps.contains(&made[1]), "{deps}");
+    let reason = job["reason"].as_str().unwrap();
+    assert!(reason.contains("acme/low v1.2.0 (") && reason.contains("Ann 1, \"change 1 of low\""), "{reason}");
+    assert!(reason.contains(&format!("acme/lib {} by Ann 2", &made[2][..10])), "{reason}");
+    assert_eq!(world.count("app"), 2);
+    assert!(std::fs::read_dir(world.state("work")).unwrap().next().is_none(), "nothing is left");
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{StepError, Work, say};
 use crate::model::{App, Step, StepResult};
+use crate::pipeline::culprit;
 use crate::runner::{Build, BuildOutcome, Limit};
 
 pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Result<StepResult, StepError> {
@@ -71,22 +72,19 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     }
     say(&mut log, format!("[{} after {:.1} s]", ended(&outcome), began.elapsed().as_secs_f64())).await?;
     log.settle().await?;
-    match outcome {
+    let exit_code = match outcome {
         BuildOutcome::Done => {
             if index + 1 == app.build.len() {
                 work.slot = None;
             }
-            Ok(StepResult::Done)
+            return Ok(StepResult::Done);
         }
-        BuildOutcome::Canceled => Err(work.stopped()),
-        BuildOutcome::Failed { exit_code } => {
-            Err(StepError::Failed { error: outcome.to_string(), exit_code: Some(exit_code) })
-        }
-        BuildOutcome::Signaled { signal } => {
-            Err(StepError::Failed { error: outcome.to_string(), exit_code: Some(128 + signal) })
-        }
-        BuildOutcome::TimedOut { .. } | BuildOutcome::OutOfMemory { .. } => Err(StepError::failed(outcome.to_string())),
-    }
+        BuildOutcome::Canceled => return Err(work.stopped()),
+        BuildOutcome::Failed { exit_code } => Some(exit_code),
+        BuildOutcome::Signaled { signal } => Some(128 + signal),
+        BuildOutcome::TimedOut { .. } | BuildOutcome::OutOfMemory { .. } => None,
+    };
+    Err(culprit::look(work, outcome.to_string(), exit_code, &mut log).await)
 }
 
 /// The folder that the commands begin in has to be one of the clone.

@@ -20,7 +20,7 @@ use super::lease::{AppLease, BranchLease};
 use super::{Inner, Rooms};
 use crate::bumps::{self, BumpsError, Tree};
 use crate::git::{GitError, WorkClone};
-use crate::model::{Branch, Entry, JobState, Outcome, Progress, Sha, Step};
+use crate::model::{Branch, Entry, JobState, Narrowed, Outcome, Progress, Sha, Step};
 use crate::process::{LogFile, ProcessError};
 use crate::store::StoreError;
 
@@ -52,6 +52,8 @@ pub(super) enum StepError {
     Failed { error: String, exit_code: Option<i32> },
     /// It may go better next time.
     Retry(String),
+    /// A build failed, and what broke it was found: the job goes on without that.
+    Narrowed { error: String, exit_code: Option<i32>, found: Vec<Narrowed> },
     /// Someone was faster; the journal says so already.
     Raced,
     /// The job has ended in this step; the journal says so already.
@@ -260,12 +262,13 @@ pub(super) async fn say(log: &mut LogFile, text: impl AsRef<str>) -> Result<(), 
 pub(super) fn success(job: &JobState) -> String {
     let sha = job.commit().map(|sha| sha.short()).unwrap_or_default();
     let hosts: Vec<&str> = job.hosts.iter().map(|h| h.name.as_str()).collect();
-    match (hosts.as_slice(), job.updated.as_ref().is_some_and(|u| !u.bumps.is_empty())) {
+    let well = match (hosts.as_slice(), job.updated.as_ref().is_some_and(|u| !u.bumps.is_empty())) {
         ([], true) => format!("{sha} is published"),
         ([], false) if job.app.build.is_empty() => format!("{sha} is there for those that depend on it"),
         ([], false) => format!("{sha} is built"),
         (hosts, _) => format!("{sha} is live on {}", hosts.join(", ")),
-    }
+    };
+    job.narrowed.iter().fold(well, |well, narrowed| format!("{well}; {narrowed}"))
 }
 
 /// How a job ends whose step failed for good: some hosts may run the new commit.

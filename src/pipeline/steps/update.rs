@@ -10,6 +10,8 @@ use crate::bumps::{self, Due};
 use crate::deps;
 use crate::git::{Stamp, WorkClone, message};
 use crate::model::{AppName, Bump, Entry, Outcome, Sha, Step, StepResult, Why};
+use crate::pipeline::culprit;
+use crate::pipeline::explain::LEFT_ALONE;
 use crate::pipeline::lease::BranchLease;
 use crate::store::OwnCommit;
 
@@ -20,7 +22,10 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let mut log = work.log(&Step::Update).await?;
     let app = work.job.app.clone();
     let due = if app.update { due::due(work, base, &mut log).await? } else { Due::default() };
-    let bumps = due.bumps;
+    let bumps = culprit::narrowed(work, due.bumps).await?;
+    for narrowed in &work.job.narrowed {
+        say(&mut log, format!("{LEFT_ALONE}{narrowed}")).await?;
+    }
     let git = work.rooms().git.clone();
     let repo = app.repo();
     let parent = git.commit_info(&repo, base).await.map_err(|e| work.git(e))?;
