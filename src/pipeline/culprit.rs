@@ -106,7 +106,7 @@ async fn search(work: &Work, bumps: &[Bump], log: &mut LogFile) -> Result<Found,
     for (n, line) in search.lines.iter().enumerate().filter(|(n, line)| at[*n] < line.steps.len()) {
         let (worse, is_first) = bad[n].unwrap_or((line.steps.len(), false));
         let culprit = if is_first { culprit(work, line, worse).await? } else { None };
-        for bump in &line.bumps {
+        for (_, bump) in &line.bumps {
             let good = line.at(work, bump, at[n]).await?.map_or_else(|| bump.from.clone(), |good| good.to);
             let bad = line.at(work, bump, worse).await?.map_or_else(|| bump.to.clone(), |bad| bad.to);
             let (lib, from) = (bump.lib.clone(), bump.from.clone());
@@ -139,10 +139,12 @@ impl Search<'_> {
         let work = self.work;
         let mut bumps = Vec::new();
         for (line, step) in self.lines.iter().zip(at) {
-            for bump in &line.bumps {
-                bumps.extend(line.at(work, bump, *step).await?);
+            for (n, bump) in &line.bumps {
+                bumps.extend(line.at(work, bump, *step).await?.map(|bump| (*n, bump)));
             }
         }
+        bumps.sort_by_key(|(n, _)| *n);
+        let bumps: Vec<Bump> = bumps.into_iter().map(|(_, bump)| bump).collect();
         let (branch, base) = work.job.base.clone().ok_or(TrialError::Stopped)?;
         let files = moves::edited(work, base, &bumps).await?;
         self.builds += 1;

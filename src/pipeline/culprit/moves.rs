@@ -14,8 +14,8 @@ use crate::pipeline::steps::StepError;
 /// One repository's way.
 pub(super) struct Line {
     pub repo: RepoId,
-    /// What moves along it.
-    pub bumps: Vec<Bump>,
+    /// What moves along it, with its place among the job's bumps.
+    pub bumps: Vec<(usize, Bump)>,
     /// From the first after what the app had to the one that it was to have.
     pub steps: Vec<Place>,
     /// The repositories that it depends on itself.
@@ -45,7 +45,7 @@ impl Line {
     /// Where that is, in words.
     pub fn words(&self, step: usize) -> String {
         let place = step.checked_sub(1).and_then(|n| self.steps.get(n));
-        let lib = self.bumps.first().map_or_else(|| self.repo.to_string(), |bump| bump.lib.to_string());
+        let lib = self.bumps.first().map_or_else(|| self.repo.to_string(), |(_, bump)| bump.lib.to_string());
         match place {
             Some(Place { tag: Some(tag), .. }) => format!("{lib} at {tag}"),
             Some(Place { sha, .. }) => format!("{lib} at {}", sha.short()),
@@ -71,8 +71,9 @@ async fn moved(git: &Mirrors, bump: &Bump, to: &str, sha: Sha) -> Result<Bump, T
 pub(super) async fn lines(work: &Work, bumps: &[Bump]) -> Result<Vec<Line>, TrialError> {
     let git = &work.rooms().git;
     let mut lines: Vec<Line> = Vec::new();
-    for bump in bumps {
-        let known = lines.iter_mut().find(|line| line.repo == bump.repo && line.bumps.iter().all(|b| b.to == bump.to));
+    for (n, bump) in bumps.iter().enumerate() {
+        let goes_there = |line: &&mut Line| line.repo == bump.repo && line.bumps.iter().all(|(_, b)| b.to == bump.to);
+        let known = lines.iter_mut().find(goes_there);
         let steps = steps(git, bump).await?;
         if steps.is_empty() {
             let Bump { lib, from, to, .. } = bump;
@@ -84,14 +85,14 @@ pub(super) async fn lines(work: &Work, bumps: &[Bump]) -> Result<Vec<Line>, Tria
                 if steps.len() > line.steps.len() {
                     line.steps = steps;
                 }
-                line.bumps.push(bump.clone());
+                line.bumps.push((n, bump.clone()));
             }
             None => {
                 let needs = match steps.last() {
                     Some(last) => needs(git, &bump.repo, last.sha).await,
                     None => BTreeSet::new(),
                 };
-                lines.push(Line { repo: bump.repo.clone(), bumps: vec![bump.clone()], steps, needs });
+                lines.push(Line { repo: bump.repo.clone(), bumps: vec![(n, bump.clone())], steps, needs });
             }
         }
     }
@@ -142,7 +143,7 @@ async fn needs(git: &Mirrors, repo: &RepoId, sha: Sha) -> BTreeSet<RepoId> {
     scanned.live().filter_map(|(_, coord)| coord.repo()).collect()
 }
 
-/// The app's files with these bumps made, as far as they change by them.
+/// The app's files with these bumps made, which come in the order in which the job has them.
 pub(super) async fn edited(work: &Work, base: Sha, bumps: &[Bump]) -> Result<Vec<(String, Vec<u8>)>, TrialError> {
     let (rooms, repo) = (work.rooms(), work.job.app.repo());
     let tree = Tree::Commit { git: &rooms.git, repo: &repo, sha: base };
