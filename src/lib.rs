@@ -92,6 +92,8 @@
 //! - Rows are JSON with a version in each entry: a person can read a journal, and old formats stay readable.
 //! - sled does not sync, and costs a webhook more than all else when it is made to: writes go to a log of our own first,
 //!   one sync a group, and sled takes them over when there is time. The log also shows what sled would not: a loss.
+//! - A job that waits for a pull request has neither slot nor lease: own pushes go live meanwhile, as they are. It takes
+//!   the app's lease again once it was merged, and what goes live is the branch's head, which others may have moved.
 //! - Half a build is none: a build that was interrupted begins again with its first command, in a fresh clone.
 //! - `{host}` and `{address}` may stand in `:working-directory` and in the health url, for hosts that share a file
 //!   system and apps that listen on the host's own address.

@@ -4,6 +4,7 @@ use super::view::View;
 use super::{Asking, Rules, Why};
 use crate::deps::{self, Coord};
 use crate::git::GitError;
+use crate::model::progress::REQUESTS;
 use crate::model::{Branch, Sha, Track};
 
 /// What becomes of a coordinate.
@@ -147,7 +148,9 @@ impl Asking<'_> {
                 return Ok(Ok(branch.clone()));
             }
         }
-        let on = self.git.branches_with(&view.repo, current).await?;
+        let mut on = self.git.branches_with(&view.repo, current).await?;
+        // Ours stand on what they are for.
+        on.retain(|branch| !branch.as_str().starts_with(REQUESTS));
         if let ([branch], true) = (on.as_slice(), holding.is_empty()) {
             return Ok(Ok(branch.clone()));
         }

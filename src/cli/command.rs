@@ -83,10 +83,9 @@ pub enum Command {
     )]
     Logs(logs::LogsArgs),
     /// Deploy an app as its branch stands.
-    #[command(
-        long_about = "Deploy an app as its branch stands, with the bumps that are due. With --watch it tells the \
-        steps as they happen, and ends with the job's exit code.\n\n  airplanes deploy shop --watch"
-    )]
+    #[command(long_about = "Deploy an app as its branch stands, with the bumps that are due; those of an app with \
+        :publish :pull-request go into a pull request first. With --watch it tells the steps as they happen, and ends \
+        with the job's exit code.\n\n  airplanes deploy shop --watch")]
     Deploy(deploy::DeployArgs),
     /// Cancel a job.
     #[command(

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{CHECK, Patient, too_slow};
+use crate::forge::api::Api;
 use crate::git::{GitError, Heads, Right};
 use crate::model::{App, Check};
+use crate::net::Http;
 
 /// An app's repository.
 pub(super) fn of_app(patient: &Arc<Patient>, app: &App) -> BoxFuture<'static, Vec<Check>> {
@@ -42,8 +44,29 @@ pub(super) fn of_app(patient: &Arc<Patient>, app: &App) -> BoxFuture<'static, Ve
                 Err(_) => too_slow(&group, "push", CHECK),
             }
         };
-        let (read, write) = tokio::join!(read, write);
-        vec![read, write]
+        let (read, write, api) = tokio::join!(read, write, api(&patient, &group, &app));
+        [read, write].into_iter().chain(api).collect()
+    })
+}
+
+/// Whether its git host's API lets us in, where `:forges` has one for it.
+async fn api(patient: &Patient, group: &str, app: &App) -> Option<Check> {
+    let repo = app.repo();
+    let (prefix, forge) = patient.loaded.config.forges.longest(repo.as_str())?;
+    let asked = async {
+        let api = Api::of(forge, &repo).ok_or_else(|| format!("{repo} is not a project's path"))?;
+        let http = Http::new().map_err(|error| error.to_string())?;
+        let reply = http.call(&api.project()).await.map_err(|error| error.to_string())?;
+        api.done(&reply).map_err(|error| error.to_string())
+    };
+    let asked = tokio::time::timeout(CHECK, asked).await;
+    Some(match asked {
+        Ok(Ok(())) => Check::ok(group, "api", "lets us in (what the token may write shows only when it is done)"),
+        Ok(Err(said)) => {
+            let mend = format!("correct :forges {{\"{prefix}\" …}} in {}", patient.config.display());
+            Check::failed(group, "api", said, mend)
+        }
+        Err(_) => too_slow(group, "api", CHECK),
     })
 }
 

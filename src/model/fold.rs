@@ -9,7 +9,9 @@ use super::bump::Bump;
 use super::id::JobId;
 use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult};
 use super::names::{Branch, HostName, Sha};
+use super::plan::Why;
 use super::progress::{HostState, Narrowed, Progress, Request, StepState, Updated};
+use super::updates::Publish;
 
 mod hosts;
 
@@ -308,6 +310,19 @@ impl JobState {
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.ended.as_ref().map(|(_, outcome, _)| *outcome)
+    }
+    /// Whether it bumps every dependency that is due.
+    pub fn bumps_all(&self) -> bool {
+        self.live_causes().any(|cause| self.bumps_all_for(cause))
+    }
+    /// Whether it does so for this cause. A person's push goes live at once, and not when somebody merges what is due
+    /// besides.
+    pub fn bumps_all_for(&self, cause: &Cause) -> bool {
+        match cause.why {
+            Why::OwnPush { .. } => self.app.updates.publish == Publish::Push,
+            Why::Asked { .. } => true,
+            Why::Dependency => false,
+        }
     }
     /// Whether it waits for somebody to merge its pull request, and so for nothing that the daemon has.
     pub fn waits_for_merge(&self) -> bool {

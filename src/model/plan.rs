@@ -30,13 +30,6 @@ pub enum Why {
     },
 }
 
-impl Why {
-    /// Whether every dependency that is due is bumped, and not only those that moved.
-    pub fn bumps_all(&self) -> bool {
-        !matches!(self, Why::Dependency)
-    }
-}
-
 /// A repository that moved, and where to: what its dependents are to be bumped to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::bump::Bump;
+use super::id::JobId;
 use super::job::Step;
 use super::names::{Branch, HostName, Lib, Sha};
 use super::url::RepoId;
@@ -100,8 +101,11 @@ pub struct Request {
     pub url: String,
     /// The branch that it is of.
     pub branch: Branch,
-    /// The commit that it offers.
+    /// The commit that the job has built; it offers that, or one with the same tree.
     pub commit: Sha,
+    /// Set if it was opened by another app's job of the same repository, which made the same change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<JobId>,
 }
 
 /// What a search for the first bad commit has found: how far the job may move a dependency.

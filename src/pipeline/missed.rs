@@ -97,7 +97,7 @@ impl Inner {
         // A push to it, or a person's word, has brought it all that is due since.
         let filter = JobFilter { app: Some(app.clone()), limit: 5, ..JobFilter::default() };
         let brings_all =
-            |job: &JobState| job.live_causes().any(|cause| cause.plan > missed.last && cause.why.bumps_all());
+            |job: &JobState| job.live_causes().any(|cause| cause.plan > missed.last && job.bumps_all_for(cause));
         if self.store.jobs(&filter)?.iter().any(|job| brings_all(job)) {
             return Ok(Found::Nothing);
         }

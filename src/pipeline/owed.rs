@@ -40,7 +40,7 @@ impl Inner {
         let filter = JobFilter { app: Some(job.app.name.clone()), before: Some(job.id), limit: BACK, outcome: None };
         for earlier in self.store.jobs(&filter)? {
             // It took all that was due.
-            if earlier.published.is_some() && earlier.live_causes().any(|cause| cause.why.bumps_all()) {
+            if earlier.published.is_some() && earlier.bumps_all() {
                 break;
             }
             had.extend(earlier.live_causes().map(|cause| cause.plan));
@@ -70,7 +70,7 @@ impl Inner {
                     let anew: BTreeSet<&RepoId> = job.live_causes().flat_map(repos).collect();
                     !moved.is_empty() && moved.is_subset(&anew)
                 };
-                job.published.is_some() && (live.any(|live| live.plan == plan || live.why.bumps_all()) || all_moved())
+                job.published.is_some() && (live.any(|live| live.plan == plan) || job.bumps_all() || all_moved())
             })?
             else {
                 return Ok(None);

@@ -17,6 +17,9 @@ use crate::store::StoreError;
 /// How long a push may wait for its host to say whether it is a merge of ours.
 const LOOK_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long after a pull request was opened its checks may take to be there: then there are none.
+const UNSEEN: Duration = Duration::from_secs(15);
+
 /// Why a pull request could not be opened, looked at, merged or closed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
@@ -126,10 +129,13 @@ impl Inner {
         repo: &RepoId,
         request: &Request,
         seen: &PullRequest,
-        looks: u32,
+        waited: Duration,
     ) -> Result<Result<(), String>, RequestError> {
         if let Life::Open(Err(why)) = &seen.state {
             return Ok(Err(why.clone()));
+        }
+        if let Some(by) = request.by {
+            return Ok(Err(format!("job {by} made it, and merges it")));
         }
         if seen.head != Some(request.commit) {
             return Ok(Err("somebody has pushed to its branch, so it is theirs to merge".to_owned()));
@@ -142,8 +148,7 @@ impl Inner {
         }
         match api.checked(&replies)? {
             Checks::Good => {}
-            // They take a moment to be there.
-            Checks::None if looks < 2 => return Ok(Err("its checks may not have begun".to_owned())),
+            Checks::None if waited < UNSEEN => return Ok(Err("its checks may not have begun".to_owned())),
             Checks::None => {}
             Checks::Waiting(name) => return Ok(Err(format!("its check {name} is under way"))),
             Checks::Bad(name) => return Ok(Err(format!("its check {name} failed"))),
@@ -159,6 +164,19 @@ impl Inner {
             api.done(&rooms.http.call(&call).await?)?;
         }
         Ok(())
+    }
+
+    /// The pull request of another app of the repository that makes the very change: there is none to be made twice.
+    pub(super) fn request_alike(&self, job: &JobState) -> Option<Request> {
+        let branch = |job: &JobState| job.base.as_ref().map(|(branch, _)| branch.clone());
+        let tree = |job: &JobState| job.updated.as_ref().map(|updated| updated.tree.clone());
+        let is_alike = |other: &JobState| {
+            other.app.repo() == job.app.repo() && branch(other) == branch(job) && tree(other) == tree(job)
+        };
+        let jobs = self.store.open_jobs();
+        let other = jobs.iter().find(|other| other.id != job.id && other.waits_for_merge() && is_alike(other))?;
+        let (request, commit) = (other.requested.clone()?, job.updated.as_ref()?.commit);
+        Some(Request { by: request.by.or(Some(other.id)), commit, ..request })
     }
 
     /// A newer job of the app whose pull request bumps all that this one's does.

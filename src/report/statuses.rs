@@ -41,7 +41,7 @@ pub(super) fn of(job: &JobState, url: Option<&str>) -> Vec<(RepoId, Status)> {
     match (&job.published, &job.requested) {
         (Some(sha), _) => say(&own, *sha, mark, &words),
         // A check that waits for the merge would keep it from being merged.
-        (None, Some(request)) if job.ended.is_none() => {
+        (None, Some(request)) if job.ended.is_none() && request.by.is_none() => {
             let words = format!("built; goes live when pull request {} is merged", request.number);
             say(&own, request.commit, Mark::Success, &words);
         }

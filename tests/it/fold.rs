@@ -279,7 +279,7 @@ fn narrowed() -> Entry {
 }
 fn requested(commit: u32) -> Entry {
     let url = "https://github.com/acme/a/pull/12".to_owned();
-    Entry::Requested(Request { number: 12, url, branch: branch("airplanes/1"), commit: sha(commit) })
+    Entry::Requested(Request { number: 12, url, branch: branch("airplanes/1"), commit: sha(commit), by: None })
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! What git hosts are told and asked: commit statuses. The hosts' APIs are stood in for by servers that check every
+//! What git hosts are told and asked: commit statuses, pull requests. The hosts' APIs are stood in for by servers that check every
 //! call.
+
+mod merges;
 
 use std::time::Duration;
 

@@ -13,6 +13,10 @@ fn call(api: &Api<'_>, method: Method, rest: &str, body: Option<Value>) -> ApiCa
     api.call(method, &path, ("authorization", "token "), &[("accept", "application/json")], body)
 }
 
+pub(super) fn project(api: &Api<'_>) -> ApiCall {
+    call(api, Method::GET, "", None)
+}
+
 pub(super) fn status(api: &Api<'_>, status: &Status) -> ApiCall {
     call(api, Method::POST, &format!("/statuses/{}", status.sha), Some(status_body(status)))
 }

@@ -12,6 +12,10 @@ fn call(api: &Api<'_>, method: Method, rest: &str, body: Option<Value>) -> ApiCa
     api.call(method, &path, ("private-token", ""), &[("accept", "application/json")], body)
 }
 
+pub(super) fn project(api: &Api<'_>) -> ApiCall {
+    call(api, Method::GET, "", None)
+}
+
 pub(super) fn status(api: &Api<'_>, status: &Status) -> ApiCall {
     let state = match status.mark {
         Mark::Pending => "pending",
@@ -39,9 +43,7 @@ pub(super) fn find(api: &Api<'_>, head: &Branch, base: &Branch) -> ApiCall {
 
 pub(super) fn open(api: &Api<'_>, proposal: &Proposal) -> ApiCall {
     let Proposal { head, base, title, body } = proposal;
-    let body = json!({
-        "source_branch": head, "target_branch": base, "title": title, "description": body, "remove_source_branch": true
-    });
+    let body = json!({ "source_branch": head, "target_branch": base, "title": title, "description": body });
     call(api, Method::POST, "/merge_requests", Some(body))
 }
 

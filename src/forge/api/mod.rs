@@ -159,6 +159,19 @@ impl<'c> Api<'c> {
         path.contains('/').then_some(Self { forge, host, path })
     }
 
+    /// The repository itself: whether the token lets us in.
+    pub fn project(&self) -> ApiCall {
+        match self.forge.kind {
+            ApiKind::Github => github::project(self),
+            ApiKind::Gitlab => gitlab::project(self),
+            ApiKind::Gitea => gitea::project(self),
+        }
+    }
+    /// Whether a call did what it should.
+    pub fn done(&self, reply: &Reply) -> Result<(), ApiError> {
+        self.good(reply).map(|_| ())
+    }
+
     /// A commit's status.
     pub fn status(&self, status: &Status) -> ApiCall {
         match self.forge.kind {

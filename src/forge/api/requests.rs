@@ -172,10 +172,6 @@ impl Api<'_> {
             ApiKind::Gitea => gitea::close(self, number, comment),
         }
     }
-    /// Whether such a call did what it should.
-    pub fn done(&self, reply: &Reply) -> Result<(), ApiError> {
-        self.good(reply).map(|_| ())
-    }
 }
 
 /// As GitHub and Gitea have it.

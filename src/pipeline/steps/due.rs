@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{StepError, Work, prepare, say};
 use crate::bumps::{self, Asking, Due, Rules, Tree, Want};
 use crate::git::Rev;
-use crate::model::{Branch, EventId, JobState, Publish, RepoId, RepoUrl, Sha, Target};
+use crate::model::{Branch, EventId, JobState, RepoId, RepoUrl, Sha, Target};
 use crate::pipeline::explain::LEFT_ALONE;
 use crate::process::LogFile;
 
@@ -92,9 +92,7 @@ async fn of(
     let is_edited = |file: &bumps::File| edited.iter().any(|edited| edited.path == file.path);
     let files: Vec<bumps::File> = counting.iter().filter(|file| !is_edited(file)).cloned().collect();
     let wants = wants(work, job, &files, log).await?;
-    // What a person pushed or asked for goes live at once, and not when somebody merges what is due besides.
-    let by_push = app.updates.publish == Publish::Push;
-    let all = by_push && job.live_causes().any(|c| c.why.bumps_all());
+    let all = job.bumps_all();
     let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
     let rules = Rules {
         wants: &wants,

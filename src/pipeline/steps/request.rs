@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::publish::refused;
@@ -37,6 +38,7 @@ pub(super) async fn run(work: &mut Work, base: &Branch, commit: Sha) -> Result<S
     work.branch_lease = None;
     if work.job.published.is_none() {
         work.lease = None;
+        work.clear(&work.inner.work_folder(work.job.id)).await?;
         wait(work, &mut log).await?;
     }
     work.take_app().await?;
@@ -58,6 +60,11 @@ pub(super) async fn run(work: &mut Work, base: &Branch, commit: Sha) -> Result<S
 
 /// Pushes the commit to a branch of its own and opens a pull request for it.
 async fn offer(work: &mut Work, base: &Branch, commit: Sha, log: &mut LogFile) -> Result<(), StepError> {
+    if let Some(request) = work.inner.request_alike(&work.job) {
+        say(log, format!("pull request {} makes the same change: {}", request.number, request.url)).await?;
+        work.append(vec![Entry::Requested(request)]).await?;
+        return Ok(());
+    }
     let clone = work.bare_to_push().await?;
     work.append(vec![Entry::Publishing { commit }]).await?;
     let name = format!("{REQUESTS}{}", work.job.id.event);
@@ -99,7 +106,7 @@ async fn offer(work: &mut Work, base: &Branch, commit: Sha, log: &mut LogFile) -
     };
     say(log, format!("pull request {}: {}", opened.number, opened.url)).await?;
     log.settle().await?;
-    let request = Request { number: opened.number, url: opened.url, branch: head, commit };
+    let request = Request { number: opened.number, url: opened.url, branch: head, commit, by: None };
     work.append(vec![Entry::Requested(request)]).await?;
     Ok(())
 }
@@ -126,16 +133,15 @@ fn proposal(work: &Work, head: Branch, base: Branch, url: Option<&str>) -> Propo
 async fn wait(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
     // First listen, then look: nothing falls between.
     let mut changes = work.inner.store.changes();
-    let (mut pause, mut looks, mut told) = (LOOKS[0], 0, String::new());
+    let (mut pause, mut told, began) = (LOOKS[0], String::new(), Instant::now());
     loop {
         let Some(job) = work.inner.store.job(work.job.id)? else { return Err(StepError::Ending) };
         work.job = job;
         let Some(request) = work.job.requested.clone().filter(|_| work.job.published.is_none()) else { return Ok(()) };
         let looked = tokio::select! {
-            looked = look(work, &request, looks) => looked,
+            looked = look(work, &request, began.elapsed()) => looked,
             () = work.stop.cancelled() => return Err(work.stopped()),
         };
-        looks += 1;
         let mut longer = pause;
         match looked {
             Ok(Next::Again) => continue,
@@ -157,7 +163,7 @@ async fn wait(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
             }
         }
         let app = work.job.app.name.clone();
-        let until = tokio::time::Instant::now() + longer;
+        let until = Instant::now() + longer;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => break,
@@ -180,13 +186,16 @@ enum Next {
     Ends(Outcome, String),
 }
 
-async fn look(work: &Work, request: &Request, looks: u32) -> Result<Next, RequestError> {
+async fn look(work: &Work, request: &Request, waited: Duration) -> Result<Next, RequestError> {
     let (inner, job) = (&work.inner, &work.job);
     let repo = job.app.repo();
     let Request { number, url, .. } = request;
     if let Some((newer, by)) = inner.superseded_by(job) {
         let word = format!("pull request {} has this and what came since: {}", by.number, by.url);
-        inner.close_request(&repo, *number, &word).await?;
+        // Of another app's own job.
+        if request.by.is_none() {
+            inner.close_request(&repo, *number, &word).await?;
+        }
         return Ok(Next::Ends(Outcome::Skipped, format!("superseded by job {newer}: {word}")));
     }
     let seen: PullRequest = match inner.look_at_request(job).await? {
@@ -204,7 +213,7 @@ async fn look(work: &Work, request: &Request, looks: u32) -> Result<Next, Reques
             _ => waits,
         }));
     }
-    Ok(match inner.merge_request(&repo, request, &seen, looks).await? {
+    Ok(match inner.merge_request(&repo, request, &seen, waited).await? {
         Ok(()) => Next::Again,
         Err(why) => Next::Waits(format!("pull request {number} is not merged yet: {why}")),
     })

@@ -1,7 +1,7 @@
 //! `:forges`: what it may say, and the words where it does not.
 
 use airplanes::config::ApiKind;
-use airplanes::model::RepoUrl;
+use airplanes::model::{Publish, RepoUrl};
 
 use super::{World, config_faults};
 
@@ -51,4 +51,19 @@ fn every_fault_has_words_of_its_own() {
     ] {
         assert_eq!(config_faults(config), [want], "{config}");
     }
+}
+
+#[test]
+fn pull_requests_need_the_api_of_their_host_and_merging_needs_pull_requests() {
+    let app = |more: &str| format!("{{:shop {{:git-url \"git@github.com:acme/shop.git\" {more}}}}}");
+    let faults = World::new("{}", &app(":publish :pull-request")).faults();
+    let want = "deploy 1:58 `:publish :pull-request` of the app :shop needs the API of its git host | expected an entry \
+                for github.com/acme/shop in `:forges` | add :forges {\"github.com\" {:token …}} to config.edn";
+    assert_eq!(faults, [want]);
+    let config = "{:forges {\"github.com\" {:token \"t\"}}}";
+    let loaded = World::new(config, &app(":publish :pull-request :auto-merge? true")).loaded();
+    let updates = &super::app(&loaded, "shop").updates;
+    assert_eq!((updates.publish, updates.auto_merge, loaded.warnings.is_empty()), (Publish::PullRequest, true, true));
+    let loaded = World::new(config, &app(":publish :push :auto-merge? true")).loaded();
+    assert_eq!(loaded.warnings.findings().count(), 1);
 }

@@ -15,7 +15,7 @@ pub fn answer(api: &ForgeApi, call: &Call) -> Answer {
     {
         return status(api, call, sha);
     }
-    wrong(api, call, "no such path")
+    super::forge_pulls::answer(api, call).unwrap_or_else(|| wrong(api, call, "no such path"))
 }
 
 /// 422 for what is not as it should be; the test hears of it.

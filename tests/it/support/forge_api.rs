@@ -15,6 +15,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::forge_pulls::{Check, Pull};
+
 /// The token that every stand-in wants.
 pub const TOKEN: &str = "tok-0123456789-of-tests";
 
@@ -34,6 +36,8 @@ pub enum Next {
     Status(u16),
     /// A status and a header.
     With(u16, &'static str, String),
+    /// What is right, after all.
+    Right,
     /// It is done, and the answer breaks off.
     Dropped,
     /// Nothing, for as long as anybody waits.
@@ -55,6 +59,8 @@ pub struct Told {
 pub struct Heard {
     pub calls: Vec<String>,
     pub told: Vec<Told>,
+    pub pulls: Vec<Pull>,
+    pub checks: Vec<Check>,
     pub wrong: Vec<String>,
     pub next: VecDeque<Next>,
 }
@@ -140,7 +146,7 @@ async fn hear(State(api): State<ForgeApi>, method: Method, uri: Uri, headers: He
         Some(Next::Silence) => return std::future::pending().await,
         Some(Next::Status(status)) => return refusal(status, []),
         Some(Next::With(status, name, value)) => return refusal(status, [(name, value)]),
-        Some(Next::Dropped) | None => {}
+        Some(Next::Dropped | Next::Right) | None => {}
     }
     let answer = match checked(&api, method, &uri, &headers, &body) {
         Ok(call) => super::forge_answers::answer(&api, &call),
@@ -196,7 +202,7 @@ fn checked(api: &ForgeApi, method: Method, uri: &Uri, headers: &HeaderMap, body:
     let (repo, rest) = match api.kind {
         Kind::Gitlab => {
             let rest = uri.path().strip_prefix("/api/v4/projects/").ok_or_else(lost)?;
-            let (project, rest) = rest.split_once('/').ok_or_else(lost)?;
+            let (project, rest) = rest.split_once('/').unwrap_or((rest, ""));
             let project = decoded(project);
             // All of the path is the project's.
             if !project.starts_with("tmp/") && !project.contains("repos/") {
@@ -210,7 +216,7 @@ fn checked(api: &ForgeApi, method: Method, uri: &Uri, headers: &HeaderMap, body:
             let mut parts = rest.splitn(3, '/');
             let (owner, name, rest) = (parts.next(), parts.next(), parts.next());
             match (owner, name, rest) {
-                (Some("repos"), Some(name), Some(rest)) => (name.to_owned(), rest.to_owned()),
+                (Some("repos"), Some(name), rest) => (name.to_owned(), rest.unwrap_or_default().to_owned()),
                 _ => return Err(lost()),
             }
         }

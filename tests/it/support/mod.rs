@@ -4,6 +4,7 @@ pub mod acts;
 pub mod edn_json;
 pub mod forge_answers;
 pub mod forge_api;
+pub mod forge_pulls;
 pub mod git_graph;
 pub mod git_http;
 pub mod git_remote;

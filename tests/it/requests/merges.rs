@@ -1,0 +1,328 @@
+//! `:publish :pull-request`: what was built is offered, waits without being in anybody's way, and goes live once it was
+//! merged. The merges are real ones, in the bare repository.
+
+use std::time::Duration;
+
+use airplanes::model::Forge;
+use serde_json::Value;
+
+use super::super::support::acts::{step, text};
+use super::super::support::forge_api::{ForgeApi, KINDS, Kind, Next};
+use super::super::support::forge_pulls::{How, Pull};
+use super::super::support::world::{World, git};
+
+/// A library and an app on one host that depends on it and publishes by pull requests. Each build leaves its tree in
+/// `builds`.
+async fn world(kind: Kind, more: &str, app: &str) -> (World, ForgeApi) {
+    let mut world = World::new(1);
+    let api = ForgeApi::start(kind, world.path("repos")).await;
+    world.config = api.config().replacen("\"127.0.0.2\" {", &format!("\"127.0.0.2\" {{{more} "), 1);
+    world.write_config();
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    world.commit("shop", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    world.clone_to_hosts("shop");
+    world.deploy_edn(&format!(
+        ":shop {{:git-url \"{{repo:shop}}\" :update? true :build \"git rev-parse HEAD^{{tree}} >> {{dir}}/builds\"
+          :working-directory \"{{dir}}/srv/{{host}}\" :hosts [:web-1] :restart \"true\" :publish :pull-request {app}}}"
+    ));
+    world.start().await;
+    (world, api)
+}
+
+/// Waits for so many pull requests of the app, and gives the newest, once its job waits.
+async fn offered(world: &World, api: &ForgeApi, count: usize) -> (Pull, Value) {
+    let pull = async || Some(api.pulls("shop")).filter(|pulls| pulls.len() == count)?.pop();
+    let pull = world.until(&format!("{count} pull requests"), pull).await;
+    let waits = async || {
+        let jobs = world.get("/jobs?app=shop").await;
+        let job = jobs["jobs"].as_array()?.iter().find(|job| job["sha"] == pull.offers.as_str())?.clone();
+        (job["state"] == "waiting").then_some(job)
+    };
+    let job = world.until("a job that waits", waits).await;
+    (pull, job)
+}
+
+/// The forge tells of a merge.
+async fn tell_of(world: &World, repo: &str, before: &str, after: &str) {
+    let (status, answer) =
+        world.hook(Forge::Github, repo, Some(before.parse().unwrap()), after.parse().unwrap(), after).await;
+    assert_eq!(status, 202, "{answer}");
+}
+
+fn live(world: &World) -> String {
+    git(&world.path("srv/web-1"), &["rev-parse", "HEAD"])
+}
+
+fn builds(world: &World) -> usize {
+    world.read("builds").lines().count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_merged_tree_is_the_built_one_and_goes_live() {
+    for (kind, how) in [(Kind::Github, How::Merge), (Kind::Gitlab, How::Squash), (Kind::Gitea, How::Rebase)] {
+        let (mut world, api) = world(kind, "", "").await;
+        let (before, ran) = (world.head("shop").to_string(), live(&world));
+        let pushed = world.push("lib", &[("a", "1")]).await;
+        let (pull, job) = offered(&world, &api, 1).await;
+        assert_eq!((pull.base.as_str(), pull.title.as_str()), ("main", "Update acme/lib"));
+        assert_eq!(pull.head, format!("airplanes/{}", text(&job, "event")));
+        for said in [pushed.to_string(), format!("https://deploy.example.com/jobs/{}", text(&job, "id"))] {
+            assert!(pull.body.contains(&said), "{}", pull.body);
+        }
+        let reason = format!("for pull request {}: https://git.example.com/shop/pulls/{}", pull.number, pull.number);
+        assert_eq!(job["reason"], reason.as_str());
+        assert_eq!((world.head("shop").to_string(), live(&world)), (before.clone(), ran), "nothing happens until then");
+        let folder = world.state("work").join(text(&job, "id"));
+        world.until("nothing of it lies about", async || (!folder.exists()).then_some(())).await;
+        // The commit that it offers is well: what waits for the merge must not keep it from being merged.
+        api.until("shop", &pull.offers, "airplanes/shop", "success").await;
+        if kind == Kind::Gitlab {
+            // Merged while nobody looked, and no webhook came.
+            world.kill();
+            api.merge(pull.number, how);
+            world.start().await;
+        } else {
+            let merged = api.merge(pull.number, how);
+            tell_of(&world, "shop", &before, &merged).await;
+        }
+        let job = world.ended(text(&job, "id")).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
+        let head = world.head("shop").to_string();
+        assert_eq!((job["sha"].as_str(), live(&world)), (Some(head.as_str()), head.clone()));
+        assert_ne!(head, pull.offers, "it was really merged");
+        assert_eq!(builds(&world), 1, "built once");
+        assert_eq!(world.settled().await.len(), 1, "the merge is our own commit");
+        assert!(world.file("shop", "deps.edn").contains(&pushed.to_string()));
+        api.until("shop", &head, "airplanes/shop", "success").await;
+        api.until("lib", &pushed.to_string(), "airplanes/shop", "success").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_push_goes_live_while_one_waits_and_a_merge_that_is_another_tree_is_built_again() {
+    let (mut world, api) = world(Kind::Github, "", "").await;
+    world.push("lib", &[("a", "1")]).await;
+    let (pull, job) = offered(&world, &api, 1).await;
+    let own = world.push("shop", &[("b", "1")]).await.to_string();
+    let gone_live = async || (live(&world) == own).then_some(());
+    world.until("the own push is live", gone_live).await;
+    assert_eq!(builds(&world), 2);
+    // A restart changes nothing.
+    world.kill();
+    world.start().await;
+    let merged = api.merge(pull.number, How::Merge);
+    let job = world.ended(text(&job, "id")).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
+    assert_eq!((job["sha"].as_str(), live(&world)), (Some(merged.as_str()), merged.clone()));
+    assert_eq!(world.head("shop").to_string(), merged);
+    let trees = world.read("builds");
+    let tree = world.in_bare("shop", &["rev-parse", "main^{tree}"]);
+    assert_eq!(trees.lines().filter(|line| *line == tree).count(), 1, "what runs was built: {trees}");
+    assert_eq!(api.pulls("shop").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closed_by_a_person_is_respected_and_a_cancel_leaves_it_as_it_is() {
+    let (world, api) = world(Kind::Gitlab, "", "").await;
+    world.push("lib", &[("a", "1")]).await;
+    let (pull, job) = offered(&world, &api, 1).await;
+    api.close(pull.number);
+    let job = world.ended(text(&job, "id")).await;
+    assert_eq!(job["state"], "canceled", "{job:#}");
+    assert!(text(&job, "reason").contains("was closed and not merged"), "{job:#}");
+    // What was closed is not offered again by a push of the app's own.
+    let own = world.push("shop", &[("b", "1")]).await.to_string();
+    assert_eq!(world.job("shop").await["state"], "succeeded");
+    assert_eq!((live(&world), api.pulls("shop").len()), (own, 1));
+    // But what moves next is.
+    world.push("lib", &[("a", "2")]).await;
+    let (next, job) = offered(&world, &api, 2).await;
+    assert_ne!(next.head, pull.head);
+    let (status, answer) = world.post(&format!("/jobs/{}/cancel", text(&job, "id"))).await;
+    assert!(status < 300, "{answer}");
+    let job = world.ended(text(&job, "id")).await;
+    assert!(text(&job, "reason").contains(&format!("pull request {} is left as it is", next.number)), "{job:#}");
+    assert_eq!(api.pulls("shop")[1].state, "open");
+    // And so is what is due when a person says so.
+    world.deploy("shop").await;
+    offered(&world, &api, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_one_takes_the_place_of_an_older_one_that_it_covers() {
+    let (world, api) = world(Kind::Gitea, "", "").await;
+    world.push("lib", &[("a", "1")]).await;
+    let (older, first) = offered(&world, &api, 1).await;
+    let newest = world.push("lib", &[("a", "2")]).await;
+    let (newer, second) = offered(&world, &api, 2).await;
+    let first = world.ended(text(&first, "id")).await;
+    assert_eq!(first["state"], "skipped", "{first:#}");
+    assert!(text(&first, "reason").contains(text(&second, "id")), "{first:#}");
+    let pulls = api.pulls("shop");
+    assert_eq!((pulls[0].number, pulls[0].state), (older.number, "closed"));
+    assert!(pulls[0].comments[0].contains(&format!("/pulls/{}", newer.number)), "{:?}", pulls[0].comments);
+    let merged = api.merge(newer.number, How::Merge);
+    assert_eq!(world.ended(text(&second, "id")).await["state"], "succeeded");
+    assert_eq!(live(&world), merged);
+    assert!(world.file("shop", "deps.edn").contains(&newest.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_depends_on_it_waits_for_the_merge() {
+    let (mut world, api) = world(Kind::Github, "", "").await;
+    let shop = world.head("shop");
+    world.commit("top", &[("deps.edn", &world.deps(&[("shop", shop)]))]);
+    world.deploy_edn(
+        ":shop {:git-url \"{repo:shop}\" :update? true :publish :pull-request}
+         :top {:git-url \"{repo:top}\" :update? true :build \"true\"}",
+    );
+    world
+        .until("the edit is in force", async || (world.get("/apps").await["apps"][1]["name"] == "top").then_some(()))
+        .await;
+    world.push("lib", &[("a", "1")]).await;
+    let (pull, _) = offered(&world, &api, 1).await;
+    let top = async || world.get("/jobs?app=top").await["jobs"].as_array()?.first().cloned();
+    assert_eq!(world.until("the job of top", top).await["state"], "waiting");
+    let merged = api.merge(pull.number, How::Squash);
+    let job = world.job("top").await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert!(world.file("top", "deps.edn").contains(&merged), "{}", world.file("top", "deps.edn"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_merged_when_the_checks_of_others_are_good() {
+    let all = KINDS.map(|kind| async move {
+        let (world, api) = world(kind, "", ":auto-merge? true").await;
+        world.push("lib", &[("a", "1")]).await;
+        let (pull, job) = offered(&world, &api, 1).await;
+        api.check(&pull.offers, "ci", "pending");
+        let id = text(&job, "id").to_owned();
+        let waits = async || world.whole_log(&id, "publish").await.contains("its check ci is under way").then_some(());
+        world.until("it waits for ci", waits).await;
+        assert_eq!(api.pulls("shop")[0].state, "open");
+        api.check(&pull.offers, "ci", "success");
+        let job = world.ended(&id).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
+        assert_eq!((api.pulls("shop")[0].state, live(&world)), ("merged", world.head("shop").to_string()));
+        assert_eq!(builds(&world), 1);
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_its_checks_is_not_merged_and_one_without_any_is() {
+    let (world, api) = world(Kind::Github, "", ":auto-merge? true").await;
+    // Before it is opened: the commit is known only then, so the check is of any commit.
+    world.push("lib", &[("a", "1")]).await;
+    let (pull, job) = offered(&world, &api, 1).await;
+    api.check(&pull.offers, "ci", "failure");
+    let id = text(&job, "id").to_owned();
+    let told = async || world.whole_log(&id, "publish").await.contains("its check ci failed").then_some(());
+    world.until("the failed check is told", told).await;
+    assert_eq!(api.pulls("shop")[0].state, "open");
+    world.push("lib", &[("a", "2")]).await;
+    let job = world.job("shop").await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(api.pulls("shop").iter().map(|pull| pull.state).collect::<Vec<_>>(), ["closed", "merged"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_or_a_limit_makes_no_second_one() {
+    let (world, api) = world(Kind::Github, ":statuses? false", "").await;
+    let limit = Next::With(429, "retry-after", "1".to_owned());
+    // Looked for, and refused for now; looked for, opened, and the answer breaks off; looked for, and found.
+    api.will([Next::Right, limit, Next::Right, Next::Dropped]);
+    world.push("lib", &[("a", "1")]).await;
+    let (pull, job) = offered(&world, &api, 1).await;
+    assert_eq!(step(&job, "publish")["attempt"], 1);
+    let merged = api.merge(pull.number, How::Merge);
+    assert_eq!(world.ended(text(&job, "id")).await["sha"], merged.as_str());
+    assert_eq!(api.pulls("shop").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_apps_of_one_repository_make_one_and_go_live_with_it() {
+    let (mut world, api) = world(Kind::Gitlab, "", ":auto-merge? true").await;
+    let app = |name: &str| {
+        format!(
+            ":{name} {{:git-url \"{{repo:shop}}\" :update? true :build \"echo {name} >> {{dir}}/{name}.builds\"
+              :publish :pull-request}}"
+        )
+    };
+    world.deploy_edn(&[app("one"), app("two")].concat());
+    let both = async || world.get("/apps").await["apps"].as_array().filter(|apps| apps.len() == 2).map(|_| ());
+    world.until("the edit is in force", both).await;
+    world.push("lib", &[("a", "1")]).await;
+    let waiting = async || {
+        let jobs = world.get("/jobs").await;
+        let jobs = jobs["jobs"].as_array()?;
+        (jobs.len() == 2 && jobs.iter().all(|job| job["state"] == "waiting" && job["sha"] != Value::Null)).then_some(())
+    };
+    world.until("both wait", waiting).await;
+    let pulls = api.pulls("shop");
+    assert_eq!(pulls.len(), 1, "{pulls:#?}");
+    let merged = api.merge(pulls[0].number, How::Merge);
+    for job in world.settled().await {
+        assert_eq!((job["state"].as_str(), job["sha"].as_str()), (Some("succeeded"), Some(merged.as_str())), "{job:#}");
+    }
+    assert_eq!((world.read("one.builds").lines().count(), world.read("two.builds").lines().count()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_asks_whether_the_api_lets_us_in() {
+    let (world, api) = world(Kind::Github, ":statuses? false", "").await;
+    let check = async || {
+        let all = world.get("/doctor").await;
+        let check = all["checks"].as_array().unwrap().iter().find(|check| check["name"] == "api");
+        check.unwrap_or_else(|| panic!("{all:#}")).to_string()
+    };
+    let said = check().await;
+    assert!(said.contains("lets us in"), "{said}");
+    api.will([Next::Status(401)]);
+    let said = check().await;
+    assert!(said.contains("answered 401 to the token") && said.contains("correct :forges"), "{said}");
+    assert!(!said.contains(super::TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_refused_fails_the_job_in_words() {
+    let (world, api) = world(Kind::Gitea, ":statuses? false", "").await;
+    api.will([Next::Status(401)]);
+    world.push("lib", &[("a", "1")]).await;
+    let job = world.job("shop").await;
+    assert_eq!(job["state"], "failed", "{job:#}");
+    assert!(text(&job, "reason").contains("answered 401 to the token"), "{job:#}");
+    assert!(!world.log().contains(super::TOKEN) && !job.to_string().contains(super::TOKEN));
+}
+
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_the_call_and_the_entry_there_is_one_pull_request() {
+    let (mut world, api) = world(Kind::Github, ":statuses? false", "").await;
+    for (round, at) in [(1, "\"entry\":\"requested\":before"), (2, "\"entry\":\"merged\":before")] {
+        world.stop();
+        world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), at.to_owned())];
+        world.start().await;
+        world.push("lib", &[("a", &round.to_string())]).await;
+        if round == 2 {
+            let (pull, _) = offered(&world, &api, 2).await;
+            api.merge(pull.number, How::Merge);
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !world.has_died() {
+            assert!(std::time::Instant::now() < deadline, "{at}: it was not killed\n{}", world.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(api.pulls("shop").len(), round, "{at}");
+        (world.daemon, world.env) = (None, Vec::new());
+        world.start().await;
+        if round == 1 {
+            let (pull, _) = offered(&world, &api, 1).await;
+            api.merge(pull.number, How::Merge);
+        }
+        let job = world.job("shop").await;
+        assert_eq!(job["state"], "succeeded", "{at}: {job:#}");
+        assert_eq!((api.pulls("shop").len(), builds(&world)), (round, round), "{at}");
+        assert_eq!(live(&world), world.head("shop").to_string(), "{at}");
+    }
+}
