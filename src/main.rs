@@ -73,6 +73,9 @@ async fn serve(globals: &Globals) -> Result<Exit, CliError> {
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         tracing::warn!(%error, "other processes of this user can look into the daemon's memory");
     }
+    // Where the machine gives out huge pages unasked, the little that is held would lie in many of them. A kernel that
+    // has none refuses, which is as good; builds get them back (`runner::cell`).
+    let _ = nix::sys::prctl::set_thp_disable(true);
     match daemon::serve(&globals.config).await {
         Ok(()) => Ok(Exit::Done),
         Err(StartError::Config(faults)) => {

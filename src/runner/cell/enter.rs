@@ -82,6 +82,8 @@ fn become_build(orders: &str, command: Vec<OsString>) -> Result<std::convert::In
         fs::write(&procs, "0").map_err(step(format!("joining {}", cgroup.display())))?;
     }
     last_in_line();
+    // The daemon does without huge pages; a build may be the faster for them.
+    let _ = nix::sys::prctl::set_thp_disable(false);
     // As the machine has it, without what is put over it here.
     let hidden = hidden(&orders)?;
     if orders.mounts {
