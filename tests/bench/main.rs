@@ -36,7 +36,7 @@ use table::Table;
 pub enum Extent {
     /// All of it: about ten minutes.
     Full,
-    /// Fewer and shorter turns: about two minutes, for a look while working.
+    /// Fewer and shorter turns: about three minutes, for a look while working.
     Quick,
 }
 
@@ -92,7 +92,7 @@ fn usage() -> String {
     let parts: String = PARTS.iter().map(|part| format!("  {}  {}\n", part.letter, part.what)).collect();
     format!(
         "usage: scripts/bench [a|b|c|d|e|f|g …] [--quick]\n\n{parts}\nAll of them without a letter. --quick measures less, in about \
-         two minutes. Exit code 0: every target is met."
+         three minutes. Exit code 0: every target is met."
     )
 }
 
