@@ -61,8 +61,8 @@
 //! 8. **An edit of deps.edn changes sha and tag bytes and nothing else.**
 //! 9. **Success is said last.** `succeeded` means that every host reports the sha and is well. Nothing stays running
 //!    without an owner.
-//! 10. **Own commits are known by sha** from our own journal. Their webhooks do nothing if every dependent of today was
-//!     in the plan that made them.
+//! 10. **Own commits are known by sha** from our own journal, merges of our pull requests too. Their
+//!     webhooks do nothing if every dependent of today was in the plan that made them.
 //! 11. **Duplicates**: a known delivery id with the same (repository, ref, after), or an `after` that is the ref's last
 //!     accepted head; only while that event is open or ended well. Otherwise the apps that did not end well run again.
 //!     What was answered stays answered when `:keep` has let go of its jobs: events, heads and own commits remember.

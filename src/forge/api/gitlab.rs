@@ -4,6 +4,7 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::requests::plain;
 use super::{Api, ApiCall, Life, Mark, Proposal, PullRequest, Reply, Status, encoded};
 use crate::model::{Branch, Sha};
 
@@ -106,7 +107,7 @@ impl From<MergeRequest> for PullRequest {
     fn from(request: MergeRequest) -> Self {
         let ready = match request.detailed_merge_status.as_deref() {
             Some("mergeable") => Ok(()),
-            Some(state) => Err(format!("its host says that it is {}", state.replace('_', " "))),
+            Some(state) => Err(format!("its host says that it is {}", plain(state).replace('_', " "))),
             None => Err("its host has not yet looked whether it can be merged".to_owned()),
         };
         let state = match request.state.as_str() {
@@ -117,6 +118,6 @@ impl From<MergeRequest> for PullRequest {
             "locked" => Life::Open(Err("its host has locked it".to_owned())),
             _ => Life::Closed,
         };
-        PullRequest { number: request.iid, url: request.web_url, state, head: request.sha }
+        PullRequest { number: request.iid, url: plain(&request.web_url), state, head: request.sha }
     }
 }

@@ -64,6 +64,7 @@ impl Checks {
     fn of(checks: impl Iterator<Item = (String, Option<bool>)>) -> Self {
         let mut all = Checks::None;
         for (name, well) in checks.filter(|(name, _)| !name.starts_with(OURS)) {
+            let name = plain(&name);
             all = match (well, all) {
                 (Some(false), _) => return Checks::Bad(name),
                 (None, _) => Checks::Waiting(name),
@@ -174,6 +175,11 @@ impl Api<'_> {
     }
 }
 
+/// A host's words as they may be stored and shown.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
+}
+
 /// As GitHub and Gitea have it.
 #[derive(Debug, Deserialize)]
 struct Pull {
@@ -211,13 +217,13 @@ impl From<Pull> for PullRequest {
             (Some(false), _) => Err("it can't be merged as it is: does it conflict with its base?".to_owned()),
             (None, _) => Err("its host has not yet looked whether it can be merged".to_owned()),
             (Some(true), None | Some("clean" | "unstable" | "has_hooks")) => Ok(()),
-            (Some(true), Some(state)) => Err(format!("its host says that it is {state}")),
+            (Some(true), Some(state)) => Err(format!("its host says that it is {}", plain(state))),
         };
         let state = match pull.state.as_str() {
             _ if pull.merged == Some(true) || pull.merged_at.is_some() => Life::Merged(pull.merge_commit_sha),
             "open" => Life::Open(ready),
             _ => Life::Closed,
         };
-        PullRequest { number: pull.number, url: pull.html_url, state, head: Some(pull.head.sha) }
+        PullRequest { number: pull.number, url: plain(&pull.html_url), state, head: Some(pull.head.sha) }
     }
 }

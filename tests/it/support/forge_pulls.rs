@@ -258,7 +258,8 @@ fn checks(api: &ForgeApi, sha: &str, what: &str) -> Answer {
 
 /// A pull request as that host shows it, in a list or by itself.
 fn wire(kind: Kind, pull: &Pull, alone: bool) -> Value {
-    let url = format!("https://git.example.com/{}/pulls/{}", pull.repo, pull.number);
+    // With what no terminal should be told.
+    let url = format!("https://git.example.com/{}/pulls/{}\u{1b}", pull.repo, pull.number);
     let commit = pull.merged.as_ref().map(|(_, sha)| sha.clone());
     // A host looks whether it can be merged only once it was asked.
     let is_looked_at = pull.looks > 1;
