@@ -24,7 +24,7 @@ use crate::model::{Branch, Bump, Lib, RepoId, RepoUrl, Sha, Track};
 use choice::Verdict;
 pub use files::Tree;
 pub use kept::{Kept, Why};
-pub use preflight::{Fault, FaultKind, Preflight};
+pub use preflight::{Fault, FaultKind, Preflight, Wanted};
 pub use trial::Instead;
 use view::Views;
 

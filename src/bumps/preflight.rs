@@ -2,14 +2,17 @@
 //! with them. Read from mirrors; what can't be reached is told and not held against anyone.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::path::PathBuf;
 
 use super::files::{below, inside, locals};
 use super::{Asking, BumpsError, File, at};
-use crate::deps::{self, Child, Chosen, Conflict, Coord, Dep, Expanded, Facts, NamedKind, Need, Place};
+use crate::deps::{
+    self, Child, Chosen, Conflict, Coord, Dep, Expanded, Facts, Manifest, Named, NamedKind, Need, Place,
+};
 use crate::edn;
-use crate::git::{GitError, Rev};
+use crate::git::{GitError, Mirrors, Rev};
 use crate::model::{RepoId, RepoUrl, Sha};
 
 /// How many deps.edn are read at the most.
@@ -20,12 +23,27 @@ const ROUNDS: usize = 500;
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Preflight {
-    /// The git libraries that a build gets, transitive ones too.
+    /// The git libraries that a build gets, transitive ones too; by any alias.
     pub libs: Vec<Chosen>,
     /// What tools.deps would refuse.
     pub faults: Vec<Fault>,
     /// What could not be looked at, and why.
     pub unknown: Vec<String>,
+    /// What a build may ask git for on the way there, as the files name it.
+    pub wanted: BTreeSet<Wanted>,
+    /// Those of whose repositories there is no mirror now, and why.
+    pub left: Vec<(RepoUrl, GitError)>,
+    /// The repositories whose mirrors have the rest, with the urls that they are named by.
+    repos: BTreeMap<RepoId, BTreeSet<RepoUrl>>,
+}
+
+/// A dependency that a build will fetch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Its url as the file has it.
+    pub url: RepoUrl,
+    /// The commit, or the tag that stands for it.
+    pub rev: String,
 }
 
 /// Something that tools.deps would refuse.
@@ -65,6 +83,16 @@ impl fmt::Display for Fault {
 }
 
 impl Preflight {
+    /// The text of a git configuration by which a build finds its dependencies in the mirrors, without keys or network.
+    pub fn git_config(&self, git: &Mirrors) -> String {
+        let repos: Vec<(RepoId, Vec<RepoUrl>)> =
+            self.repos.iter().map(|(repo, urls)| (repo.clone(), urls.iter().cloned().collect())).collect();
+        git.build_git_config(&repos)
+    }
+    /// The mirrors that it leads to.
+    pub fn mirrors(&self, git: &Mirrors) -> Vec<PathBuf> {
+        self.repos.keys().map(|repo| git.path(repo)).collect()
+    }
     /// The faults that are not among those of `before`: a bump is not to blame for what was there.
     pub fn new_faults(&self, before: &Preflight) -> Vec<&Fault> {
         let known = |fault: &&Fault| !before.faults.iter().any(|old| (&old.lib, old.kind) == (&fault.lib, fault.kind));
@@ -74,7 +102,8 @@ impl Preflight {
 
 /// Why a coordinate leads nowhere.
 enum Refusal {
-    Fault(FaultKind, String),
+    /// What it stands for all the same, if anything.
+    Fault(FaultKind, String, Option<Dep>),
     Unknown(String),
 }
 
@@ -82,8 +111,8 @@ enum Refusal {
 #[derive(Default)]
 struct Look {
     found: Preflight,
-    /// Repositories that were fetched in it.
-    fetched: HashSet<RepoId>,
+    /// Repositories that were fetched in it, and why they could not be.
+    fetched: HashMap<RepoId, Option<String>>,
     facts: Facts,
 }
 
@@ -97,13 +126,23 @@ impl Asking<'_> {
             .iter()
             .flat_map(|file| locals(&file.path, &file.text).into_iter().map(|folder| inside(&folder, "deps.edn")))
             .collect();
-        let mut tops = Vec::new();
+        let (mut tops, mut others) = (Vec::new(), Vec::new());
         for (n, file) in files.iter().enumerate() {
             let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
             let place = Place { repo: own.0.clone(), sha: own.1, folder };
-            let children = self.children(&place, &file.text, &file.path, &mut look).await?;
+            // What they say counts, and not what the commit says.
+            for folder in locals(&file.path, &file.text) {
+                look.facts.manifests.entry(Place { folder, ..place.clone() }).or_default();
+            }
+            let manifest = match self.manifest(&file.text, &file.path, &mut look) {
+                Some(manifest) => manifest,
+                None => continue,
+            };
+            let children =
+                self.children(&place, &manifest, &manifest.deps, (&file.text, &file.path), &mut look).await?;
             if n == 0 || !led_to.contains(&file.path) {
                 tops.push((file, children.clone()));
+                others.push((file, place.clone(), manifest));
             }
             if file.path == inside(&place.folder, "deps.edn") {
                 look.facts.manifests.insert(place, children);
@@ -117,28 +156,44 @@ impl Asking<'_> {
                     look.found.faults.push(fault);
                 }
             }
-            for locked in expanded.libs {
-                if !look.found.libs.contains(&locked) {
-                    look.found.libs.push(locked);
-                }
+            look.take(expanded.libs);
+        }
+        // Which aliases a build takes nobody knows, so what tools.deps would refuse of them is the build's to tell.
+        let faults = look.found.faults.len();
+        for (file, place, manifest) in others {
+            for named in &manifest.others {
+                let top = self.children(&place, &manifest, named, (&file.text, &file.path), &mut look).await?;
+                let expanded = self.expanded(&top, &mut look).await?;
+                look.take(expanded.libs);
             }
         }
+        look.found.faults.truncate(faults);
         Ok(look.found)
     }
 
     /// What tools.deps would take of `top`.
     async fn expanded(&self, top: &[Child], look: &mut Look) -> Result<Expanded, BumpsError> {
-        let mut expanded = Expanded::default();
         for _ in 0..ROUNDS {
-            expanded = deps::expand(top, &look.facts);
-            if expanded.needs.is_empty() || look.facts.manifests.len() > MOST {
+            let expanded = deps::expand(top, &look.facts);
+            if expanded.needs.is_empty() {
+                return Ok(expanded);
+            }
+            if look.facts.manifests.len() > MOST {
                 break;
             }
-            for need in std::mem::take(&mut expanded.needs) {
+            for need in expanded.needs {
                 self.answer(need, look).await?;
             }
         }
-        Ok(expanded)
+        let words = format!(
+            "it has more dependencies than are followed ({MOST} deps.edn, {ROUNDS} steps down): conflicts among them are \
+             the build's to find, and the rest its own git's to fetch"
+        );
+        if !look.found.unknown.contains(&words) {
+            look.found.unknown.push(words);
+        }
+        // Half of it may be what the other half rules out.
+        Ok(Expanded { conflicts: Vec::new(), ..deps::expand(top, &look.facts) })
     }
 
     async fn answer(&self, need: Need, look: &mut Look) -> Result<(), BumpsError> {
@@ -149,7 +204,12 @@ impl Asking<'_> {
                 let children = match bytes.map(String::from_utf8) {
                     Some(Ok(text)) => {
                         let name = format!("{} {} {path}", place.repo, place.sha.short());
-                        self.children(&place, &text, &name, look).await?
+                        match self.manifest(&text, &name, look) {
+                            Some(manifest) => {
+                                self.children(&place, &manifest, &manifest.deps, (&text, &name), look).await?
+                            }
+                            None => Vec::new(),
+                        }
                     }
                     _ => Vec::new(),
                 };
@@ -170,18 +230,29 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// The libraries that a deps.edn names, as far as they lead anywhere.
-    async fn children(&self, place: &Place, text: &str, name: &str, look: &mut Look) -> Result<Vec<Child>, BumpsError> {
-        let (named, scanned) = match deps::manifest(text) {
-            Ok(read) => read,
+    /// What a file brings along; a fault if it can't be read.
+    fn manifest<'t>(&self, text: &'t str, name: &str, look: &mut Look) -> Option<Manifest<'t>> {
+        match deps::manifest(text) {
+            Ok(manifest) => Some(manifest),
             Err(error) => {
                 let line = edn::position(text, error.span.start).line;
                 let words = format!("{} can't be read: {}", name, at(name, text, &error));
                 let (file, lib, kind) = (name.to_owned(), name.to_owned(), FaultKind::Manifest);
                 look.found.faults.push(Fault { file, line, lib, kind, words });
-                return Ok(Vec::new());
+                None
             }
-        };
+        }
+    }
+
+    /// The libraries that are named in a file, as far as they lead anywhere.
+    async fn children(
+        &self,
+        place: &Place,
+        manifest: &Manifest<'_>,
+        named: &[Named],
+        (text, name): (&str, &str),
+        look: &mut Look,
+    ) -> Result<Vec<Child>, BumpsError> {
         let mut children = Vec::new();
         for one in named {
             let dep = match &one.kind {
@@ -191,30 +262,33 @@ impl Asking<'_> {
                     None => Dep::Other,
                 },
                 NamedKind::Git(index) => {
-                    let Some(coord) = scanned.coords.get(*index) else { continue };
+                    let Some(coord) = manifest.file.coords.get(*index) else { continue };
                     match self.canonical(coord, look).await? {
                         Ok(dep) => dep,
                         Err(Refusal::Unknown(words)) => {
-                            look.found.unknown.push(words);
+                            if !look.found.unknown.contains(&words) {
+                                look.found.unknown.push(words);
+                            }
                             continue;
                         }
-                        Err(Refusal::Fault(kind, words)) => {
+                        Err(Refusal::Fault(kind, words, dep)) => {
                             let line = edn::position(text, coord.span.start).line;
-                            let fault = Fault { file: name.to_owned(), line, lib: one.lib, kind, words };
+                            let fault = Fault { file: name.to_owned(), line, lib: one.lib.clone(), kind, words };
                             look.found.faults.push(fault);
-                            continue;
+                            let Some(dep) = dep else { continue };
+                            dep
                         }
                     }
                 }
             };
-            children.push(Child { lib: one.lib, dep, exclusions: one.exclusions });
+            children.push(Child { lib: one.lib.clone(), dep, exclusions: one.exclusions.clone() });
         }
         Ok(children)
     }
 
     /// What a coordinate stands for, or what tools.deps would say to it.
     async fn canonical(&self, coord: &Coord<'_>, look: &mut Look) -> Result<Result<Dep, Refusal>, BumpsError> {
-        let refuse = |kind, words| Ok(Err(Refusal::Fault(kind, words)));
+        let refuse = |kind, words| Ok(Err(Refusal::Fault(kind, words, None)));
         if let Some(problem) = coord.problem() {
             return refuse(FaultKind::Coordinate, problem.to_string());
         }
@@ -222,6 +296,9 @@ impl Asking<'_> {
             return Ok(Ok(Dep::Other));
         };
         let repo = url.id();
+        if let Some(rev) = coord.full_sha().map(|sha| sha.to_string()).or_else(|| coord.tag().map(str::to_owned)) {
+            look.found.wanted.insert(Wanted { url: url.clone(), rev });
+        }
         let commit = match coord.tag() {
             None => coord.full_sha(),
             Some(tag) => match self.found(&repo, &url, Rev::Tag(tag.to_owned()), look).await? {
@@ -247,18 +324,17 @@ impl Asking<'_> {
             Ok(Some(_)) => {}
         }
         let Some(folder) = below("", coord.deps_root().unwrap_or_default()) else { return Ok(Ok(Dep::Other)) };
-        if coord.field(":deps/manifest").is_none() {
-            let mut there = false;
-            for name in ["deps.edn", "pom.xml"] {
-                there = there || self.git.read_file(&repo, commit, &inside(&folder, name)).await?.is_some();
-            }
-            if !there {
-                let folder = if folder.is_empty() { String::new() } else { format!(" (in {folder})") };
-                let words = format!("Manifest file not found for {lib} in coordinate {url} at {commit}{folder}");
-                return refuse(FaultKind::Manifest, words);
-            }
+        let mut there = coord.field(":deps/manifest").is_some();
+        for name in ["deps.edn", "pom.xml"] {
+            there = there || self.git.read_file(&repo, commit, &inside(&folder, name)).await?.is_some();
         }
-        Ok(Ok(Dep::Git { url: url.to_string(), place: Place { repo, sha: commit, folder } }))
+        let shown = if folder.is_empty() { String::new() } else { format!(" (in {folder})") };
+        let dep = Dep::Git { url: url.to_string(), place: Place { repo, sha: commit, folder } };
+        if !there {
+            let words = format!("Manifest file not found for {lib} in coordinate {url} at {commit}{shown}");
+            return Ok(Err(Refusal::Fault(FaultKind::Manifest, words, Some(dep))));
+        }
+        Ok(Ok(dep))
     }
 
     /// The commit that a revision names in a mirror, which is fetched if it lacks it; in words why that can't be told.
@@ -269,17 +345,42 @@ impl Asking<'_> {
         rev: Rev,
         look: &mut Look,
     ) -> Result<Result<Option<Sha>, String>, BumpsError> {
-        let found = self.git.resolve(repo, rev.clone()).await.ok().flatten();
-        if found.is_some() || !look.fetched.insert(repo.clone()) {
-            return Ok(Ok(found));
+        let known_by = (self.url_of)(repo).unwrap_or_else(|| url.clone());
+        let mut found = self.git.resolve(repo, rev.clone()).await.ok().flatten();
+        if found.is_none() {
+            match look.fetched.get(repo) {
+                Some(None) => {}
+                Some(Some(words)) => return Ok(Err(words.clone())),
+                None => {
+                    let fetched = match self.git.fetch(&known_by, self.stop).await {
+                        Ok(_) => None,
+                        Err(error @ GitError::Canceled { .. }) => return Err(error.into()),
+                        Err(error) if self.stop.is_cancelled() => return Err(error.into()),
+                        Err(error) => Some(error),
+                    };
+                    look.fetched.insert(repo.clone(), fetched.as_ref().map(ToString::to_string));
+                    if let Some(error) = fetched {
+                        let words = error.to_string();
+                        look.found.left.push((known_by, error));
+                        return Ok(Err(words));
+                    }
+                    found = self.git.resolve(repo, rev).await?;
+                }
+            }
         }
-        let url = (self.url_of)(repo).unwrap_or_else(|| url.clone());
-        match self.git.fetch(&url, self.stop).await {
-            Ok(_) => Ok(Ok(self.git.resolve(repo, rev).await?)),
-            Err(error @ GitError::Canceled { .. }) => Err(error.into()),
-            Err(error) => {
-                look.fetched.remove(repo);
-                Ok(Err(error.to_string()))
+        self.git.mark_used(repo);
+        look.found.repos.entry(repo.clone()).or_default().extend([url.clone(), known_by]);
+        Ok(Ok(found))
+    }
+}
+
+impl Look {
+    /// Keeps libraries that were chosen, each commit of each once.
+    fn take(&mut self, libs: Vec<Chosen>) {
+        for locked in libs {
+            let is_it = |known: &Chosen| (&known.lib, &known.place) == (&locked.lib, &locked.place);
+            if !self.found.libs.iter().any(is_it) {
+                self.found.libs.push(locked);
             }
         }
     }

@@ -47,7 +47,9 @@ pub enum Command {
         long_about = "Bump the git dependencies of a local checkout: each sha in deps.edn and bb.edn moves to the head \
         of the branch that it is on, each tag to the newest of its line, with its sha. Nothing but these bytes \
         changes, and nothing is committed. What is pinned, can't be used or could only go sideways is left alone, and \
-        why is said.\n\n  \
+        why is said; what tools.deps would refuse is not written.\n\n\
+        Where deploy.edn has apps of that repository, their :track, :directory, :deps-files and branches count, as \
+        for the daemon; holds are known to the daemon alone.\n\n  \
         airplanes update --dry-run\n  airplanes update ~/src/shop"
     )]
     Update(update::UpdateArgs),

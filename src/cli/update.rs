@@ -1,7 +1,7 @@
-//! `update`: the bump, in a checkout that lies here. It asks the remotes as the user's own git would (agent, ~/.ssh),
-//! edits the bytes of shas and nothing else, and commits nothing.
+//! `update`: the bump, in a checkout that lies here, by the rules of the daemon that deploy.edn is for. It asks the
+//! remotes as the user's own git would (agent, ~/.ssh), edits the bytes of shas and nothing else, and commits nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,14 @@ use super::DEFAULT_CONFIG;
 use super::Globals;
 use super::error::CliError;
 use super::exit::Exit;
+use super::init::usable;
 use super::output::{Paint, plain, print, say};
 use super::show::bump_line;
-use crate::bumps::{Asking, BumpsError, Rules, Tree, Why};
+use crate::bumps::{Asking, BumpsError, Due, File, Rules, Tree, Why};
 use crate::config;
 use crate::files;
-use crate::git::{GitConfig, Mirrors};
-use crate::model::Updates;
+use crate::git::{GitConfig, Mirrors, origin};
+use crate::model::{App, RepoId, RepoUrl, Sha, Updates};
 use crate::watch::FsSource;
 
 /// `update`.
@@ -34,40 +35,62 @@ pub struct UpdateArgs {
 }
 
 pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, CliError> {
-    let in_folder = |error: BumpsError| match error {
-        BumpsError::File(words) => CliError::other(format!("{}/{words}", args.folder.display())),
-        error => CliError::other(error.to_string()),
-    };
-    let sources = Tree::Folder(&args.folder).files(&Updates::default()).await.map_err(in_folder)?;
-    if sources.is_empty() {
-        if !args.folder.is_dir() {
-            let message = format!("{} is not a folder", args.folder.display());
-            return Err(CliError::usage(message, "name the checkout's folder: airplanes update DIR"));
-        }
-        let message = format!("there is no deps.edn and no bb.edn in {}", args.folder.display());
+    if !args.folder.is_dir() {
+        let message = format!("{} is not a folder", args.folder.display());
         return Err(CliError::usage(message, "name the checkout's folder: airplanes update DIR"));
     }
     let remotes = Remotes::new(globals)?;
-    let asking = Asking { git: &remotes.git, url_of: &|_| None, stop: &CancellationToken::new() };
-    let rules = Rules {
-        wants: &HashMap::new(),
-        all: true,
-        track: &BTreeMap::new(),
-        held: &|_| None,
-        own: None,
-        lives_on: &|_| Vec::new(),
+    let apps = remotes.loaded.as_ref().map(|loaded| &loaded.apps);
+    let checkout = Checkout::of(&args.folder)?;
+    let in_folder = |error: BumpsError| match error {
+        BumpsError::File(words) => CliError::other(format!("{}/{words}", checkout.root.display())),
+        error => CliError::other(error.to_string()),
     };
-    let due = asking.due(&sources, &rules).await.map_err(in_folder)?;
+    let living = |repo: &RepoId| {
+        let repo = repo.clone();
+        apps.into_iter().flat_map(|apps| apps.values()).filter(move |app| app.repo() == repo)
+    };
+    let stop = CancellationToken::new();
+    let url_of = |repo: &RepoId| living(repo).next().map(|app| app.git_url.clone());
+    let asking = Asking { git: &remotes.git, url_of: &url_of, stop: &stop };
+    let mut done = Due::default();
+    let mut before: Vec<File> = Vec::new();
+    for updates in checkout.updates(living(&checkout.repo)) {
+        let counting = Tree::Folder(&checkout.root).files(&updates).await.map_err(in_folder)?;
+        let rules = Rules {
+            wants: &HashMap::new(),
+            all: true,
+            track: &updates.track,
+            held: &|_| None,
+            own: Some(&checkout.repo),
+            lives_on: &|repo| living(repo).map(|app| app.branch.clone()).collect(),
+        };
+        // What an app before has decided of a file is decided.
+        let files: Vec<File> = counting.iter().filter(|file| !before.contains(file)).cloned().collect();
+        let due = asking.due(&files, &rules).await.map_err(in_folder)?;
+        before.extend(files);
+        done.bumps.extend(due.bumps);
+        done.files.extend(due.files);
+        done.kept.extend(due.kept);
+        if !done.files.is_empty() {
+            checkout.preflight(&asking, &counting, &done.files).await.map_err(in_folder)?;
+        }
+    }
+    if before.is_empty() {
+        let message = format!("there is no deps.edn and no bb.edn in {}", args.folder.display());
+        return Err(CliError::usage(message, "name the checkout's folder: airplanes update DIR"));
+    }
+    let due = done;
     let paint = Paint::stderr(globals.color);
     for kept in &due.kept {
         say(&format!("{} {}", paint.dim("left alone:"), plain(&kept.to_string())));
     }
     for file in &due.files {
-        let old = sources.iter().find(|source| source.path == file.path).map_or("", |source| &source.text);
+        let old = before.iter().find(|source| source.path == file.path).map_or("", |source| &source.text);
         print(&diff(Paint::stdout(globals.color), &file.path, old, &file.text))?;
     }
     for file in due.files.iter().filter(|_| !args.dry_run) {
-        let path = args.folder.join(&file.path);
+        let path = checkout.root.join(&file.path);
         replace(&path, &file.text).map_err(|e| CliError::io(&format!("{} can't be written", path.display()), &e))?;
     }
     due.bumps.iter().for_each(|bump| say(&bump_line(bump)));
@@ -81,9 +104,80 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
     Ok(if failed { Exit::Error } else { Exit::Done })
 }
 
+/// A folder, and the repository that it is of.
+struct Checkout {
+    /// The repository's folder, or what was named where that is in no checkout.
+    root: PathBuf,
+    /// What was named, from there on.
+    below: Option<String>,
+    /// By its remote; by its folder where it has none.
+    repo: RepoId,
+}
+
+impl Checkout {
+    fn of(folder: &Path) -> Result<Self, CliError> {
+        let named = |e| CliError::io(&format!("{} can't be opened", folder.display()), &e);
+        let real = folder.canonicalize().map_err(named)?;
+        let origin = origin(&real);
+        let root = origin.as_ref().map_or(&real, |origin| &origin.root).clone();
+        let below = real.strip_prefix(&root).ok().and_then(Path::to_str).filter(|below| !below.is_empty());
+        let below = below.map(str::to_owned);
+        let remote = origin.and_then(|origin| usable(&origin.url?, &origin.root).ok());
+        let repo = match remote {
+            Some(url) => url.id(),
+            None => RepoUrl::new(format!("file://{}", root.display()))?.id(),
+        };
+        // As it was written, where that is the repository's own folder.
+        let root = if below.is_none() { folder.to_owned() } else { root };
+        Ok(Self { root, below, repo })
+    }
+
+    /// What is told of the apps in the folder that was named; else the folder's own files count, without rules.
+    fn updates<'a>(&self, apps: impl Iterator<Item = &'a App>) -> Vec<Updates> {
+        let below = self.below.as_deref().unwrap_or_default();
+        let is_there = |app: &&App| {
+            let directory = app.updates.directory.as_deref().unwrap_or_default();
+            let rest = directory.strip_prefix(below);
+            below.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut updates: Vec<Updates> = apps.filter(is_there).map(|app| app.updates.clone()).collect();
+        if updates.is_empty() {
+            updates.push(Updates { directory: self.below.clone(), ..Updates::default() });
+        }
+        updates
+    }
+
+    /// An error if tools.deps would refuse what the bumps make, as the daemon would. What was so before is told.
+    async fn preflight(&self, asking: &Asking<'_>, counting: &[File], new: &[File]) -> Result<(), BumpsError> {
+        // Nothing is read by it: what the files say counts.
+        let head = Sha::from_bytes([1; 20]);
+        let edited = |file: &File| new.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
+        let edited: Vec<File> = counting.iter().map(edited).collect();
+        let after = asking.preflight(&edited, (&self.repo, head)).await?;
+        after.unknown.iter().for_each(|words| say(&plain(&format!("not looked at: {words}"))));
+        if after.faults.is_empty() {
+            return Ok(());
+        }
+        let before = asking.preflight(counting, (&self.repo, head)).await?;
+        let faults = after.new_faults(&before);
+        for fault in after.faults.iter().filter(|fault| !faults.contains(fault)) {
+            say(&plain(&format!("tools.deps refuses this, as it did before: {fault}")));
+        }
+        let words: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        match words.as_slice() {
+            [] => Ok(()),
+            words => Err(BumpsError::File(format!(
+                "{}\ntools.deps would refuse that, so nothing was written",
+                words.join("\n")
+            ))),
+        }
+    }
+}
+
 /// Mirrors for as long as the command runs.
 struct Remotes {
     git: Mirrors,
+    loaded: Option<config::Loaded>,
     _folder: tempfile::TempDir,
 }
 
@@ -92,17 +186,21 @@ impl Remotes {
     fn new(globals: &Globals) -> Result<Self, CliError> {
         let paint = Paint::stderr(globals.color);
         let folder = tempfile::tempdir().map_err(|e| CliError::io("no temporary folder could be made", &e))?;
-        let config = match config::load(&FsSource, &globals.config) {
-            Ok(loaded) => GitConfig::of(folder.path(), &loaded.config.git),
-            Err(_) if globals.config == Path::new(DEFAULT_CONFIG) => GitConfig::new(folder.path()),
+        let loaded = match config::load(&FsSource, &globals.config) {
+            Ok(loaded) => Some(loaded),
+            Err(_) if globals.config == Path::new(DEFAULT_CONFIG) => None,
             Err(faults) => {
                 say(faults.render(paint.is_on()).trim_end());
                 let message = format!("{} can't be used", globals.config.display());
                 return Err(CliError::usage(message, "mend it, or leave --config out to use your own keys"));
             }
         };
+        let config = match &loaded {
+            Some(loaded) => GitConfig::of(folder.path(), &loaded.config.git),
+            None => GitConfig::new(folder.path()),
+        };
         let git = Mirrors::new(config).map_err(|e| CliError::other(e.to_string()))?;
-        Ok(Self { git, _folder: folder })
+        Ok(Self { git, loaded, _folder: folder })
     }
 }
 

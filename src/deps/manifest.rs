@@ -1,4 +1,5 @@
-//! The libraries that a deps.edn brings to those that depend on it: its top-level `:deps`, and no alias's.
+//! The libraries that a deps.edn brings to those that depend on it, its top-level `:deps`; and, told apart, what a build
+//! of its own may take by its aliases.
 
 use std::collections::BTreeSet;
 
@@ -28,13 +29,51 @@ pub enum NamedKind {
     Other,
 }
 
-/// The top-level `:deps` of a source, and what [`scan`] finds in it.
-pub fn manifest(source: &str) -> Result<(Vec<Named>, DepsFile<'_>), edn::Error> {
+/// What a source brings along, and what [`scan`] finds in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest<'s> {
+    /// Its top-level `:deps`.
+    pub deps: Vec<Named>,
+    /// What a build may take by an alias or a task, for each map of them: with the top-level `:deps` that it does not
+    /// replace or override.
+    pub others: Vec<Vec<Named>>,
+    /// All of its coordinates.
+    pub file: DepsFile<'s>,
+}
+
+/// What a source brings along.
+pub fn manifest(source: &str) -> Result<Manifest<'_>, edn::Error> {
     let file = scan(source)?;
     let document = edn::read(source)?;
+    let root = document.root();
+    let deps = root.get("deps").map(|deps| named(deps, &file)).unwrap_or_default();
+    let mut others = Vec::new();
+    let groups = ["aliases", "tasks"].into_iter().filter_map(|key| root.get(key));
+    for (_, options) in groups.flat_map(|group| group.entries()) {
+        for (key, map) in options.entries() {
+            let alone = match key.spelled().as_ref() {
+                ":deps" | ":replace-deps" => true,
+                ":extra-deps" | ":override-deps" | ":default-deps" => false,
+                _ => continue,
+            };
+            let mut found = named(map, &file);
+            if !alone {
+                let more: Vec<Named> =
+                    deps.iter().filter(|dep| found.iter().all(|own| own.lib != dep.lib)).cloned().collect();
+                found.extend(more);
+            }
+            others.push(found);
+        }
+    }
+    Ok(Manifest { deps, others, file })
+}
+
+fn named(map: Form<'_>, file: &DepsFile<'_>) -> Vec<Named> {
     let mut found = Vec::new();
-    let deps = document.root().get("deps").filter(|deps| deps.kind() == Kind::Map);
-    for (lib, coord) in deps.iter().flat_map(|deps| deps.entries()) {
+    if map.kind() != Kind::Map {
+        return found;
+    }
+    for (lib, coord) in map.entries() {
         if lib.kind() != Kind::Symbol || coord.kind() != Kind::Map {
             continue;
         }
@@ -48,7 +87,7 @@ pub fn manifest(source: &str) -> Result<(Vec<Named>, DepsFile<'_>), edn::Error> 
         let exclusions = coord.get("exclusions").map(|list| list.values().map(qualified).collect());
         found.push(Named { lib: qualified(lib), kind, exclusions });
     }
-    Ok((found, file))
+    found
 }
 
 /// An unqualified `snow` is `snow/snow`.

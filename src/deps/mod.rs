@@ -21,7 +21,7 @@ pub use build::{Guess, guess_build};
 pub use bump::{Change, Error, To, Update, bump, excludes, plan_update};
 pub use coord::{Coord, Field, Pin, Problem};
 pub use expand::{Child, Chosen, Conflict, Dep, Expanded, Facts, Need, Place, expand};
-pub use manifest::{Named, NamedKind, manifest};
+pub use manifest::{Manifest, Named, NamedKind, manifest};
 pub use replay::replay;
 pub use scan::{DepsFile, Local, scan};
 pub use url::inferred_url;

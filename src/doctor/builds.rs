@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::{CHECK, DEPENDENCIES, FETCH, Patient, too_slow, web};
-use crate::bumps::{File, Tree};
+use crate::bumps::{Asking, Preflight, Tree, Wanted};
 use crate::deps;
 use crate::git::{GitConfig, GitError, Right};
 use crate::model::{App, BuildStep, Check, EventId, JobId, RepoUrl, Sha};
-use crate::pipeline::{Closure, TRIALS, Wanted};
+use crate::pipeline::TRIALS;
 use crate::process::{LogFile, Masker};
 use crate::runner::{Build, BuildOutcome};
 
@@ -67,7 +67,7 @@ async fn look(patient: &Arc<Patient>, group: &str, app: &App, index: usize) -> V
 
 /// The app's git dependencies, in mirrors, and the commit that names them; with a check for each library. No closure
 /// where the app's own repository can't be read, which its own checks tell.
-async fn dependencies(patient: &Arc<Patient>, group: &str, app: &App) -> (Vec<Check>, Option<(Closure, Sha)>) {
+async fn dependencies(patient: &Arc<Patient>, group: &str, app: &App) -> (Vec<Check>, Option<(Preflight, Sha)>) {
     let (git, stop, name) = (&patient.git, &patient.stop, "dependencies");
     if git.ask(&app.git_url, Right::Read, stop).await.is_err() {
         return (vec![Check::skipped(group, name, "not known: the app's repository can't be read")], None);
@@ -86,22 +86,23 @@ async fn dependencies(patient: &Arc<Patient>, group: &str, app: &App) -> (Vec<Ch
     let Some(head) = branch.and_then(|branch| fetched.heads.branches.get(branch)).copied() else {
         return (vec![Check::skipped(group, name, "not known: the app's branch is not there")], None);
     };
-    let (mut checks, mut files) = (Vec::new(), Vec::new());
+    let mut checks = Vec::new();
     let tree = Tree::Commit { git, repo: &app.repo(), sha: head };
     let mend = |file: &str| format!("correct {file} of {} and push it", app.git_url);
     let counting = tree.files(&app.updates).await.unwrap_or_else(|error| {
         checks.push(Check::failed(group, name, error.to_string(), mend("the file")));
         Vec::new()
     });
-    for File { path, text } in counting {
-        if let Err(error) = deps::scan(&text) {
-            let place = crate::edn::position(&text, error.span.start);
+    for file in &counting {
+        let path = &file.path;
+        if let Err(error) = deps::scan(&file.text) {
+            let place = crate::edn::position(&file.text, error.span.start);
             let said = format!("{path}:{}:{} at {}: {error}", place.line, place.column, head.short());
-            checks.push(Check::failed(group, name, said, mend(&path)));
+            checks.push(Check::failed(group, name, said, mend(path)));
         }
-        files.push(text.into_bytes());
     }
-    let closure = match Closure::bring(git, files, |repo| patient.url_of(repo), stop).await {
+    let asking = Asking { git, url_of: &|repo| patient.url_of(repo), stop };
+    let closure = match asking.preflight(&counting, (&app.repo(), head)).await {
         Ok(closure) => closure,
         Err(error) => return (vec![Check::skipped(group, name, error.to_string())], None),
     };
@@ -238,7 +239,7 @@ impl Trial<'_> {
     }
 
     /// Fetches the dependencies as the build's own git will.
-    async fn fetch(&self, group: &str, closure: &Closure, head: Sha) -> Check {
+    async fn fetch(&self, group: &str, closure: &Preflight, head: Sha) -> Check {
         let name = "dependencies";
         // Nobody answers there: the build's git would wait for it too.
         let silent = |wanted: &Wanted| {
@@ -249,11 +250,12 @@ impl Trial<'_> {
         let (deaf, asked): (Vec<&Wanted>, Vec<&Wanted>) = closure.wanted.iter().partition(|wanted| silent(wanted));
         let lines: String = asked.iter().map(|wanted| format!("{} {}\n", wanted.url, wanted.rev)).collect();
         let ready = self.put("wanted", &lines).and_then(|()| {
-            std::fs::write(self.folder.join("gitconfig"), &closure.git_config).map_err(|error| error.to_string())
+            std::fs::write(self.folder.join("gitconfig"), closure.git_config(&self.patient.git))
+                .map_err(|error| error.to_string())
         });
         let ran = match ready {
             Ok(()) if asked.is_empty() => Ok(()),
-            Ok(()) => self.run(CLONE, head, &closure.mirrors).await,
+            Ok(()) => self.run(CLONE, head, &closure.mirrors(&self.patient.git)).await,
             Err(error) => Err(error),
         };
         let mut faults: Vec<String> = Vec::new();

@@ -4,7 +4,6 @@
 //! before it is done again. A worker owns its job: leases are values that functions demand, and they end with it.
 //! Must never keep a decision in memory that a restart would need.
 
-mod closure;
 mod culprit;
 mod deps_index;
 mod drift;
@@ -51,7 +50,6 @@ use crate::runner::Runner;
 use crate::ssh::Hosts;
 use crate::store::{Store, StoreError};
 
-pub use closure::{Closure, Wanted};
 pub use culprit::LOGS as CULPRIT;
 use lease::Leases;
 pub use log::Logs;

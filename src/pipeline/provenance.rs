@@ -1,7 +1,7 @@
 //! Provenance: the git closure that each job is built with, and what can be told from it: who runs a commit, and who
 //! lacks it. As tools.deps decides it: what an app names itself wins, else the descendant of two commits does.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,13 @@ use tokio::time::Instant;
 
 use super::steps::{StepError, Work};
 use super::{Inner, Pipeline, PipelineError, unpoison};
-use crate::deps::{self, Coord};
-use crate::git::{Mirrors, Rev};
+use crate::bumps::Preflight;
+use crate::deps;
+use crate::git::Mirrors;
 use crate::model::provenance::{LacksView, Locked, MissingView, RunsView, UnknownView, WhereView};
 use crate::model::{App, AppName, Follows, HostName, JobState, Lib, Progress, RepoId, Sha};
 use crate::store::{LastGood, StoreError};
 
-/// How many commits of dependencies are read at the most.
-const MOST: usize = 2000;
 /// How many remotes are fetched at once for a commit that nobody has needed so far, and how long that may take.
 const FETCHES: usize = 8;
 const FETCHED_WITHIN: Duration = Duration::from_secs(60);
@@ -27,78 +26,23 @@ const SEARCHED_AGAIN: Duration = Duration::from_secs(30);
 /// How many digits of a commit are asked for at the least.
 const DIGITS: usize = 7;
 
-/// What a coordinate asks for.
-struct Asked {
-    lib: Lib,
-    repo: RepoId,
-    rev: Rev,
-    root: String,
-    via: Option<Lib>,
-}
-
 impl Work {
-    /// Keeps what the job's commit, which has these files, is built with, as far as the mirrors have it: it is kept
-    /// again when a build has brought the rest. No remote is asked.
-    pub(super) async fn record_closure(&self, files: &[String]) -> Result<(), StepError> {
-        let closure = self.closure_of(files).await;
+    /// Keeps what the job's commit is built with, as preflight found it.
+    pub(super) async fn record_closure(&self, found: &Preflight) -> Result<(), StepError> {
+        let lib = |name: &String| Lib::of_symbol(name).ok();
+        let locked = |locked: &deps::Chosen| {
+            let (repo, sha) = (locked.place.repo.clone(), locked.place.sha);
+            Some(Locked { lib: lib(&locked.lib)?, repo, sha, via: locked.via.last().and_then(lib) })
+        };
+        let mut closure: Vec<Locked> = Vec::new();
+        for locked in found.libs.iter().filter_map(locked) {
+            if !closure.iter().any(|known| (&known.lib, known.sha) == (&locked.lib, locked.sha)) {
+                closure.push(locked);
+            }
+        }
         self.inner.store.put_closure(self.job.id, closure).await?;
         Ok(())
     }
-
-    async fn closure_of(&self, files: &[String]) -> Vec<Locked> {
-        let git = self.rooms().git.clone();
-        let mut queue: VecDeque<Asked> = files.iter().flat_map(|text| asked(text, None)).collect();
-        let top: BTreeSet<Lib> = queue.iter().map(|asked| asked.lib.clone()).collect();
-        let mut locked: BTreeMap<Lib, Vec<Locked>> = BTreeMap::new();
-        let mut read = 0;
-        while let Some(Asked { lib, repo, rev, root, via }) = queue.pop_front() {
-            if (via.is_some() && top.contains(&lib)) || read >= MOST {
-                continue;
-            }
-            let Some(sha) = git.resolve(&repo, rev).await.ok().flatten() else { continue };
-            let known = locked.entry(lib.clone()).or_default();
-            if known.iter().any(|known| known.sha == sha) {
-                continue;
-            }
-            // The aliases of an app may name several; of what others ask for the descendant wins.
-            if via.is_some() && !known.is_empty() {
-                if !descends(&git, known, &repo, sha).await {
-                    continue;
-                }
-                known.clear();
-            }
-            known.push(Locked { lib: lib.clone(), repo: repo.clone(), sha, via });
-            read += 1;
-            let path = if root.is_empty() { "deps.edn".to_owned() } else { format!("{root}/deps.edn") };
-            if let Ok(Some(bytes)) = git.read_file(&repo, sha, &path).await
-                && let Ok(text) = String::from_utf8(bytes)
-            {
-                queue.extend(asked(&text, Some(&lib)));
-            }
-        }
-        locked.into_values().flatten().collect()
-    }
-}
-
-async fn descends(git: &Mirrors, known: &[Locked], repo: &RepoId, sha: Sha) -> bool {
-    for known in known {
-        if !git.is_ancestor(repo, known.sha, sha).await.unwrap_or(false) {
-            return false;
-        }
-    }
-    true
-}
-
-/// What the coordinates in a file ask for. Of a dependency only its own `:deps` count, and not its aliases'.
-fn asked(text: &str, via: Option<&Lib>) -> Vec<Asked> {
-    let Ok(file) = deps::scan(text) else { return Vec::new() };
-    let one = |coord: &Coord<'_>| {
-        let rev = coord.full_sha().map(Rev::Sha).or_else(|| coord.tag().map(|tag| Rev::Tag(tag.to_owned())))?;
-        let root = coord.deps_root().unwrap_or_default().trim_matches('/').to_owned();
-        Some(Asked { lib: coord.lib.clone()?, repo: coord.repo()?, rev, root, via: via.cloned() })
-    };
-    let counts = |coord: &Coord<'_>| via.is_none() || coord.path.iter().map(AsRef::as_ref).eq([":deps"]);
-    file.live().filter(|(_, coord)| counts(coord)).filter_map(|(_, coord)| one(coord)).collect()
 }
 
 /// All remotes were asked.

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
-use super::closure::Closure;
 use super::steps::{build, say};
-use crate::bumps::{BumpsError, Tree};
+use crate::bumps::{Asking, BumpsError, Tree};
 use crate::git::{GitError, Mirrors, Stamp};
 use crate::model::{App, Branch, JobId, Sha};
 use crate::process::{LogFile, ProcessError};
@@ -88,18 +87,20 @@ impl Trial<'_> {
         build::begins_in(&dir, self.app).map_err(TrialError::Folder)?;
         let own = self.app.repo();
         let tree = Tree::Commit { git: self.git, repo: &own, sha: self.base };
-        let files = tree.files(&self.app.updates).await?;
-        let texts = files.into_iter().map(|file| {
-            let edited = self.files.iter().find(|(path, _)| *path == file.path);
-            edited.map_or_else(|| file.text.into_bytes(), |(_, bytes)| bytes.clone())
-        });
-        let closure = Closure::bring(self.git, texts, |repo| self.inner.url_of(repo), self.stop).await?;
-        for (_, error) in &closure.left {
+        let mut files = tree.files(&self.app.updates).await?;
+        for file in &mut files {
+            if let Some((_, bytes)) = self.files.iter().find(|(path, _)| *path == file.path) {
+                file.text = String::from_utf8_lossy(bytes).into_owned();
+            }
+        }
+        let asking = Asking { git: self.git, url_of: &|repo| self.inner.url_of(repo), stop: self.stop };
+        let preflight = asking.preflight(&files, (&own, self.base)).await?;
+        for (_, error) in &preflight.left {
             say(log, format!("note: not mirrored, so the build's own git has to reach it: {error}")).await?;
         }
-        tokio::fs::write(&git_config, &closure.git_config).await.map_err(disk)?;
+        tokio::fs::write(&git_config, preflight.git_config(self.git)).await.map_err(disk)?;
         let own = [self.git.path(&own), git_config.clone()];
-        let reads = [&closure.mirrors[..], self.reads, &own].concat();
+        let reads = [&preflight.mirrors(self.git)[..], self.reads, &own].concat();
         let mut left = self.app.build_timeout;
         for step in &self.app.build {
             say(log, format!("$ {}", step.run)).await?;

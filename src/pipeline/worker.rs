@@ -89,6 +89,7 @@ impl Inner {
             branch_lease: None,
             slot,
             looked,
+            preflight: None,
             reads: Vec::new(),
             building: Duration::ZERO,
             cancel: cancel.clone(),

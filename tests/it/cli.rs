@@ -270,3 +270,72 @@ fn update_says_what_is_missing_or_broken_and_where() {
     assert_eq!(code(&nowhere), 2);
     assert!(err(&nowhere).contains("nowhere is not a folder"), "{}", err(&nowhere));
 }
+
+#[test]
+fn update_goes_by_what_deploy_edn_says_of_the_repositorys_apps_and_writes_nothing_that_tools_deps_would_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let lib = at("lib");
+    git(&lib, &["init", "-q"]);
+    write(&lib, "deps.edn", "{}");
+    let old = commit(&lib, "one");
+    git(&lib, &["checkout", "-q", "-b", "2.x"]);
+    let two = commit(&lib, "two");
+    git(&lib, &["checkout", "-q", "main"]);
+    let new = commit(&lib, "new");
+    let dep = |sha: &str| format!("acme/lib {{:git/url \"file://{}\" :git/sha \"{sha}\"}}", lib.display());
+    let mono = at("mono");
+    git(&mono, &["init", "-q"]);
+    git(&mono, &["remote", "add", "origin", "https://git.example.com/acme/mono.git"]);
+    at("mono/shop");
+    at("mono/core");
+    at("mono/alone");
+    let text = |sha: &str, more: &str| format!("{{:deps {{{} {more}}}}}\n", dep(sha));
+    let local = "acme/core {:local/root \"../core\"}";
+    write(&mono, "shop/deps.edn", &text(&old, local));
+    write(&mono, "core/deps.edn", &text(&old, ""));
+    write(&mono, "alone/deps.edn", &text(&old, ""));
+    let config = write(folder.path(), "config.edn", "{}");
+    let deploy = "{:shop {:git-url \"git@git.example.com:acme/mono.git\" :directory \"shop\" :track {acme/lib {:branch \"2.x\"}}}}";
+    write(folder.path(), "deploy.edn", deploy);
+    let update = |below: &str| {
+        let below = mono.join(below).display().to_string();
+        run(&["update", &below, "--config", &config])
+    };
+    let read = |name: &str| std::fs::read_to_string(mono.join(name)).unwrap();
+
+    let all = update("");
+    assert_eq!(code(&all), 0, "{}", err(&all));
+    assert!(out(&all).contains("--- a/shop/deps.edn") && out(&all).contains("--- a/core/deps.edn"), "{}", out(&all));
+    assert_eq!([read("shop/deps.edn"), read("core/deps.edn")], [text(&two, local), text(&two, "")]);
+    assert_eq!(read("alone/deps.edn"), text(&old, ""), "no app's");
+    let alone = update("alone");
+    assert_eq!((code(&alone), read("alone/deps.edn")), (0, text(&new, "")), "{}", err(&alone));
+
+    // Two lines of a library that only meet by what they bring along.
+    let [left, right] = ["left", "right"].map(|name| {
+        let path = at(name);
+        git(&path, &["init", "-q"]);
+        write(&path, "deps.edn", &text(&old, ""));
+        (commit(&path, "one"), path)
+    });
+    write(&right.1, "deps.edn", &text(&two, ""));
+    write(&left.1, "deps.edn", &text(&new, ""));
+    commit(&right.1, "apart");
+    commit(&left.1, "apart");
+    let of = |(sha, path): &(String, std::path::PathBuf)| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        format!("acme/{name} {{:git/url \"file://{}\" :git/sha \"{sha}\"}}", path.display())
+    };
+    let both = format!("{{:deps {{{}\n {}}}}}", of(&left), of(&right));
+    write(&mono, "alone/deps.edn", &both);
+    let refused = update("alone");
+    assert_eq!((code(&refused), read("alone/deps.edn")), (1, both), "{}", err(&refused));
+    for words in ["alone/deps.edn:2: No known ancestor relationship", "nothing was written"] {
+        assert!(err(&refused).contains(words), "{words}: {}", err(&refused));
+    }
+}

@@ -21,7 +21,7 @@ use crate::model::{Forge, RepoId};
 use crate::render::{self, ConfigFile, DeployFile};
 use crate::watch::FsSource;
 
-pub(in crate::cli) use project::{Project, find};
+pub(in crate::cli) use project::{Project, find, usable};
 
 /// The webhooks' secret, beside config.edn. The unit makes a credential of each file in that folder.
 const SECRET_FILE: &str = "secrets/webhook";

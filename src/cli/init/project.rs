@@ -88,8 +88,8 @@ impl Found {
         };
         let mut notes = Vec::new();
         if origin.root != folder {
-            let why = "files in a repository's root are read; those in folders below it, as this one, are not";
-            notes.push(format!("Only deps.edn and bb.edn {why}: {}", folder.display()));
+            let below = folder.strip_prefix(&origin.root).unwrap_or(&folder).display();
+            notes.push(format!("It is the whole repository's: for the folder alone give it :directory \"{below}\""));
         }
         let read = |name: &str| std::fs::read(origin.root.join(name)).ok();
         let texts = ["deps.edn", "bb.edn", "build.clj"].map(|name| read(name).and_then(|b| String::from_utf8(b).ok()));
@@ -152,7 +152,7 @@ async fn fetched(url: &RepoUrl) -> Result<[Option<String>; 3], String> {
 }
 
 /// A remote's url as a daemon elsewhere can use it: without a login, and no path that is meant from the checkout.
-fn usable(written: &str, root: &Path) -> Result<RepoUrl, &'static str> {
+pub(in crate::cli) fn usable(written: &str, root: &Path) -> Result<RepoUrl, &'static str> {
     let mut text = written.to_owned();
     for scheme in ["https://", "http://"] {
         if let Some(rest) = written.strip_prefix(scheme) {

@@ -35,16 +35,20 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     // Later steps find what the earlier ones left; a build that was interrupted begins with its first.
     if first {
         work.clone_to_build().await?;
-        let closure = work.inner.closure(work, &mut log).await?;
+        let preflight = work.preflight(&updated.bumps).await?;
+        for (_, error) in &preflight.left {
+            say(&mut log, format!("note: not mirrored, so the build's own git has to reach it: {error}")).await?;
+        }
+        let git = work.rooms().git.clone();
         work.clear(&tmp).await?;
         let written = async {
             tokio::fs::create_dir_all(&tmp).await?;
-            tokio::fs::write(&git_config, closure.git_config).await
+            tokio::fs::write(&git_config, preflight.git_config(&git)).await
         };
         written.await.map_err(|e| StepError::Retry(format!("could not write in {}: {e}", folder.display())))?;
         // Its own mirror too: the clone borrows from it.
-        work.reads = closure.mirrors;
-        work.reads.extend([work.rooms().git.path(&app.repo()), git_config.clone()]);
+        work.reads = preflight.mirrors(&git);
+        work.reads.extend([git.path(&app.repo()), git_config.clone()]);
         work.building = Duration::ZERO;
     }
     begins_in(&dir, &app).map_err(StepError::failed)?;

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{StepError, Work, prepare, say};
-use crate::bumps::{self, Asking, Due, Rules, Tree, Want};
+use crate::bumps::{self, Asking, BumpsError, Due, File, Preflight, Rules, Tree, Want};
 use crate::git::Rev;
-use crate::model::{Branch, EventId, JobState, RepoId, RepoUrl, Sha, Target};
+use crate::model::{App, Branch, EventId, JobState, RepoId, RepoUrl, Sha, Target, Why};
 use crate::pipeline::explain::LEFT_ALONE;
 use crate::process::LogFile;
 
@@ -20,17 +20,18 @@ enum Named {
 }
 
 /// The bumps that are due on `base`: the job's own, and if there are any, those of the apps beside it that are due in
-/// the same plan, so that they are one commit. Those find them there when it is their turn.
-pub(super) async fn due(work: &Work, base: Sha, log: &mut LogFile) -> Result<Due, StepError> {
-    let mut due = of(work, &work.job, base, &[], log).await?;
+/// the same plan, so that they are one commit. Those find them there when it is their turn. With what preflight says of
+/// the job's app as it is then.
+pub(super) async fn due(work: &Work, base: Sha, log: &mut LogFile) -> Result<(Due, Preflight), StepError> {
+    let (mut due, looked) = of(work, &work.job, base, &[], log).await?;
     if due.bumps.is_empty() {
-        return Ok(due);
+        return Ok((due, looked));
     }
     for job in beside(work).await? {
         let name = &job.app.name;
         match of(work, &job, base, &due.files, log).await {
-            Ok(more) if more.bumps.is_empty() => {}
-            Ok(more) => {
+            Ok((more, _)) if more.bumps.is_empty() => {}
+            Ok((more, _)) => {
                 say(log, format!("with what is due for {name}, which lives here too (job {})", job.id)).await?;
                 due.bumps.extend(more.bumps);
                 due.files.extend(more.files);
@@ -45,7 +46,24 @@ pub(super) async fn due(work: &Work, base: Sha, log: &mut LogFile) -> Result<Due
             Err(error) => return Err(error),
         }
     }
-    Ok(due)
+    Ok((due, looked))
+}
+
+/// The files of a commit that count for an app. What can't be read of one that is not bumped is the build's to tell.
+pub(super) async fn counting(work: &Work, app: &App, commit: Sha) -> Result<Vec<File>, StepError> {
+    let (rooms, repo) = (work.rooms(), app.repo());
+    let tree = Tree::Commit { git: &rooms.git, repo: &repo, sha: commit };
+    match tree.files(&app.updates).await {
+        Err(BumpsError::File(_)) if !app.update => Ok(Vec::new()),
+        files => files.map_err(|error| work.bumps(error)),
+    }
+}
+
+/// What tools.deps would say to files that stand on a commit of the app's repository.
+pub(super) async fn preflight(work: &Work, files: &[File], commit: Sha) -> Result<Preflight, StepError> {
+    let (inner, rooms, own) = (work.inner.clone(), work.rooms(), work.job.app.repo());
+    let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
+    asking.preflight(files, (&own, commit)).await.map_err(|error| work.bumps(error))
 }
 
 /// The jobs of other apps on the branch that a plan of this one's has too, and that have all they wait for.
@@ -77,79 +95,98 @@ async fn beside(work: &Work) -> Result<Vec<Arc<JobState>>, StepError> {
     Ok(found)
 }
 
-/// What is due for the app of one job, but for files that have been `edited` for another.
+/// What is due for the app of one job, but for files that have been `edited` for another; and what preflight says.
 async fn of(
     work: &Work,
     job: &JobState,
     base: Sha,
-    edited: &[bumps::File],
+    edited: &[File],
     log: &mut LogFile,
-) -> Result<Due, StepError> {
+) -> Result<(Due, Preflight), StepError> {
     let app = &job.app;
     let (inner, rooms, own) = (work.inner.clone(), work.rooms(), app.repo());
-    let tree = Tree::Commit { git: &rooms.git, repo: &own, sha: base };
-    let counting = tree.files(&app.updates).await.map_err(|error| work.bumps(error))?;
-    let is_edited = |file: &bumps::File| edited.iter().any(|edited| edited.path == file.path);
-    let files: Vec<bumps::File> = counting.iter().filter(|file| !is_edited(file)).cloned().collect();
-    let wants = wants(work, job, &files, log).await?;
-    let all = job.bumps_all();
-    let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
-    let rules = Rules {
-        wants: &wants,
-        all,
-        track: &app.updates.track,
-        held: &|lib| inner.held_lib(&app.name, lib),
-        own: Some(&own),
-        lives_on: &|repo| inner.branches_of(repo),
-    };
-    let due = asking.due(&files, &rules).await.map_err(|error| work.bumps(error))?;
-    for kept in due.kept.iter().filter(|_| job.id == work.job.id) {
-        say(log, format!("{LEFT_ALONE}{kept}")).await?;
+    let counting = counting(work, app, base).await?;
+    let mut due = Due::default();
+    if app.update {
+        let is_edited = |file: &File| edited.iter().any(|edited| edited.path == file.path);
+        let files: Vec<File> = counting.iter().filter(|file| !is_edited(file)).cloned().collect();
+        let wants = wants(work, job, &files, log).await?;
+        let all = job.bumps_all();
+        let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
+        let rules = Rules {
+            wants: &wants,
+            all,
+            track: &app.updates.track,
+            held: &|lib| inner.held_lib(&app.name, lib),
+            own: Some(&own),
+            lives_on: &|repo| inner.branches_of(repo),
+        };
+        due = asking.due(&files, &rules).await.map_err(|error| work.bumps(error))?;
     }
-    if !due.bumps.is_empty() {
-        let new = [due.files.as_slice(), edited].concat();
-        look_ahead(work, &asking, &counting, &new, base, log).await?;
+    if job.id == work.job.id {
+        for kept in &due.kept {
+            say(log, format!("{LEFT_ALONE}{kept}")).await?;
+        }
+    } else if due.bumps.is_empty() {
+        return Ok((due, Preflight::default()));
     }
-    Ok(due)
+    let new = |file: File| due.files.iter().chain(edited).find(|new| new.path == file.path).cloned().unwrap_or(file);
+    let files: Vec<File> = counting.into_iter().map(new).collect();
+    let looked = look_ahead(work, job, &files, base, log).await?;
+    Ok((due, looked))
 }
 
-/// What tools.deps would refuse ends the job here, before a build: if it came with the bumps. What was there before is
-/// told, and the build will see what it makes of it.
+/// What tools.deps would refuse ends the job here, before a build: if it came with what was pushed or bumped. What was
+/// there before is told, and the build will see what it makes of it.
 async fn look_ahead(
     work: &Work,
-    asking: &Asking<'_>,
-    files: &[bumps::File],
-    new: &[bumps::File],
+    job: &JobState,
+    files: &[File],
     base: Sha,
     log: &mut LogFile,
-) -> Result<(), StepError> {
-    let own = work.job.app.repo();
-    let edited = |file: &bumps::File| new.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
-    let edited: Vec<bumps::File> = files.iter().map(edited).collect();
-    let after = asking.preflight(&edited, (&own, base)).await.map_err(|error| work.bumps(error))?;
+) -> Result<Preflight, StepError> {
+    let after = preflight(work, files, base).await?;
     for words in &after.unknown {
         say(log, format!("note: not looked at before the build: {words}")).await?;
     }
     if after.faults.is_empty() {
-        return Ok(());
+        return Ok(after);
     }
-    let before = asking.preflight(files, (&own, base)).await.map_err(|error| work.bumps(error))?;
+    let known = last_known(work, job, base).await?;
+    let before = preflight(work, &counting(work, &job.app, known).await?, known).await?;
     let new = after.new_faults(&before);
     for fault in after.faults.iter().filter(|fault| !new.contains(fault)) {
         say(log, format!("note: tools.deps will refuse this, as it did before: {fault}")).await?;
     }
     if new.is_empty() {
-        return Ok(());
+        return Ok(after);
     }
     let words: Vec<String> = new.iter().map(ToString::to_string).collect();
-    Err(StepError::failed(format!("tools.deps would refuse what the bumps make: {}", words.join("; "))))
+    Err(StepError::failed(format!("tools.deps would refuse this: {}", words.join("; "))))
+}
+
+/// The commit of the app that what is new is told by: its last good one, or what was there before its push; else `base`
+/// itself.
+async fn last_known(work: &Work, job: &JobState, base: Sha) -> Result<Sha, StepError> {
+    let (git, repo) = (work.rooms().git.clone(), job.app.repo());
+    let good = work.inner.store.last_good(&job.app.name)?.map(|good| good.sha);
+    let pushed = job.live_causes().find_map(|cause| match cause.why {
+        Why::OwnPush { before, .. } => before,
+        _ => None,
+    });
+    for commit in [good, pushed].into_iter().flatten() {
+        if git.contains(&repo, commit).await.map_err(|e| work.git(e))? {
+            return Ok(commit);
+        }
+    }
+    Ok(base)
 }
 
 /// The commits that the job's causes want, of the repositories that `files` may be bumped to: each is in its mirror.
 async fn wants(
     work: &Work,
     job: &JobState,
-    files: &[bumps::File],
+    files: &[File],
     log: &mut LogFile,
 ) -> Result<HashMap<RepoId, Want>, StepError> {
     // Oldest first.

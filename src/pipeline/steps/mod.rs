@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::{AppLease, BranchLease};
 use super::{Inner, Rooms};
-use crate::bumps::{self, BumpsError, Tree};
+use crate::bumps::{self, BumpsError, Preflight, Tree};
 use crate::git::{GitError, WorkClone};
 use crate::model::{Branch, Entry, JobState, Narrowed, Outcome, Progress, Sha, Step};
 use crate::process::{LogFile, ProcessError};
@@ -36,6 +36,8 @@ pub(super) struct Work {
     pub slot: Option<OwnedSemaphorePermit>,
     /// When its repository began to be fetched, if that was while it waited.
     pub looked: Option<Instant>,
+    /// What preflight found of the commit that update made; none after a restart.
+    pub preflight: Option<Arc<Preflight>>,
     /// What the build under way may read of the daemon's folders, once its clone is there.
     pub reads: Vec<PathBuf>,
     /// What the steps of the build under way have taken so far: its time-out is for all of them.

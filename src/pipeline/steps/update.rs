@@ -3,10 +3,12 @@
 //!
 //! Idempotent: the commit is a function of the base, the bumps and the time, all of which are journaled.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{StepError, Work, due, rollout, say};
-use crate::bumps::{self, Due};
+use crate::bumps::{self, Preflight};
 use crate::deps;
 use crate::git::{Stamp, WorkClone, message};
 use crate::model::{AppName, Bump, Entry, Outcome, Sha, Step, StepResult, Why};
@@ -21,11 +23,12 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     work.bring_base(base).await?;
     let mut log = work.log(&Step::Update).await?;
     let app = work.job.app.clone();
-    let due = if app.update { due::due(work, base, &mut log).await? } else { Due::default() };
-    let bumps = culprit::narrowed(work, due.bumps).await?;
+    let (due, preflight) = due::due(work, base, &mut log).await?;
+    let bumps = culprit::narrowed(work, due.bumps.clone()).await?;
     for narrowed in &work.job.narrowed {
         say(&mut log, format!("{LEFT_ALONE}{narrowed}")).await?;
     }
+    work.preflight = (bumps == due.bumps).then(|| Arc::new(preflight));
     let git = work.rooms().git.clone();
     let repo = app.repo();
     let parent = git.commit_info(&repo, base).await.map_err(|e| work.git(e))?;
@@ -42,7 +45,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             },
             told => told,
         };
-        record(work, base, &[]).await?;
+        work.preflight(&[]).await?;
         let updated = Entry::Updated { commit: base, tree, time, bumps };
         let skipped = StepResult::Skipped { reason: reason.clone() };
         if work.job.races == 0 && is_unchanged(work, base).await? {
@@ -71,19 +74,9 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     }
     say(&mut log, format!("committed {commit}")).await?;
     log.settle().await?;
-    record(work, base, &files).await?;
+    work.preflight(&bumps).await?;
     work.append(vec![Entry::Updated { commit, tree, time, bumps }]).await?;
     Ok(StepResult::Done)
-}
-
-/// Keeps what the commit will be built with: that of the base's files, but for those that were edited.
-async fn record(work: &Work, base: Sha, edited: &[(String, Vec<u8>)]) -> Result<(), StepError> {
-    let mut texts: Vec<String> = edited.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
-    // What can't be read is the build's to tell.
-    let files = work.files(base).await.unwrap_or_default();
-    let unedited = files.into_iter().filter(|file| !edited.iter().any(|(edited, _)| *edited == file.path));
-    texts.extend(unedited.map(|file| file.text));
-    work.record_closure(&texts).await
 }
 
 /// Why what moved is not bumped, in words, each once.
@@ -133,17 +126,27 @@ fn made_by_another(work: &Work, commit: Sha) -> Result<Option<AppName>, StepErro
     Ok(made_by.filter(|app| *app != work.job.app.name))
 }
 
-/// What the files say that the build's dependencies are read from: those of the base, with the bumps made.
-pub(in crate::pipeline) async fn built_files(work: &Work) -> Result<Vec<bumps::File>, StepError> {
-    let (_, base) = work.base()?;
-    work.bring_base(base).await?;
-    let bumps = work.job.updated.as_ref().map(|updated| updated.bumps.as_slice()).unwrap_or_default();
-    let mut files = work.files(base).await?;
-    for file in &mut files {
-        let edited = deps::replay(&file.text, &file.path, bumps);
-        file.text = edited.map_err(|e| StepError::failed(format!("{}: {e}", file.path)))?;
+impl Work {
+    /// What preflight found of the base with these bumps, which is what it is built with; kept with the job. Looked at
+    /// again after a restart.
+    pub(super) async fn preflight(&mut self, bumps: &[Bump]) -> Result<Arc<Preflight>, StepError> {
+        let found = match &self.preflight {
+            Some(found) => found.clone(),
+            None => {
+                let (_, base) = self.base()?;
+                self.bring_base(base).await?;
+                let mut files = due::counting(self, &self.job.app, base).await?;
+                for file in &mut files {
+                    let edited = deps::replay(&file.text, &file.path, bumps);
+                    file.text = edited.map_err(|e| StepError::failed(format!("{}: {e}", file.path)))?;
+                }
+                Arc::new(due::preflight(self, &files, base).await?)
+            }
+        };
+        self.record_closure(&found).await?;
+        self.preflight = Some(found.clone());
+        Ok(found)
     }
-    Ok(files)
 }
 
 /// The files with the bumps made, from the clone's head.

@@ -149,3 +149,63 @@ async fn a_dep_whose_own_deps_edn_is_broken_is_named() {
     assert!(found.new_faults(&look(&ask, &deps(&[dep("lib", &lib, &sha, "")])).await).is_empty());
     assert_eq!(found.new_faults(&Preflight::default()).len(), 1);
 }
+
+#[tokio::test]
+async fn aliases_and_local_roots_inside_a_git_dep_are_in_what_a_build_gets_and_no_fault_of_theirs_counts() {
+    let ask = Ask::new();
+    let [lib, deep, tool, pair] = ["lib", "deep", "tool", "pair"].map(|name| ask.scene.repo(name));
+    let d = deep.pushes("a", "1");
+    lib.commits("modules/m/deps.edn", &deps(&[dep("deep", &deep, &d, "")]));
+    let l = lib.pushes("deps.edn", "{:deps {acme/m {:local/root \"modules/m\"}}}");
+    let p = pair.pushes("a", "1");
+    let t = tool.pushes("deps.edn", &deps(&[dep("pair", &pair, &p, "")]));
+    let never: Sha = "f".repeat(40).parse().unwrap();
+    let text = format!(
+        "{{:deps {{{}}}\n :aliases {{:build {{:deps {{{}}}}} :odd {{:extra-deps {{{}}}}}}}}}",
+        dep("lib", &lib, &l, ""),
+        dep("tool", &tool, &t, ""),
+        dep("pair", &pair, &never, "")
+    );
+    let found = look(&ask, &text).await;
+    let expected = [("acme/deep", &d), ("acme/lib", &l), ("acme/pair", &p), ("acme/tool", &t)];
+    let mut chosen = chosen(&found);
+    chosen.sort();
+    assert_eq!(chosen, expected.map(|(lib, sha)| (lib.to_owned(), sha.short())));
+    let via = |lib: &str| found.libs.iter().find(|locked| locked.lib == lib).unwrap().via.clone();
+    assert_eq!(via("acme/deep"), ["acme/lib", "acme/m"]);
+    assert_eq!(found.mirrors(&ask.mirrors).len(), 4);
+    let config = found.git_config(&ask.mirrors);
+    for repo in [&lib, &deep, &tool, &pair] {
+        assert!(config.contains(repo.url().as_str()), "{}: {config}", repo.url());
+    }
+    assert_eq!(found.wanted.len(), 5, "also what can't be had: {:?}", found.wanted);
+}
+
+#[tokio::test]
+async fn each_file_that_no_other_leads_to_is_looked_at_by_itself() {
+    let ask = Ask::new();
+    let [base, left, right] = ["base", "left", "right"].map(|name| ask.scene.repo(name));
+    let old = base.pushes("a", "1");
+    git(&base.person, &["checkout", "-q", "HEAD^"]);
+    let aside = pushes_to(&base, "aside", "b");
+    let l = left.pushes("deps.edn", &deps(&[dep("base", &base, &old, "")]));
+    let r = right.pushes("deps.edn", &deps(&[dep("base", &base, &aside, "")]));
+    let (one, both) =
+        (deps(&[dep("left", &left, &l, "")]), deps(&[dep("left", &left, &l, ""), dep("right", &right, &r, "")]));
+    let local = "{:deps {acme/m {:local/root \"../m\"}}}".to_owned();
+    let hides = format!("{{:deps {{acme/m {{:local/root \"../m\"}} {}}}}}", dep("base", &base, &old, ""));
+    let app = RepoUrl::new("file:///nowhere/app").unwrap().id();
+    let stop = CancellationToken::new();
+    let asking = Asking { git: &ask.mirrors, url_of: &|_| None, stop: &stop };
+    let faults = async |files: &[(&str, &String)]| {
+        let file = |(path, text): &(&str, &String)| File { path: (*path).to_owned(), text: (*text).clone() };
+        let files: Vec<File> = files.iter().map(file).collect();
+        let found = asking.preflight(&files, (&app, Sha::from_bytes([1; 20]))).await;
+        found.unwrap().faults.iter().map(|fault| format!("{}:{}", fault.file, fault.line)).collect::<Vec<_>>()
+    };
+    assert_eq!(faults(&[("shop/deps.edn", &one), ("shop/bb.edn", &both)]).await, ["shop/bb.edn:2"]);
+    // By the module that both are of, as its text is now and not as the commit has it.
+    assert_eq!(faults(&[("shop/deps.edn", &local), ("m/deps.edn", &both)]).await, ["shop/deps.edn:1"]);
+    assert!(faults(&[("shop/deps.edn", &hides), ("m/deps.edn", &both)]).await.is_empty());
+    assert_eq!(faults(&[("a/deps.edn", &hides), ("m/deps.edn", &one), ("n/deps.edn", &both)]).await, ["n/deps.edn:2"]);
+}

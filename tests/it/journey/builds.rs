@@ -317,3 +317,28 @@ async fn the_name_of_a_log_leads_nowhere_but_to_logs() {
         assert!(answer.contains("\"error\"") && !answer.contains(&token), "{name}: {answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_roots_inside_a_git_dep_are_mirrored_for_the_build_which_has_no_keys() {
+    let mut world = World::new(0);
+    let base = world.commit("base", &[("deps.edn", "{}")]);
+    let module = world.deps(&[("base", base)]);
+    let lib = "{:deps {acme/module {:local/root \"module\"}}}";
+    let lib = world.commit("lib", &[("deps.edn", lib), ("module/deps.edn", &module)]);
+    let tool = world.commit("tool", &[("deps.edn", "{}")]);
+    let alias = format!("{{:deps {{acme/tool {{:git/url \"{}\" :git/sha \"{tool}\"}}}}}}", world.url("tool"));
+    let text = world.deps(&[("lib", lib)]).replace("#_#_ :old {:x 1}", &format!(":aliases {{:build {alias}}}"));
+    world.commit("app", &[("deps.edn", &text)]);
+    let clone = |repo: &str| format!("git clone -q {} {repo}", world.url(repo));
+    let build = format!("{} && {} && git -C base cat-file -e {base}", clone("base"), clone("tool"));
+    world.deploy_edn(&format!(":app {{:git-url \"{{repo:app}}\" :build \"{build}\"}}"));
+    world.start().await;
+    let job = world.deployed("app").await;
+    let log = world.whole_log(job["id"].as_str().unwrap(), "build").await;
+    assert_eq!(job["state"], "succeeded", "{log}\n{}", world.log());
+    // What is kept with the job is what was brought for the build.
+    let runs = world.get(&format!("/where?lib=acme/base&sha={base}")).await;
+    assert_eq!(runs["runs"][0]["locked"]["via"], "acme/module", "{runs:#}");
+    let runs = world.get(&format!("/where?lib=acme/tool&sha={tool}")).await;
+    assert_eq!(runs["runs"][0]["app"], "app", "{runs:#}");
+}

@@ -42,3 +42,30 @@ async fn a_bump_whose_dependencies_conflict_fails_before_the_build_and_leaves_th
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert!(world.file("app", "deps.edn").contains(&right.to_string()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_pushed_that_tools_deps_would_refuse_fails_before_the_build_though_nothing_is_due() {
+    let mut world = quick();
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let never: Sha = "f".repeat(40).parse().unwrap();
+    let (good, bad) = (world.deps(&[("lib", lib)]), world.deps(&[("lib", never)]));
+    world.commit("app", &[("deps.edn", &good), ("old/deps.edn", &bad)]);
+    world.deploy_edn(
+        r#":app {:git-url "{repo:app}" :build "touch {dir}/built"}
+           :old {:git-url "{repo:app}" :directory "old" :build "true"}"#,
+    );
+    world.start().await;
+    // What was so before anyone of us came is the build's to judge.
+    assert_eq!(world.deployed("old").await["state"], "succeeded");
+    assert_eq!(world.deployed("app").await["state"], "succeeded");
+    std::fs::remove_file(world.path("built")).unwrap();
+    world.push("app", &[("deps.edn", &bad)]).await;
+    let job = world.job("app").await;
+    assert_eq!(job["state"], "failed", "{job:#}");
+    for words in ["tools.deps would refuse this: deps.edn:3: Commit not found for acme/lib", &never.to_string()] {
+        assert!(reason(&job).contains(words), "{words}: {job:#}");
+    }
+    assert!(!world.path("built").exists(), "nothing was built");
+    world.push("app", &[("deps.edn", &good)]).await;
+    assert_eq!(world.job("app").await["state"], "succeeded");
+}
