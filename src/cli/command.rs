@@ -120,7 +120,7 @@ pub enum Command {
         it, in waves, each app with what those before it would publish. Nothing is pushed, and no job waits for it. An \
         app that breaks is built without it too, to see whether it was broken before. Where the branch to merge into \
         has moved on, what merging makes is tried. Ends with 3 if one would break, and with 1 if one could not be \
-        tried. Ctrl-C ends it.\n\n  airplanes impact github.com/acme/snow faster\n  \
+        tried. Ctrl-C ends it.\n\n  airplanes impact github.com/acme/snow faster --report\n  \
         airplanes impact snow fix-2.x --onto 2.x --app shop\n  \
         airplanes impact snow 4c4b6fa0e1d2c3b4a5968778695a4b3c2d1e0f90 --json"
     )]

@@ -31,6 +31,9 @@ pub struct ImpactArgs {
     /// Only this app, and those whose commits it would take.
     #[arg(long, value_name = "APP")]
     app: Option<String>,
+    /// Put what comes of it on the commit, as a status on its git host (:forges).
+    #[arg(long)]
+    report: bool,
     #[command(flatten)]
     form: Form,
 }
@@ -41,6 +44,7 @@ pub(super) async fn impact(client: &Client, globals: &Globals, args: ImpactArgs)
         branch: args.branch,
         onto: args.onto.map(Branch::new).transpose()?,
         app: args.app.map(AppName::new).transpose()?,
+        report: args.report,
     };
     let asked: ImpactView = client.post(&["impact"], Some(&query)).await?;
     let id = asked.id.to_string();

@@ -85,6 +85,7 @@ impl From<PipelineError> for ApiError {
             PipelineError::NoSuchJob(_) | PipelineError::NoSuchEvent(_) => Self::not_found(said),
             PipelineError::NoSuchRepo(_) => Self::not_found(said),
             PipelineError::NoSuchImpact(_) => Self::not_found(said),
+            PipelineError::NoApi(_) => Self::bad_request(said),
             PipelineError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", said),
             PipelineError::AlreadyEnded(..) => Self::new(StatusCode::CONFLICT, "already-ended", said),
             PipelineError::Ending => Self::ending(),

@@ -26,7 +26,7 @@ pub(super) async fn ask(State(context): State<Context>, headers: HeaderMap, body
     let body = context.bodies.read(&headers, body, LIMIT).await?;
     let query: ImpactQuery = serde_json::from_slice(&body.bytes).map_err(|e| {
         ApiError::bad_request(format!("the body is not the JSON of such a question: {e}")).hint(
-            r#"send {"repo": "github.com/acme/snow", "branch": "faster"}; with "onto" and "app" where that is meant"#,
+            r#"send {"repo": "github.com/acme/snow", "branch": "faster"}; with "onto", "app" and "report" where that is meant"#,
         )
     })?;
     let view = context.door.pipeline.ask_impact(query).await?;

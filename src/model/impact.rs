@@ -22,6 +22,9 @@ pub struct ImpactQuery {
     /// Only this app, and those whose commits it would take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
+    /// Whether the commit gets a status on its git host.
+    #[serde(default)]
+    pub report: bool,
 }
 
 /// What is known so far.

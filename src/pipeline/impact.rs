@@ -5,6 +5,7 @@
 //! is in memory: a restart forgets it, and says so to who asks.
 
 mod apps;
+mod report;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::preview::known_repo;
+use super::requests::api;
 use super::{Inner, Pipeline, PipelineError, TRIALS, trial, unpoison};
 use crate::git::Merged;
 use crate::model::impact::{ImpactQuery, ImpactState, ImpactView, TrialState, TrialView};
@@ -89,6 +91,9 @@ impl Pipeline {
         url = known.and_then(|remote| remote.url).unwrap_or(url);
         if let Some(app) = query.app.as_ref().filter(|app| inner.app(app).is_none()) {
             return Err(self.no_such_app(app));
+        }
+        if query.report && api(&inner.rooms.load(), &url.id()).is_err() {
+            return Err(PipelineError::NoApi(url.id()));
         }
         let id = new_id();
         let view = ImpactView {
@@ -192,6 +197,7 @@ impl Inner {
                 tracing::warn!(folder = %asked.folder.display(), %error, "what was tried out could not be removed");
             }
         }
+        self.report_end(&asked, &done).await;
         asked.edit(|view| {
             view.finished_at = Some(Timestamp::now());
             view.state = match done {
@@ -209,6 +215,7 @@ impl Inner {
     async fn find_impact(self: &Arc<Self>, asked: &Asked) -> Result<(), String> {
         let mut standing = Standing::default();
         let (onto, tried, default) = self.find_commit(asked, &mut standing).await?;
+        self.report_begin(asked).await;
         self.start_reading();
         self.await_reading().await;
         let moved = Moved::Branch { name: Some(onto.clone()), is_default: default.as_ref().map(|b| *b == onto) };

@@ -106,6 +106,9 @@ pub enum PipelineError {
     /// A question of who would break that is not known, or no longer.
     #[error("nothing is known of impact {0}: the daemon keeps the last ones only, and none over a restart; ask again")]
     NoSuchImpact(ImpactId),
+    /// A commit whose git host we can't tell anything.
+    #[error("a commit of {0} can get no status: its git host has no entry in :forges of config.edn")]
+    NoApi(RepoId),
     /// Too many such questions.
     #[error("{0} questions of who would break wait for their answer already; ask again when one has it")]
     Busy(usize),

@@ -67,7 +67,7 @@ pub(super) enum Looked {
     GoesOn,
 }
 
-fn api<'r>(rooms: &'r Rooms, repo: &'r RepoId) -> Result<Api<'r>, RequestError> {
+pub(super) fn api<'r>(rooms: &'r Rooms, repo: &'r RepoId) -> Result<Api<'r>, RequestError> {
     let forge = rooms.forges.longest(repo.as_str()).map(|(_, forge)| forge);
     forge.and_then(|forge| Api::of(forge, repo)).ok_or_else(|| RequestError::NoApi(repo.clone()))
 }

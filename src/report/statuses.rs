@@ -3,7 +3,7 @@
 //! The commit that set an app in motion (a library's, or the app's own push) says how the app fares with it, and so does
 //! the commit that goes live. Each app has a context of its own, so that a library's commit shows all that use it.
 
-use crate::forge::api::{DESCRIPTION, Mark, Status};
+use crate::forge::api::{Mark, Status, description};
 use crate::model::{JobState, Outcome, RepoId, Sha, Why};
 
 /// The statuses that a job's commits should have now, each commit's once. `url` is the daemon's.
@@ -50,7 +50,7 @@ pub(super) fn of(job: &JobState, url: Option<&str>) -> Vec<(RepoId, Status)> {
     let context = format!("airplanes/{}", job.app.name);
     let url = url.map(|url| format!("{url}/jobs/{}", job.id));
     let status = |(repo, sha, mark, words): (RepoId, Sha, Mark, String)| {
-        (repo, Status { sha, mark, context: context.clone(), description: short(&words), url: url.clone() })
+        (repo, Status { sha, mark, context: context.clone(), description: description(&words), url: url.clone() })
     };
     said.into_iter().map(status).collect()
 }
@@ -73,13 +73,4 @@ fn verdict(job: &JobState) -> (Mark, String) {
             (None, None) => (Mark::Running, format!("{name} is being updated and built")),
         },
     }
-}
-
-/// One line that fits.
-fn short(words: &str) -> String {
-    let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.chars().count() <= DESCRIPTION {
-        return line;
-    }
-    line.chars().take(DESCRIPTION - 1).chain(['…']).collect()
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use airplanes::model::Sha;
 use serde_json::Value;
 
+use super::support::forge_api::{ForgeApi, Kind, Next};
 use super::support::world::{World, git};
 
 /// Builds that fail where a file of the library says so. The library's files are read by git itself, with the build's
@@ -326,4 +327,37 @@ async fn of_two_libraries_the_lower_one_goes_first_tags_go_by_tag_and_a_kill_in_
     assert_eq!(world.count("app"), 2);
     let gone = async || std::fs::read_dir(world.state("work")).unwrap().next().is_none().then_some(());
     world.until("nothing is left", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_of_it_is_a_status_on_the_commit_if_asked() {
+    let (mut world, lib) = with_library("lib");
+    world.by_file = false;
+    let api = ForgeApi::start(Kind::Github, world.path("repos")).await;
+    world.commit("shop", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    let entry = ":shop {:git-url \"{repo:shop}\" :update? true :build \"! grep BAD deps.edn\"}";
+    let (bad, good) = (branch(&world, "lib", "bad", "main", &[]), branch(&world, "lib", "good", "main", &[("a", "1")]));
+    world.deploy_edn(&entry.replace("BAD", &bad));
+    world.start().await;
+    let url = world.url("lib").to_string();
+    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 2).then_some(());
+    world.until("all are read", read).await;
+    let said = world.call(&["impact", &url, "bad", "--report"]).await;
+    assert!(said.code == Some(2) && said.err.contains("no entry in :forges"), "{said:?}");
+    let text = world.read("config.edn");
+    world.save("config.edn", &text.replacen('{', &format!("{{{} ", api.config()), 1));
+    let taken = async || {
+        let said = world.call(&["impact", &url, "bad", "--report"]).await;
+        (said.code == Some(3)).then_some(said)
+    };
+    world.until("the edit is in force", taken).await;
+    let told = api.until("lib", &bad, "airplanes/impact", "failure").await;
+    assert!(told.last().unwrap().description.contains("would break shop"), "{told:#?}");
+    assert_eq!(told.len(), 2, "begun and ended: {told:#?}");
+    // A host that is busy is asked again.
+    api.will([Next::Status(500), Next::Status(500)]);
+    let said = world.call(&["impact", &url, "good", "--report"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    api.until("lib", &good, "airplanes/impact", "success").await;
+    assert!(api.heard().wrong.is_empty(), "{:?}", api.heard().wrong);
 }

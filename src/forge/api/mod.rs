@@ -143,6 +143,15 @@ pub struct Status {
 /// How long a status' description may be, in characters: GitHub refuses more.
 pub const DESCRIPTION: usize = 140;
 
+/// One line that fits into a status.
+pub fn description(words: &str) -> String {
+    let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= DESCRIPTION {
+        return line;
+    }
+    line.chars().take(DESCRIPTION - 1).chain(['…']).collect()
+}
+
 /// The API of one repository's host.
 #[derive(Debug, Clone)]
 pub struct Api<'c> {
