@@ -58,6 +58,8 @@
 //! 7. **Never force-push; never publish what was not built.** Someone who was faster is fetched, the edit made again
 //!    on their head, and built again unless the tree is the one that was built. A refusal by policy is an error at once.
 //!    A pull request's merge is what was built if it is the same tree; else it is built before it goes live.
+//!    What is only tried out (who would break by a merge, which commit broke a build) is committed in folders of its
+//!    own, shown to its builds by repositories that stand in for mirrors, and pushed nowhere.
 //! 8. **An edit of deps.edn changes sha and tag bytes and nothing else.**
 //! 9. **Success is said last.** `succeeded` means that every host reports the sha and is well. Nothing stays running
 //!    without an owner.
