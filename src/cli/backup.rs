@@ -1,8 +1,6 @@
 //! `backup`: the daemon's state, streamed into a file that appears only once it is whole.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -44,36 +42,17 @@ pub(super) async fn backup(client: &Client, args: BackupArgs) -> Result<Exit, Cl
         }
         return Ok(Exit::Done);
     }
-    let part = {
-        let mut name = args.file.as_os_str().to_owned();
-        name.push(".part");
-        PathBuf::from(name)
-    };
-    let fault = |e: &io::Error| CliError::io(&format!("{} can't be written", part.display()), e);
-    // One that an earlier run left may be readable by others.
-    match std::fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(&error)),
-        _ => {}
+    // Of a name of its own: another backup to the same file may be under way. It goes when it is let go of.
+    let folder = files::folder_of(&args.file);
+    let part = tempfile::Builder::new().prefix("airplanes-backup-").suffix(".part").tempfile_in(folder);
+    let part = part.map_err(|e| CliError::io(&format!("{} can't be written", folder.display()), &e))?;
+    let fault = |e: &io::Error| CliError::io(&format!("{} can't be written", part.path().display()), e);
+    while let Some(chunk) = response.chunk().await.map_err(|e| client.broken(&e))? {
+        part.as_file().write_all(&chunk).map_err(|e| fault(&e))?;
     }
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&part).map_err(|e| fault(&e))?;
-    let written = async {
-        while let Some(chunk) = response.chunk().await.map_err(|e| client.broken(&e))? {
-            file.write_all(&chunk).map_err(|e| fault(&e))?;
-        }
-        let contents = store::inspect(&part).map_err(|e| CliError::other(e.to_string()))?;
-        files::put(&file, &part, &args.file).map_err(|e| fault(&e))?;
-        Ok(contents)
-    };
-    match written.await {
-        Ok(contents) => {
-            say(&format!("{}: {}", args.file.display(), describe(&contents)));
-            say("config.edn, deploy.edn and the keys they name are not in it: keep them beside it");
-            Ok(Exit::Done)
-        }
-        Err(error) => {
-            // Half a backup is none.
-            let _ = std::fs::remove_file(&part);
-            Err(error)
-        }
-    }
+    let contents = store::inspect(part.path()).map_err(|e| CliError::other(e.to_string()))?;
+    files::put(part.as_file(), part.path(), &args.file).map_err(|e| fault(&e))?;
+    say(&format!("{}: {}", args.file.display(), describe(&contents)));
+    say("config.edn, deploy.edn and the keys they name are not in it: keep them beside it");
+    Ok(Exit::Done)
 }

@@ -14,7 +14,10 @@ use super::answer::ApiError;
 /// What GitHub caps a payload at, and so what a hook takes.
 pub(super) const HOOK_LIMIT: usize = 25 * 1024 * 1024;
 /// What all unfinished bodies together may hold: a caller need not be known to send one.
-const BUDGET: usize = 8 * HOOK_LIMIT;
+const BUDGET: usize = 4 * HOOK_LIMIT;
+/// Bodies that say they are at most so long have a budget of the same size of their own: who fills the other with long
+/// ones holds up no push.
+const SHORT: usize = 1 << 20;
 
 /// How much room is made for a body before it is there, at the most: a push is seldom longer.
 const BELIEVED: usize = 32 << 10;
@@ -22,7 +25,8 @@ const BELIEVED: usize = 32 << 10;
 /// The memory that bodies are read into.
 #[derive(Clone)]
 pub(super) struct Bodies {
-    budget: Arc<Semaphore>,
+    short: Arc<Semaphore>,
+    long: Arc<Semaphore>,
     time: Duration,
 }
 
@@ -35,7 +39,7 @@ pub(super) struct Whole {
 impl Bodies {
     /// Each body must be there within `time`.
     pub fn new(time: Duration) -> Self {
-        Self { budget: Arc::new(Semaphore::new(BUDGET)), time }
+        Self { short: Arc::new(Semaphore::new(BUDGET)), long: Arc::new(Semaphore::new(BUDGET)), time }
     }
 
     /// Reads all of it, or says why not. A length that is too large is refused before anything is read.
@@ -48,7 +52,7 @@ impl Bodies {
         if declared.is_some_and(|length| length > limit) {
             return Err(too_large());
         }
-        let whole = tokio::time::timeout(self.time, self.collect(body, limit, declared.unwrap_or(0)));
+        let whole = tokio::time::timeout(self.time, self.collect(body, limit, declared));
         match whole.await {
             Ok(Ok(Some(whole))) => Ok(whole),
             Ok(Ok(None)) => Err(too_large()),
@@ -61,16 +65,23 @@ impl Bodies {
     }
 
     /// None if it is over the limit.
-    async fn collect(&self, mut body: Body, limit: usize, declared: usize) -> Result<Option<Whole>, axum::Error> {
+    async fn collect(
+        &self,
+        mut body: Body,
+        limit: usize,
+        declared: Option<usize>,
+    ) -> Result<Option<Whole>, axum::Error> {
         // What a caller says is believed only so far.
-        let mut whole = Whole { bytes: Vec::with_capacity(declared.min(BELIEVED)), _share: None };
+        let mut whole = Whole { bytes: Vec::with_capacity(declared.unwrap_or(0).min(BELIEVED)), _share: None };
+        // A body is never longer than was said: hyper ends it there.
+        let budget = if declared.is_some_and(|length| length <= SHORT) { &self.short } else { &self.long };
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
             if data.len() > limit - whole.bytes.len() {
                 return Ok(None);
             }
             let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            let Ok(share) = self.budget.clone().acquire_many_owned(size).await else { return Ok(None) };
+            let Ok(share) = budget.clone().acquire_many_owned(size).await else { return Ok(None) };
             match &mut whole._share {
                 Some(held) => held.merge(share),
                 none => *none = Some(share),

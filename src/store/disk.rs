@@ -139,8 +139,9 @@ pub(super) fn opening<T: Send>(
     Err(StoreError::Damaged { path, why, way_back: folder.way_back() })
 }
 
-fn open_sled(store: &Path, damaged: impl Fn(String) -> StoreError) -> Result<sled::Db, StoreError> {
+fn open_sled(store: &Path, refused: impl Fn(String) -> StoreError) -> Result<sled::Db, StoreError> {
     let path = store.display().to_string();
+    remove_unfinished(store).map_err(|e| StoreError::Denied { path: path.clone(), why: e.to_string() })?;
     let config = sled::Config::new().path(store).cache_capacity(CACHE).segment_size(SEGMENT).flush_every_ms(None);
     let began = Instant::now();
     loop {
@@ -157,9 +158,22 @@ fn open_sled(store: &Path, damaged: impl Fn(String) -> StoreError) -> Result<sle
             Err(sled::Error::Io(e)) if e.raw_os_error().is_some() => {
                 Err(StoreError::Denied { path, why: e.to_string() })
             }
-            Err(error) => Err(damaged(error.to_string())),
+            Err(error) => Err(refused(error.to_string())),
         };
     }
+}
+
+/// Removes what is left where sled was killed, or the disk was full, while it wrote down where its pages are. It would
+/// take that for the newest such file, and find it torn; the last one that it finished is as good.
+fn remove_unfinished(store: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(store).into_iter().flatten() {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// A panic's message.

@@ -165,6 +165,12 @@ impl Folder {
         found.into_iter().rev().map(|(_, path)| path).collect()
     }
 
+    /// Whether there was a store here before: it leaves jobs' logs and backups.
+    pub fn has_a_past(&self) -> bool {
+        let has_some = |folder: PathBuf| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        has_some(self.logs()) || !self.list_backups().is_empty()
+    }
+
     /// What an operator whose store is damaged can do.
     pub fn way_back(&self) -> String {
         let newest: Vec<String> =

@@ -85,6 +85,11 @@ fn open_whole(folder: &Folder) -> Result<Opened, StoreError> {
     let lock = folder.lock().map_err(denied)?.ok_or_else(|| StoreError::Locked { path: path.clone() })?;
     folder.settle().map_err(denied)?;
     let is_new = std::fs::read_dir(folder.store()).map_or(true, |mut entries| entries.next().is_none());
+    if is_new && folder.store().exists() && !folder.is_beginning() && folder.has_a_past() {
+        // A mount that is not there, most likely. Who wants to begin anew moves the folder away.
+        let why = "its folder is empty, and beside it are logs of jobs or backups".to_owned();
+        return Err(StoreError::Damaged { path, why, way_back: folder.way_back() });
+    }
     let (mut disk, mut db, format) = match if is_new { Ok(None) } else { Disk::open(folder).map(Some) } {
         Ok(Some(opened)) => opened,
         Ok(None) => begin(folder)?,

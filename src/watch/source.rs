@@ -1,6 +1,7 @@
 //! The real files and environment, for `config`.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::Source;
@@ -9,9 +10,21 @@ use crate::config::Source;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FsSource;
 
+/// How long a file of the configuration may be, in bytes.
+const LARGEST: u64 = 4 << 20;
+
 impl Source for FsSource {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
+        let file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is over 4 MB: no configuration is that long"));
+        }
+        Ok(bytes)
     }
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()

@@ -24,7 +24,7 @@ fn store_of_format(format: u32, state: &Path) {
 
 /// Waits until nobody has a store's file: sled's threads let go of it, and write to it, a moment after its last handle
 /// is gone.
-fn let_go(state: &Path) {
+pub fn let_go(state: &Path) {
     let deadline = std::time::Instant::now() + PATIENCE;
     let is_free = |name| {
         let Ok(file) = std::fs::File::open(state.join(name)) else { return true };

@@ -192,3 +192,40 @@ async fn a_store_without_its_log_is_damaged() {
         assert!(!killed.opens(name, &state, 0).await, "{name}");
     }
 }
+
+#[tokio::test]
+async fn what_sled_did_not_finish_damages_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let event = events(&store.accept(delivery("d", vec![push(1)])).await.unwrap())[0];
+    drop(store);
+    drop(open_again(folder.path()));
+    let place = folder.path().join("store");
+    // As a full disk and a power cut leave them.
+    for (name, content) in
+        [("snap.00000000FFFFFFF0.generating", b"".as_slice()), ("snap.00000000FFFFFFF1.generating", b"half of one")]
+    {
+        formats::let_go(folder.path());
+        std::fs::write(place.join(name), content).unwrap();
+        let store = open_again(folder.path());
+        assert!(store.event(event).unwrap().is_some(), "{name}");
+        assert!(!place.join(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_the_store_that_is_empty_where_there_was_one_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    std::fs::create_dir_all(folder.path().join("logs/j-1")).unwrap();
+    let place = folder.path().join("store");
+    formats::let_go(folder.path());
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let damaged = Store::open(folder.path()).map(|_| ()).unwrap_err();
+    assert!(matches!(damaged, StoreError::Damaged { .. }), "{damaged}");
+    assert!(std::fs::read_dir(&place).unwrap().next().is_none());
+    // As it says that one begins anew.
+    std::fs::remove_dir(&place).unwrap();
+    drop(open_again(folder.path()));
+}
