@@ -1,8 +1,6 @@
 //! `:publish :pull-request`: what was built is offered, waits without being in anybody's way, and goes live once it was
 //! merged. The merges are real ones, in the bare repository.
 
-use std::time::Duration;
-
 use airplanes::model::Forge;
 use serde_json::Value;
 
@@ -308,10 +306,10 @@ async fn killed_between_the_call_and_the_entry_there_is_one_pull_request() {
             let (pull, _) = offered(&world, &api, 2).await;
             api.merge(pull.number, How::Merge);
         }
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !world.has_died() {
             assert!(std::time::Instant::now() < deadline, "{at}: it was not killed\n{}", world.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         assert_eq!(api.pulls("shop").len(), round, "{at}");
         (world.daemon, world.env) = (None, Vec::new());
