@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer is read.
 const LONGEST: usize = 500;
 /// How much of an API's answer is read, in bytes.
-const LONGEST_REPLY: usize = 1 << 20;
+const LONGEST_REPLY: usize = 8 << 20;
 
 /// Why a call was not answered as it should be.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -12,7 +12,7 @@
 
 mod statuses;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ pub fn start(setup: Setup, stop: CancellationToken) {
         setup,
         jobs: BTreeMap::new(),
         hosts: HashMap::new(),
+        shut: HashMap::new(),
         told: HashMap::new(),
         done: Vec::new(),
         sending: JoinSet::new(),
@@ -67,6 +68,8 @@ struct Reporter {
     jobs: BTreeMap<JobId, Left>,
     /// By the prefix in `:forges`.
     hosts: HashMap<String, Host>,
+    /// Repositories that the token may not write to, or that answer oddly: others on their host may fare better.
+    shut: HashMap<RepoId, Pause>,
     /// What was told of jobs that are not over.
     told: HashMap<JobId, Vec<(RepoId, Status)>>,
     /// Marks to let go of.
@@ -84,8 +87,28 @@ struct Left {
 #[derive(Default)]
 struct Host {
     busy: bool,
+    pause: Pause,
+}
+
+/// Growing pauses after failures.
+#[derive(Default)]
+struct Pause {
     failures: u32,
     next: Option<Instant>,
+}
+
+impl Pause {
+    fn is_on(&self, now: Instant) -> bool {
+        self.next.is_some_and(|next| next > now)
+    }
+    /// One more failure, after which it is to be left alone for as long as it says, at the least.
+    fn lengthen(&mut self, least: Option<Duration>) -> Duration {
+        self.failures += 1;
+        let doubled = PAUSES[0].saturating_mul(1 << (self.failures - 1).min(20));
+        let pause = doubled.max(least.unwrap_or_default()).min(PAUSES[1]);
+        self.next = Some(Instant::now() + pause);
+        pause
+    }
 }
 
 /// What an attempt met.
@@ -115,9 +138,10 @@ impl Reporter {
             }
             loop {
                 self.dispatch();
-                let again = self.hosts.values().filter(|host| !host.busy).filter_map(|host| host.next).min();
-                let next = Instant::now() + EVERY;
-                let next = again.filter(|again| *again > Instant::now()).map_or(next, |again| again.min(next));
+                let now = Instant::now();
+                let hosts = self.hosts.values().filter(|host| !host.busy).filter_map(|host| host.pause.next);
+                let again = hosts.chain(self.shut.values().filter_map(|pause| pause.next)).filter(|at| *at > now).min();
+                let next = again.map_or(now + EVERY, |again| again.min(now + EVERY));
                 tokio::select! {
                     () = stop.cancelled() => return,
                     change = changes.recv() => match change {
@@ -151,7 +175,8 @@ impl Reporter {
             self.done.clear();
         }
         let marks = store.statuses_due(AT_ONCE)?;
-        self.jobs.retain(|job, _| marks.iter().any(|due| due.job == *job));
+        let marked: HashSet<JobId> = marks.iter().map(|due| due.job).collect();
+        self.jobs.retain(|job, _| marked.contains(job));
         for due in marks {
             if self.jobs.get(&due.job).is_some_and(|left| left.due.seq == due.seq && !is_old(&due)) {
                 continue;
@@ -204,7 +229,8 @@ impl Reporter {
         for (job, left) in &self.jobs {
             for (prefix, repo, status) in &left.statuses {
                 let host = self.hosts.entry(prefix.clone()).or_default();
-                if host.busy || host.next.is_some_and(|next| next > now) {
+                let is_shut = self.shut.get(repo).is_some_and(|pause| pause.is_on(now));
+                if host.busy || host.pause.is_on(now) || is_shut {
                     continue;
                 }
                 host.busy = true;
@@ -225,6 +251,7 @@ impl Reporter {
         match result {
             Ok(()) => {
                 *host = Host::default();
+                self.shut.remove(&repo);
                 tracing::debug!(%job, %repo, commit = %status.sha.short(), mark = %status.mark, "a commit's status is told");
             }
             Err(Failure::Api(error)) if !error.is_passing() => {
@@ -232,16 +259,18 @@ impl Reporter {
                 tracing::warn!(%job, %repo, commit = %status.sha.short(), %error, "a commit's status was refused");
             }
             Err(error) => {
-                host.failures += 1;
-                let wait = match &error {
-                    Failure::Api(error) => error.wait(),
-                    Failure::Net(_) => None,
+                let (pause, least) = match &error {
+                    Failure::Api(error) if error.is_of_one_repository() => {
+                        host.pause = Pause::default();
+                        (self.shut.entry(repo.clone()).or_default(), None)
+                    }
+                    Failure::Api(error) => (&mut host.pause, error.wait()),
+                    Failure::Net(_) => (&mut host.pause, None),
                 };
-                let doubled = PAUSES[0].saturating_mul(1 << (host.failures - 1).min(20));
-                let pause = doubled.max(wait.unwrap_or_default()).min(PAUSES[1]);
-                host.next = Some(Instant::now() + pause);
+                let is_first = pause.failures == 0;
+                let pause = pause.lengthen(least);
                 // Said once: it stays so until it is mended.
-                if host.failures == 1 {
+                if is_first {
                     tracing::warn!(%job, %repo, %error, again_in = ?pause, "commits' statuses can't be told");
                 } else {
                     tracing::debug!(%job, %repo, %error, again_in = ?pause, "commits' statuses can't be told still");

@@ -61,6 +61,8 @@ fn verdict(job: &JobState) -> (Mark, String) {
         Some((_, outcome, reason)) => {
             let mark = match outcome {
                 Outcome::Succeeded | Outcome::Unchanged => Mark::Success,
+                // A newer pull request has it.
+                Outcome::Skipped if job.requested.is_some() => Mark::Success,
                 Outcome::Partial | Outcome::RolledBack | Outcome::Failed | Outcome::Skipped => Mark::Failure,
                 Outcome::Canceled | Outcome::Parked => Mark::Error,
             };

@@ -65,7 +65,7 @@ pub(super) fn merge(api: &Api<'_>, number: u64, sha: Sha) -> ApiCall {
 
 pub(super) fn close(api: &Api<'_>, number: u64, comment: &str) -> [ApiCall; 2] {
     [
-        call(api, Method::POST, &format!("/issues/{number}/comments"), Some(json!({ "body": comment }))),
         call(api, Method::PATCH, &format!("/pulls/{number}"), Some(json!({ "state": "closed" }))),
+        call(api, Method::POST, &format!("/issues/{number}/comments"), Some(json!({ "body": comment }))),
     ]
 }

@@ -83,8 +83,8 @@ pub(super) fn merge(api: &Api<'_>, number: u64, sha: Sha) -> ApiCall {
 pub(super) fn close(api: &Api<'_>, number: u64, comment: &str) -> [ApiCall; 2] {
     let path = format!("/merge_requests/{number}");
     [
-        call(api, Method::POST, &format!("{path}/notes"), Some(json!({ "body": comment }))),
         call(api, Method::PUT, &path, Some(json!({ "state_event": "close" }))),
+        call(api, Method::POST, &format!("{path}/notes"), Some(json!({ "body": comment }))),
     ]
 }
 

@@ -21,6 +21,9 @@ use crate::model::{RepoId, Secret, Sha};
 
 pub use requests::{Checks, Life, Proposal, PullRequest};
 
+/// How long a host is left alone that has too many calls and does not say for how long.
+const LIMITED: Duration = Duration::from_secs(60);
+
 /// A call to be made.
 #[derive(Debug, Clone)]
 pub struct ApiCall {
@@ -100,6 +103,11 @@ impl ApiError {
     /// Whether the same call may be answered otherwise later, or once the operator has mended something.
     pub fn is_passing(&self) -> bool {
         !matches!(self, ApiError::Refused { .. })
+    }
+    /// Whether another repository of the host may fare better: a token may be for some of them only, and one that has
+    /// moved answers what its API does not.
+    pub fn is_of_one_repository(&self) -> bool {
+        matches!(self, ApiError::Token { status: 403, .. } | ApiError::Odd { .. })
     }
     /// How long the host wants to be left alone.
     pub fn wait(&self) -> Option<Duration> {
@@ -229,7 +237,11 @@ impl<'c> Api<'c> {
         let hint = match status {
             200..=299 => return Ok(&reply.body),
             401 => return Err(self.token(reply)),
-            // GitHub says so of a limit, too.
+            // GitHub says so of a limit, too; of some without a word on how long.
+            403 if is_limit(&said) => {
+                let wait = Some(reply.wait.unwrap_or(LIMITED));
+                return Err(ApiError::Busy { host, status, said, wait });
+            }
             403 if reply.wait.is_none() => return Err(self.token(reply)),
             403 | 408 | 425 | 429 | 500..=599 => return Err(ApiError::Busy { host, status, said, wait: reply.wait }),
             404 => "; it is not there, or the token in :forges may not see it",
@@ -261,6 +273,12 @@ impl<'c> Api<'c> {
         let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
         if line.is_empty() { line } else { format!(": {line}") }
     }
+}
+
+/// Whether a refusal is for too many calls.
+fn is_limit(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    said.contains("rate limit") || said.contains("abuse")
 }
 
 /// What an error's JSON says: `message` or `error`, and what stands in `errors`.

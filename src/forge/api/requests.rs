@@ -165,7 +165,7 @@ impl Api<'_> {
         }
     }
 
-    /// The calls that close one, with a last word.
+    /// The call that closes one, and the one that says a last word.
     pub fn close(&self, number: u64, comment: &str) -> [ApiCall; 2] {
         match self.forge.kind {
             ApiKind::Github => github::close(self, number, comment),
