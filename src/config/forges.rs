@@ -1,14 +1,19 @@
 //! `:forges`: the git hosts whose APIs are called, for commit statuses and for pull requests.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::diagnostic::Fault;
 use super::prefix::ByPrefix;
 use super::section::{Context, Section};
-use super::settings::{prefixes, web_url};
+use super::settings::{prefixes, time, web_url};
 use crate::edn::Span;
 use crate::edn::de::Spanned;
 use crate::model::{Forge, Secret};
+
+/// What `:checks-within` is by itself.
+const CHECKS_WITHIN: Duration = Duration::from_secs(300);
 
 /// A git host's API, and how it lets us in.
 #[derive(Debug, Clone)]
@@ -21,6 +26,9 @@ pub struct ForgeApi {
     pub token: Secret,
     /// `:statuses?`: whether commits get statuses; true.
     pub statuses: bool,
+    /// `:checks-within`: how long others' checks may take to appear on a pull request whose branch demands none; five
+    /// minutes.
+    pub checks_within: Duration,
 }
 
 /// The APIs that are known.
@@ -73,6 +81,7 @@ fn forge(prefix: &str, mut section: Section<'_>, context: &mut Context) -> Optio
     };
     let api = section.read::<String>("api", context).map(|text| api(text, context));
     let statuses = section.read::<bool>("statuses?", context).is_none_or(|statuses| statuses.value);
+    let within = section.node("checks-within").and_then(|node| time(node, ":checks-within", context));
     section.finish(context);
     let (kind, token) = (kind?, token??);
     let api = match (api, kind) {
@@ -82,7 +91,7 @@ fn forge(prefix: &str, mut section: Section<'_>, context: &mut Context) -> Optio
         (None, ApiKind::Gitlab) => format!("https://{host}/api/v4"),
         (None, ApiKind::Gitea) => format!("https://{host}/api/v1"),
     };
-    Some(ForgeApi { kind, api, token, statuses })
+    Some(ForgeApi { kind, api, token, statuses, checks_within: within.unwrap_or(CHECKS_WITHIN) })
 }
 
 /// Where an API is. The token goes there, so it is https, or this machine itself.

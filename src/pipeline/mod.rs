@@ -12,6 +12,7 @@ mod holds;
 mod impact;
 mod lease;
 mod log;
+mod merges;
 mod missed;
 mod owed;
 mod paths;

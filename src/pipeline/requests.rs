@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Inner, Rooms};
-use crate::forge::api::{Api, ApiError, Checks, Life, Proposal, PullRequest};
+use crate::forge::api::{Api, ApiError, Life, Proposal, PullRequest};
 use crate::git::GitError;
 use crate::model::{Entry, JobId, JobState, Push, RepoId, Request, Sha};
 use crate::net::NetError;
@@ -16,9 +16,6 @@ use crate::store::StoreError;
 
 /// How long a push may wait for its host to say whether it is a merge of ours.
 const LOOK_WITHIN: Duration = Duration::from_secs(20);
-
-/// How long after a pull request was opened its checks may take to be there: then there are none.
-const UNSEEN: Duration = Duration::from_secs(15);
 
 /// Why a pull request could not be opened, looked at, merged or closed.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +81,7 @@ impl Inner {
         let rooms = self.rooms.load_full();
         let api = api(&rooms, repo)?;
         let found = rooms.http.call(&api.find(&proposal.head, &proposal.base)).await?;
-        let found = api.found(&proposal.head, &found)?;
+        let found = api.found(&proposal.head, &proposal.base, &found)?;
         let is_it = |found: &PullRequest| matches!(found.state, Life::Open(_)) || found.head == Some(commit);
         if let Some(found) = found.into_iter().find(is_it) {
             return Ok(found);
@@ -121,39 +118,6 @@ impl Inner {
             Ok(_) | Err(StoreError::Moved(_)) => Ok(Looked::GoesOn),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Merges a pull request whose checks are good; else says why not yet.
-    pub(super) async fn merge_request(
-        &self,
-        repo: &RepoId,
-        request: &Request,
-        seen: &PullRequest,
-        waited: Duration,
-    ) -> Result<Result<(), String>, RequestError> {
-        if let Life::Open(Err(why)) = &seen.state {
-            return Ok(Err(why.clone()));
-        }
-        if let Some(by) = request.by {
-            return Ok(Err(format!("job {by} made it, and merges it")));
-        }
-        if seen.head != Some(request.commit) {
-            return Ok(Err("somebody has pushed to its branch, so it is theirs to merge".to_owned()));
-        }
-        let rooms = self.rooms.load_full();
-        let api = api(&rooms, repo)?;
-        let mut replies = Vec::new();
-        for call in api.checks(request.commit) {
-            replies.push(rooms.http.call(&call).await?);
-        }
-        match api.checked(&replies)? {
-            Checks::Good => {}
-            Checks::None if waited < UNSEEN => return Ok(Err("its checks may not have begun".to_owned())),
-            Checks::None => {}
-            Checks::Waiting(name) => return Ok(Err(format!("its check {name} is under way"))),
-            Checks::Bad(name) => return Ok(Err(format!("its check {name} failed"))),
-        }
-        Ok(api.merged(&rooms.http.call(&api.merge(request.number, request.commit)).await?)?)
     }
 
     /// Closes a pull request, with a last word.

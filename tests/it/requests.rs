@@ -1,6 +1,7 @@
 //! What git hosts are told and asked: commit statuses, pull requests. The hosts' APIs are stood in for by servers that check every
 //! call.
 
+mod checks;
 mod merges;
 
 use std::time::Duration;
@@ -92,7 +93,13 @@ async fn tell(api: &ForgeApi, http: &Http, next: Option<Next>) -> Result<(), Str
         Kind::Gitlab => ApiKind::Gitlab,
         Kind::Gitea => ApiKind::Gitea,
     };
-    let forge = Forge { kind, api: api.base(), token: Secret::new("#env T", TOKEN), statuses: true };
+    let forge = Forge {
+        kind,
+        api: api.base(),
+        token: Secret::new("#env T", TOKEN),
+        statuses: true,
+        checks_within: Duration::from_secs(1),
+    };
     let repo = RepoUrl::new("https://git.acme.io/tmp/repos/lib").unwrap().id();
     let head = super::support::world::git(&api.repos.join("lib.git"), &["rev-parse", "main"]);
     let status = Status {

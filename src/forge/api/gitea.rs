@@ -4,9 +4,10 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::github::{proposal_body, status_body};
-use super::{Api, ApiCall, Proposal, Status};
-use crate::model::Sha;
+use super::alike::{proposal_body, status_body};
+use super::requests::plain;
+use super::{Api, ApiCall, Check, CheckPage, Proposal, Status, encoded};
+use crate::model::{Branch, Sha};
 
 fn call(api: &Api<'_>, method: Method, rest: &str, body: Option<Value>) -> ApiCall {
     let path = format!("/repos/{}{rest}", api.owner_and_name());
@@ -34,8 +35,9 @@ pub(super) fn look(api: &Api<'_>, number: u64) -> ApiCall {
     call(api, Method::GET, &format!("/pulls/{number}"), None)
 }
 
-pub(super) fn checks(api: &Api<'_>, sha: Sha) -> ApiCall {
-    call(api, Method::GET, &format!("/commits/{sha}/status?limit=100"), None)
+/// The newest status of each context.
+pub(super) fn checks(api: &Api<'_>, sha: Sha, page: usize) -> ApiCall {
+    call(api, Method::GET, &format!("/commits/{sha}/status?limit=50&page={page}"), None)
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,11 +52,36 @@ struct CommitStatus {
 }
 
 impl Combined {
-    pub(super) fn into_checks(self) -> impl Iterator<Item = (String, Option<bool>)> {
-        self.statuses.into_iter().flatten().map(|status| {
+    pub(super) fn page(self) -> CheckPage {
+        let check = |status: CommitStatus| {
             let well = matches!(status.status.as_str(), "success" | "warning" | "skipped");
-            (status.context, (status.status != "pending").then_some(well))
-        })
+            Check { name: plain(&status.context), well: (status.status != "pending").then_some(well) }
+        };
+        let checks: Vec<Check> = self.statuses.into_iter().flatten().map(check).collect();
+        // How many a page has is for its server to say: one with none is the last.
+        CheckPage { more: !checks.is_empty(), checks }
+    }
+}
+
+pub(super) fn branch(api: &Api<'_>, base: &Branch) -> ApiCall {
+    call(api, Method::GET, &format!("/branches/{}", encoded(base.as_str())), None)
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Protection {
+    #[serde(default)]
+    enable_status_check: bool,
+    #[serde(default)]
+    status_check_contexts: Option<Vec<String>>,
+}
+
+impl Protection {
+    pub(super) fn demands_checks(&self) -> bool {
+        self.enable_status_check
+    }
+    pub(super) fn names(self) -> Vec<String> {
+        let names = self.status_check_contexts.filter(|_| self.enable_status_check).unwrap_or_default();
+        names.iter().map(|name| plain(name)).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::requests::plain;
-use super::{Api, ApiCall, Life, Mark, Proposal, PullRequest, Reply, Status, encoded};
+use super::{Api, ApiCall, Check, CheckPage, Life, Mark, Proposal, PullRequest, Reply, Status, encoded};
 use crate::model::{Branch, Sha};
 
 fn call(api: &Api<'_>, method: Method, rest: &str, body: Option<Value>) -> ApiCall {
@@ -52,9 +52,12 @@ pub(super) fn look(api: &Api<'_>, number: u64) -> ApiCall {
     call(api, Method::GET, &format!("/merge_requests/{number}"), None)
 }
 
+/// How many a page has.
+const PAGE: usize = 100;
+
 /// Jobs of its pipelines are among them.
-pub(super) fn checks(api: &Api<'_>, sha: Sha) -> ApiCall {
-    call(api, Method::GET, &format!("/repository/commits/{sha}/statuses?per_page=100"), None)
+pub(super) fn checks(api: &Api<'_>, sha: Sha, page: usize) -> ApiCall {
+    call(api, Method::GET, &format!("/repository/commits/{sha}/statuses?per_page={PAGE}&page={page}"), None)
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,14 +68,29 @@ pub(super) struct CommitStatus {
     allow_failure: bool,
 }
 
-impl From<CommitStatus> for (String, Option<bool>) {
-    fn from(status: CommitStatus) -> Self {
+pub(super) fn check_page(statuses: Vec<CommitStatus>) -> CheckPage {
+    let more = statuses.len() >= PAGE;
+    let check = |status: CommitStatus| {
         let well = match status.status.as_str() {
             "success" | "skipped" | "manual" => Some(true),
             "failed" | "canceled" => Some(status.allow_failure),
             _ => None,
         };
-        (status.name, well)
+        Check { name: plain(&status.name), well }
+    };
+    CheckPage { checks: statuses.into_iter().map(check).collect(), more }
+}
+
+/// What a project says of itself.
+#[derive(Debug, Deserialize)]
+pub(super) struct Project {
+    #[serde(default)]
+    only_allow_merge_if_pipeline_succeeds: Option<bool>,
+}
+
+impl Project {
+    pub(super) fn demands_checks(&self) -> bool {
+        self.only_allow_merge_if_pipeline_succeeds == Some(true)
     }
 }
 
@@ -91,6 +109,12 @@ pub(super) fn close(api: &Api<'_>, number: u64, comment: &str) -> [ApiCall; 2] {
 #[derive(Debug, Deserialize)]
 pub(super) struct MergeRequest {
     iid: u64,
+    source_branch: String,
+    target_branch: String,
+    /// None where that project is gone.
+    #[serde(default)]
+    source_project_id: Option<u64>,
+    target_project_id: u64,
     web_url: String,
     state: String,
     #[serde(default)]
@@ -101,6 +125,15 @@ pub(super) struct MergeRequest {
     squash_commit_sha: Option<Sha>,
     #[serde(default)]
     detailed_merge_status: Option<String>,
+}
+
+impl MergeRequest {
+    /// Whether it is of that branch of the project itself: a fork may have one of the same name.
+    pub(super) fn is_of(&self, head: &Branch, base: &Branch) -> bool {
+        self.source_branch == head.as_str()
+            && self.target_branch == base.as_str()
+            && self.source_project_id == Some(self.target_project_id)
+    }
 }
 
 impl From<MergeRequest> for PullRequest {

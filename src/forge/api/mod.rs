@@ -4,6 +4,8 @@
 //! Must never do I/O, or let a token be seen: it stands in the call's credential alone, and is cut out of what a
 //! host says.
 
+mod alike;
+mod checks;
 mod gitea;
 mod github;
 mod gitlab;
@@ -19,7 +21,8 @@ use serde_json::Value;
 use crate::config::{ApiKind, ForgeApi};
 use crate::model::{RepoId, Secret, Sha};
 
-pub use requests::{Checks, Life, Proposal, PullRequest};
+pub use checks::{Check, CheckPage, Checks, Demanded};
+pub use requests::{Life, Proposal, PullRequest};
 
 /// How long a host is left alone that has too many calls and does not say for how long.
 const LIMITED: Duration = Duration::from_secs(60);
@@ -174,6 +177,15 @@ impl<'c> Api<'c> {
     pub fn of(forge: &'c ForgeApi, repo: &'c RepoId) -> Option<Self> {
         let (host, path) = repo.as_str().split_once('/')?;
         path.contains('/').then_some(Self { forge, host, path })
+    }
+
+    /// The host, for people.
+    pub fn host(&self) -> &str {
+        self.host
+    }
+    /// How long others' checks may take to appear.
+    pub fn checks_within(&self) -> Duration {
+        self.forge.checks_within
     }
 
     /// The repository itself: whether the token lets us in.

@@ -25,7 +25,7 @@ const NAMES: usize = 9;
 /// How often the host is asked again for a pull request that can't be opened now.
 const TRIES: u32 = 8;
 /// How often it is looked whether it was merged, at first and at the least.
-const LOOKS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
+const LOOKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// The longest pause that a host may ask for.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -213,7 +213,7 @@ async fn look(work: &Work, request: &Request, waited: Duration) -> Result<Next, 
             _ => waits,
         }));
     }
-    Ok(match inner.merge_request(&repo, request, &seen, waited).await? {
+    Ok(match inner.merge_request(job, request, &seen, waited).await? {
         Ok(()) => Next::Again,
         Err(why) => Next::Waits(format!("pull request {number} is not merged yet: {why}")),
     })

@@ -5,13 +5,13 @@ use airplanes::model::Forge;
 use serde_json::Value;
 
 use super::super::support::acts::{step, text};
-use super::super::support::forge_api::{ForgeApi, KINDS, Kind, Next};
+use super::super::support::forge_api::{ForgeApi, Kind, Next};
 use super::super::support::forge_pulls::{How, Pull};
 use super::super::support::world::{World, git};
 
 /// A library and an app on one host that depends on it and publishes by pull requests. Each build leaves its tree in
 /// `builds`.
-async fn world(kind: Kind, more: &str, app: &str) -> (World, ForgeApi) {
+pub(super) async fn world(kind: Kind, more: &str, app: &str) -> (World, ForgeApi) {
     let mut world = World::new(1);
     let api = ForgeApi::start(kind, world.path("repos")).await;
     world.config = api.config().replacen("\"127.0.0.2\" {", &format!("\"127.0.0.2\" {{{more} "), 1);
@@ -28,7 +28,7 @@ async fn world(kind: Kind, more: &str, app: &str) -> (World, ForgeApi) {
 }
 
 /// Waits for so many pull requests of the app, and gives the newest, once its job waits.
-async fn offered(world: &World, api: &ForgeApi, count: usize) -> (Pull, Value) {
+pub(super) async fn offered(world: &World, api: &ForgeApi, count: usize) -> (Pull, Value) {
     let pull = async || Some(api.pulls("shop")).filter(|pulls| pulls.len() == count)?.pop();
     let pull = world.until(&format!("{count} pull requests"), pull).await;
     let waits = async || {
@@ -47,11 +47,11 @@ async fn tell_of(world: &World, repo: &str, before: &str, after: &str) {
     assert_eq!(status, 202, "{answer}");
 }
 
-fn live(world: &World) -> String {
+pub(super) fn live(world: &World) -> String {
     git(&world.path("srv/web-1"), &["rev-parse", "HEAD"])
 }
 
-fn builds(world: &World) -> usize {
+pub(super) fn builds(world: &World) -> usize {
     world.read("builds").lines().count()
 }
 
@@ -185,43 +185,6 @@ async fn what_depends_on_it_waits_for_the_merge() {
     let job = world.job("top").await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert!(world.file("top", "deps.edn").contains(&merged), "{}", world.file("top", "deps.edn"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_is_merged_when_the_checks_of_others_are_good() {
-    let all = KINDS.map(|kind| async move {
-        let (world, api) = world(kind, "", ":auto-merge? true").await;
-        world.push("lib", &[("a", "1")]).await;
-        let (pull, job) = offered(&world, &api, 1).await;
-        api.check(&pull.offers, "ci", "pending");
-        let id = text(&job, "id").to_owned();
-        let waits = async || world.whole_log(&id, "publish").await.contains("its check ci is under way").then_some(());
-        world.until("it waits for ci", waits).await;
-        assert_eq!(api.pulls("shop")[0].state, "open");
-        api.check(&pull.offers, "ci", "success");
-        let job = world.ended(&id).await;
-        assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
-        assert_eq!((api.pulls("shop")[0].state, live(&world)), ("merged", world.head("shop").to_string()));
-        assert_eq!(builds(&world), 1);
-    });
-    futures_util::future::join_all(all).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_that_fails_its_checks_is_not_merged_and_one_without_any_is() {
-    let (world, api) = world(Kind::Github, "", ":auto-merge? true").await;
-    // Before it is opened: the commit is known only then, so the check is of any commit.
-    world.push("lib", &[("a", "1")]).await;
-    let (pull, job) = offered(&world, &api, 1).await;
-    api.check(&pull.offers, "ci", "failure");
-    let id = text(&job, "id").to_owned();
-    let told = async || world.whole_log(&id, "publish").await.contains("its check ci failed").then_some(());
-    world.until("the failed check is told", told).await;
-    assert_eq!(api.pulls("shop")[0].state, "open");
-    world.push("lib", &[("a", "2")]).await;
-    let job = world.job("shop").await;
-    assert_eq!(job["state"], "succeeded", "{job:#}");
-    assert_eq!(api.pulls("shop").iter().map(|pull| pull.state).collect::<Vec<_>>(), ["closed", "merged"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,8 @@ pub struct Heard {
     pub told: Vec<Told>,
     pub pulls: Vec<Pull>,
     pub checks: Vec<Check>,
+    /// The checks that branches demand.
+    pub demands: Vec<String>,
     pub wrong: Vec<String>,
     pub next: VecDeque<Next>,
 }

@@ -28,6 +28,8 @@ pub struct Pull {
     pub offers: String,
     pub merged: Option<(How, String)>,
     pub comments: Vec<String>,
+    /// Whether its branch is one of a fork.
+    pub of_fork: bool,
     /// How often it was looked at.
     looks: u32,
 }
@@ -36,7 +38,7 @@ pub struct Pull {
 #[derive(Debug, Clone)]
 pub struct Check {
     pub sha: String,
-    pub name: &'static str,
+    pub name: String,
     /// `pending`, `success` or `failure`.
     pub state: &'static str,
 }
@@ -82,10 +84,39 @@ impl ForgeApi {
         sha
     }
     /// A check of somebody else's is so now.
-    pub fn check(&self, sha: &str, name: &'static str, state: &'static str) {
+    pub fn check(&self, sha: &str, name: &str, state: &'static str) {
         let mut heard = self.heard();
-        heard.checks.retain(|check| (check.sha.as_str(), check.name) != (sha, name));
-        heard.checks.push(Check { sha: sha.to_owned(), name, state });
+        heard.checks.retain(|check| (check.sha.as_str(), check.name.as_str()) != (sha, name));
+        heard.checks.push(Check { sha: sha.to_owned(), name: name.to_owned(), state });
+    }
+    /// These are all the checks of a commit.
+    pub fn checks(&self, sha: &str, all: Vec<(String, &'static str)>) {
+        let mut heard = self.heard();
+        heard.checks.retain(|check| check.sha != sha);
+        heard.checks.extend(all.into_iter().map(|(name, state)| Check { sha: sha.to_owned(), name, state }));
+    }
+    /// Every branch demands this check from now on; GitLab knows only that there has to be one.
+    pub fn demand(&self, name: &str) {
+        self.heard().demands.push(name.to_owned());
+    }
+    /// Somebody offers a branch of the same name from a fork.
+    pub fn open_from_fork(&self, repo: &str, head: &str, base: &str) {
+        let mut heard = self.heard();
+        let number = heard.pulls.len() as u64 + 11;
+        heard.pulls.push(Pull {
+            repo: repo.to_owned(),
+            number,
+            head: head.to_owned(),
+            base: base.to_owned(),
+            title: "mine".to_owned(),
+            body: String::new(),
+            state: "open",
+            offers: "f".repeat(40),
+            merged: None,
+            comments: Vec::new(),
+            of_fork: true,
+            looks: 0,
+        });
     }
 }
 
@@ -96,7 +127,11 @@ pub fn answer(api: &ForgeApi, call: &Call) -> Option<Answer> {
     let number = |text: &str| text.parse::<u64>().ok();
     let list = if gitlab { "merge_requests" } else { "pulls" };
     Some(match (&call.method, parts.as_slice()) {
-        (&Method::GET, [""]) => (200, json!({ "id": 1 })),
+        (&Method::GET, [""]) => {
+            let demands = gitlab && !api.heard().demands.is_empty();
+            (200, json!({ "id": 1, "only_allow_merge_if_pipeline_succeeds": demands }))
+        }
+        (&Method::GET, ["branches", _] | ["rules", "branches", _]) if !gitlab => demands(api, parts[0]),
         (&Method::GET, [what]) if *what == list => found(api, call),
         (&Method::POST, [what]) if *what == list => opened(api, call),
         (&Method::GET, [what, n]) if *what == list => match number(n).and_then(|n| looked(api, call, n)) {
@@ -108,8 +143,8 @@ pub fn answer(api: &ForgeApi, call: &Call) -> Option<Answer> {
         (&Method::PATCH, ["pulls", n]) if !gitlab => closed(api, call, number(n)?, ("state", "closed")),
         (&Method::POST, ["merge_requests", n, "notes"]) if gitlab => commented(api, call, number(n)?),
         (&Method::POST, ["issues", n, "comments"]) if !gitlab => commented(api, call, number(n)?),
-        (&Method::GET, ["repository", "commits", sha, "statuses"]) if gitlab => checks(api, sha, "statuses"),
-        (&Method::GET, ["commits", sha, what @ ("status" | "check-runs")]) if !gitlab => checks(api, sha, what),
+        (&Method::GET, ["repository", "commits", sha, "statuses"]) if gitlab => checks(api, call, sha, "statuses"),
+        (&Method::GET, ["commits", sha, what @ ("status" | "check-runs")]) if !gitlab => checks(api, call, sha, what),
         _ => return None,
     })
 }
@@ -166,13 +201,15 @@ fn opened(api: &ForgeApi, call: &Call) -> Answer {
     let offers = git(&bare, &["rev-parse", &format!("refs/heads/{head}")]);
     git(&bare, &["rev-parse", &format!("refs/heads/{base}")]);
     let mut heard = api.heard();
-    if heard.pulls.iter().any(|pull| (&pull.repo, &pull.head, pull.state) == (&call.repo, &head, "open")) {
+    let same = |pull: &&Pull| (&pull.repo, &pull.head, pull.state) == (&call.repo, &head, "open");
+    if heard.pulls.iter().filter(same).any(|pull| !pull.of_fork) {
         let status = if api.kind == Kind::Github { 422 } else { 409 };
         return (status, json!({ "message": "A pull request already exists" }));
     }
     let number = heard.pulls.len() as u64 + 11;
     let (repo, comments) = (call.repo.clone(), Vec::new());
-    let pull = Pull { repo, number, head, base, title, body, state: "open", offers, merged: None, comments, looks: 0 };
+    let (merged, of_fork, looks) = (None, false, 0);
+    let pull = Pull { repo, number, head, base, title, body, state: "open", offers, merged, comments, of_fork, looks };
     heard.pulls.push(pull.clone());
     (201, wire(api.kind, &pull, true))
 }
@@ -220,40 +257,74 @@ fn commented(api: &ForgeApi, call: &Call, number: u64) -> Answer {
     (201, json!({ "id": 1 }))
 }
 
-/// Ours are among them, as everywhere.
-fn checks(api: &ForgeApi, sha: &str, what: &str) -> Answer {
+/// What branches demand. GitHub has half of it in rules.
+fn demands(api: &ForgeApi, what: &str) -> Answer {
+    let names = api.heard().demands.clone();
+    let (own, of_rules) = names.split_at(names.len().min(1));
+    let answer = match (api.kind, what) {
+        (Kind::Gitea, "branches") => json!({
+            "name": "main", "protected": !names.is_empty(), "enable_status_check": !names.is_empty(),
+            "status_check_contexts": if names.is_empty() { Value::Null } else { json!(names) },
+        }),
+        (Kind::Github, "branches") => json!({
+            "name": "main",
+            "protection": { "enabled": !own.is_empty(), "required_status_checks": { "enforcement_level": "non_admins", "contexts": own } },
+        }),
+        _ if of_rules.is_empty() => json!([]),
+        _ => {
+            let checks: Vec<Value> = of_rules.iter().map(|name| json!({ "context": name })).collect();
+            json!([
+                { "type": "deletion", "ruleset_id": 1 },
+                { "type": "required_status_checks", "parameters": { "required_status_checks": checks } },
+            ])
+        }
+    };
+    (200, answer)
+}
+
+/// Ours are among them, as everywhere. No page has more than that host gives.
+fn checks(api: &ForgeApi, call: &Call, sha: &str, what: &str) -> Answer {
+    let number = |key: &str| {
+        let found = call.query.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.parse::<usize>().ok());
+        found.filter(|n| *n > 0)
+    };
+    let size = number(if api.kind == Kind::Gitea { "limit" } else { "per_page" });
+    let (Some(size), Some(page)) = (size, number("page")) else { return wrong(api, call, "no page") };
+    let most = if api.kind == Kind::Gitea { 50 } else { 100 };
     let heard = api.heard();
     let theirs = heard.checks.iter().filter(|check| check.sha == sha);
     let ours = heard.told.iter().filter(|told| told.sha == sha);
     let ours: Vec<(String, String)> = ours.map(|told| (told.context.clone(), told.state.clone())).collect();
-    (
-        200,
-        match (api.kind, what) {
-            (Kind::Github, "check-runs") => {
-                let run = |check: &super::forge_pulls::Check| match check.state {
-                    "pending" => json!({ "name": check.name, "status": "in_progress", "conclusion": null }),
-                    state => json!({ "name": check.name, "status": "completed", "conclusion": state }),
-                };
-                json!({ "total_count": 1, "check_runs": theirs.map(run).collect::<Vec<_>>() })
-            }
-            (Kind::Github, _) => {
-                let all: Vec<Value> = ours.iter().map(|(c, s)| json!({ "context": c, "state": s })).collect();
-                json!({ "state": "pending", "statuses": all })
-            }
-            (Kind::Gitea, _) => {
-                let theirs = theirs.map(|check| json!({ "context": check.name, "status": check.state }));
-                let ours = ours.iter().map(|(c, s)| json!({ "context": c, "status": s }));
-                let all: Vec<Value> = theirs.chain(ours).collect();
-                json!({ "state": "", "statuses": if all.is_empty() { Value::Null } else { Value::Array(all) } })
-            }
-            (Kind::Gitlab, _) => {
-                let word = |state: &str| if state == "failure" { "failed".to_owned() } else { state.to_owned() };
-                let theirs = theirs.map(|check| json!({ "name": check.name, "status": word(check.state) }));
-                let ours = ours.iter().map(|(c, s)| json!({ "name": c, "status": s, "allow_failure": false }));
-                Value::Array(theirs.chain(ours).collect())
-            }
-        },
-    )
+    let word = |state: &str| match state {
+        "failure" if api.kind == Kind::Gitlab => "failed".to_owned(),
+        state => state.to_owned(),
+    };
+    let status = |name: &str, state: &str| match api.kind {
+        Kind::Github => json!({ "context": name, "state": state }),
+        Kind::Gitea => json!({ "context": name, "status": state }),
+        Kind::Gitlab => json!({ "name": name, "status": word(state), "allow_failure": false }),
+    };
+    let run = |check: &Check| match check.state {
+        "pending" => json!({ "name": check.name, "status": "in_progress", "conclusion": null }),
+        state => json!({ "name": check.name, "status": "completed", "conclusion": state }),
+    };
+    let all: Vec<Value> = match (api.kind, what) {
+        (Kind::Github, "check-runs") => theirs.map(run).collect(),
+        (Kind::Github, _) => ours.iter().map(|(name, state)| status(name, state)).collect(),
+        _ => {
+            let theirs = theirs.map(|check| status(&check.name, check.state));
+            theirs.chain(ours.iter().map(|(name, state)| status(name, state))).collect()
+        }
+    };
+    let count = all.len();
+    let all: Vec<Value> = all.into_iter().skip((page - 1) * size.min(most)).take(size.min(most)).collect();
+    let answer = match (api.kind, what) {
+        (Kind::Github, "check-runs") => json!({ "total_count": count, "check_runs": all }),
+        (Kind::Github, _) => json!({ "total_count": count, "state": "pending", "statuses": all }),
+        (Kind::Gitea, _) => json!({ "state": "", "statuses": if all.is_empty() { Value::Null } else { json!(all) } }),
+        (Kind::Gitlab, _) => json!(all),
+    };
+    (200, answer)
 }
 
 /// A pull request as that host shows it, in a list or by itself.
@@ -263,10 +334,13 @@ fn wire(kind: Kind, pull: &Pull, alone: bool) -> Value {
     let commit = pull.merged.as_ref().map(|(_, sha)| sha.clone());
     // A host looks whether it can be merged only once it was asked.
     let is_looked_at = pull.looks > 1;
+    let (ours, theirs) = (7, if pull.of_fork { 8 } else { 7 });
     if kind == Kind::Gitlab {
         let squashed = pull.merged.as_ref().is_some_and(|(how, _)| *how == How::Squash);
         return json!({
             "id": 1000 + pull.number, "iid": pull.number, "web_url": url, "sha": pull.offers,
+            "source_branch": pull.head, "target_branch": pull.base,
+            "source_project_id": theirs, "target_project_id": ours,
             "state": if pull.state == "open" { "opened" } else { pull.state },
             "merge_commit_sha": if squashed { None } else { commit.clone() },
             "squash_commit_sha": if squashed { commit } else { None },
@@ -277,7 +351,8 @@ fn wire(kind: Kind, pull: &Pull, alone: bool) -> Value {
         "id": 1000 + pull.number, "number": pull.number, "html_url": url, "title": pull.title, "body": pull.body,
         "state": if pull.state == "open" { "open" } else { "closed" },
         "merged_at": commit.as_ref().map(|_| "2026-11-22T20:00:00Z"), "merge_commit_sha": commit,
-        "head": { "ref": pull.head, "sha": pull.offers }, "base": { "ref": pull.base },
+        "head": { "ref": pull.head, "sha": pull.offers, "repo": { "id": theirs } },
+        "base": { "ref": pull.base, "repo": { "id": ours } },
     });
     if alone || kind == Kind::Gitea {
         shown["merged"] = json!(pull.state == "merged");

@@ -1,0 +1,112 @@
+//! Merging pull requests of our own, where `:auto-merge?` says so: once all checks of others are good, and all that its
+//! branch demands are there. A host that names no demands may have checks that take a while to appear: it has
+//! `:checks-within` (config.edn) for them.
+//!
+//! Must never merge what somebody else has pushed, or what would bring a held app or library on.
+
+use std::time::Duration;
+
+use super::Inner;
+use super::requests::{RequestError, api};
+use crate::forge::api::{Api, ApiError, Check, Checks, Demanded, Life, PullRequest};
+use crate::model::{Branch, JobState, Request, Sha};
+use crate::net::Http;
+
+/// How many pages of checks are read at the most.
+const PAGES: usize = 50;
+
+impl Inner {
+    /// Merges a pull request whose checks are good; else says why not yet. `waited` is how long it has been open at the
+    /// least.
+    pub(super) async fn merge_request(
+        &self,
+        job: &JobState,
+        request: &Request,
+        seen: &PullRequest,
+        waited: Duration,
+    ) -> Result<Result<(), String>, RequestError> {
+        if let Life::Open(Err(why)) = &seen.state {
+            return Ok(Err(why.clone()));
+        }
+        if let Some(by) = request.by {
+            return Ok(Err(format!("job {by} made it, and merges it")));
+        }
+        if seen.head != Some(request.commit) {
+            return Ok(Err("somebody has pushed to its branch, so it is theirs to merge".to_owned()));
+        }
+        let (rooms, repo) = (self.rooms.load_full(), job.app.repo());
+        let api = api(&rooms, &repo)?;
+        let checks = all_checks(&api, &rooms.http, request.commit).await?;
+        match Checks::of(&checks) {
+            Checks::Good | Checks::None => {}
+            Checks::Waiting(name) => return Ok(Err(format!("its check {name} is under way"))),
+            Checks::Bad(name) => return Ok(Err(format!("its check {name} failed"))),
+        }
+        let Some((base, _)) = &job.base else { return Ok(Err("the branch that it is for is not known".to_owned())) };
+        let demanded = demanded(&api, &rooms.http, base).await?;
+        if let Some(lacks) = demanded.lacks(&checks) {
+            return Ok(Err(lacks));
+        }
+        let within = api.checks_within();
+        if demanded == Demanded::Unsaid && waited < within {
+            return Ok(Err(format!(
+                "{base} demands no checks, so those that run by themselves have {} s to begin",
+                within.as_secs()
+            )));
+        }
+        // Last: whoever holds it now may have waited for an answer of the host's.
+        if let Some(hold) = self.hold_of_request(job, request) {
+            return Ok(Err(hold));
+        }
+        Ok(api.merged(&rooms.http.call(&api.merge(request.number, request.commit)).await?)?)
+    }
+
+    /// The hold of an app that would go on, or of a library that would move, by a merge.
+    fn hold_of_request(&self, job: &JobState, request: &Request) -> Option<String> {
+        let holds = self.store.holds();
+        let (repo, jobs) = (job.app.repo(), self.store.open_jobs());
+        let shares = |other: &JobState| {
+            let its = other.requested.as_ref().filter(|_| other.waits_for_merge() && other.app.repo() == repo);
+            its.is_some_and(|its| its.number == request.number)
+        };
+        let mut all = std::iter::once(job).chain(jobs.iter().map(|other| &**other).filter(|other| shares(other)));
+        all.find_map(|job| {
+            let app = &job.app.name;
+            let held = holds.get(&(app.clone(), None)).filter(|hold| hold.stops(job)).map(ToString::to_string);
+            let bumps = job.updated.as_ref().map_or(&[][..], |updated| &updated.bumps);
+            held.or_else(|| bumps.iter().find_map(|bump| self.held_lib(app, &bump.lib)))
+        })
+    }
+}
+
+/// All checks of a commit.
+async fn all_checks(api: &Api<'_>, http: &Http, sha: Sha) -> Result<Vec<Check>, RequestError> {
+    let mut all = Vec::new();
+    for list in 0..api.check_lists() {
+        let mut before = 0;
+        for page in 1.. {
+            if page > PAGES {
+                return Err(ApiError::Odd {
+                    host: api.host().to_owned(),
+                    why: format!("over {PAGES} pages of checks"),
+                }
+                .into());
+            }
+            let found = api.checked(before, &http.call(&api.checks(list, sha, page)).await?)?;
+            before += found.checks.len();
+            all.extend(found.checks);
+            if !found.more {
+                break;
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn demanded(api: &Api<'_>, http: &Http, base: &Branch) -> Result<Demanded, RequestError> {
+    let mut replies = Vec::new();
+    for call in api.demanded(base) {
+        replies.push(http.call(&call).await?);
+    }
+    Ok(api.demands(&replies)?)
+}

@@ -1,0 +1,109 @@
+//! `:auto-merge?`: what has to be so before a pull request of ours is merged by us.
+
+use std::time::Duration;
+
+use airplanes::config::{ApiKind, ForgeApi as Forge};
+use airplanes::forge::api::Api;
+use airplanes::model::{Branch, RepoUrl, Secret};
+use airplanes::net::Http;
+
+use super::super::support::acts::text;
+use super::super::support::forge_api::{ForgeApi, KINDS, Kind, TOKEN};
+use super::super::support::world::World;
+use super::merges::{builds, live, offered, world};
+
+/// Waits until the job's log says why its pull request is not merged.
+async fn says(world: &World, id: &str, words: &str) {
+    let said = async || world.whole_log(id, "publish").await.contains(words).then_some(());
+    world.until(&format!("it says: {words}"), said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_merged_when_what_its_branch_demands_is_there_and_all_others_on_every_page_are_good() {
+    let all = KINDS.map(|kind| async move {
+        let (world, api) = world(kind, "", ":auto-merge? true").await;
+        api.demand("lint-7");
+        api.demand("ci");
+        world.push("lib", &[("a", "1")]).await;
+        let (pull, job) = offered(&world, &api, 1).await;
+        let id = text(&job, "id").to_owned();
+        let demands = if kind == Kind::Gitlab { "demands checks, and none" } else { "demands the check lint-7, which" };
+        says(&world, &id, demands).await;
+        // The last one of the last page.
+        let mut checks: Vec<(String, &str)> = (0..130).map(|n| (format!("lint-{n}"), "success")).collect();
+        checks.push(("ci".to_owned(), "pending"));
+        api.checks(&pull.offers, checks);
+        says(&world, &id, "its check ci is under way").await;
+        assert_eq!(api.pulls("shop")[0].state, "open");
+        api.check(&pull.offers, "ci", "success");
+        let job = world.ended(&id).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}\n{}", world.log());
+        assert_eq!((api.pulls("shop")[0].state, live(&world)), ("merged", world.head("shop").to_string()));
+        assert_eq!(builds(&world), 1);
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_none_are_demanded_they_have_some_time_and_what_failed_or_is_held_is_not_merged() {
+    let (world, api) = world(Kind::Github, ":checks-within \"4s\"", ":auto-merge? true").await;
+    world.push("lib", &[("a", "1")]).await;
+    let (pull, job) = offered(&world, &api, 1).await;
+    let id = text(&job, "id").to_owned();
+    says(&world, &id, "main demands no checks, so those that run by themselves have 4 s to begin").await;
+    // One that was quick is no proof that it is the only one.
+    api.check(&pull.offers, "cla", "success");
+    api.check(&pull.offers, "ci", "failure");
+    says(&world, &id, "its check ci failed").await;
+    let said = world.call(&["hold", "shop", "acme/lib", "--reason", "the sale"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    api.check(&pull.offers, "ci", "success");
+    says(&world, &id, "acme/lib of shop is held by").await;
+    assert_eq!((api.pulls("shop")[0].state, api.pulls("shop").len()), ("open", 1));
+    // What makes up for the hold offers the same, and goes live.
+    let said = world.call(&["hold", "shop", "acme/lib", "--release"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let merged = async || api.pulls("shop").iter().any(|pull| pull.state == "merged").then_some(());
+    world.until("it is merged", merged).await;
+    world.settled().await;
+    assert_eq!(live(&world), world.head("shop").to_string());
+    assert!(world.file("shop", "deps.edn").contains(&world.head("lib").to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_s_branch_of_the_same_name_is_not_taken_for_ours() {
+    let world = World::new(0);
+    world.commit("shop", &[("deps.edn", "{}")]);
+    world.in_bare("shop", &["branch", "airplanes/1", "main"]);
+    let http = Http::new().unwrap();
+    let (head, base) = (Branch::new("airplanes/1").unwrap(), Branch::new("main").unwrap());
+    for kind in KINDS {
+        let host = ForgeApi::start(kind, world.path("repos")).await;
+        let api_kind = match kind {
+            Kind::Github => ApiKind::Github,
+            Kind::Gitlab => ApiKind::Gitlab,
+            Kind::Gitea => ApiKind::Gitea,
+        };
+        let token = Secret::new("#env T", TOKEN);
+        let checks_within = Duration::from_secs(1);
+        let forge = Forge { kind: api_kind, api: host.base(), token, statuses: true, checks_within };
+        let repo = RepoUrl::new("https://git.acme.io/tmp/repos/shop").unwrap().id();
+        let api = Api::of(&forge, &repo).unwrap();
+        let found = async || {
+            let reply = http.call(&api.find(&head, &base)).await.unwrap();
+            api.found(&head, &base, &reply).unwrap().iter().map(|found| found.number).collect::<Vec<_>>()
+        };
+        host.open_from_fork("shop", "airplanes/1", "main");
+        assert_eq!(found().await, [] as [u64; 0], "{kind:?}");
+        let proposal = airplanes::forge::api::Proposal {
+            head: head.clone(),
+            base: base.clone(),
+            title: "ours".to_owned(),
+            body: String::new(),
+        };
+        let opened = api.seen(&http.call(&api.open(&proposal)).await.unwrap()).unwrap();
+        host.open_from_fork("shop", "airplanes/1", "main");
+        assert_eq!(found().await, [opened.number], "{kind:?}");
+        assert!(host.heard().wrong.is_empty(), "{:?}", host.heard().wrong);
+    }
+}
