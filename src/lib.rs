@@ -32,8 +32,8 @@
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
 //!
 //! `http` never touches git, ssh or a runner. The command line talks to the daemon over HTTP, since the store admits
-//! one process, but for what is local by nature (`serve demo check update init keys host`, and `restore` while no
-//! daemon runs).
+//! one process, but for what is local by nature (`serve demo check render update init keys host`, and `restore` while
+//! no daemon runs).
 //!
 //! # Invariants
 //! 1. **Nothing accepted is lost.** A delivery is on disk (fdatasync, shared by a group) before 2xx; if it can't be,

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, impact, init, jobs, keys, logs,
-    notify, provenance, repos, restore, status, sync, update,
+    notify, provenance, render, repos, restore, status, sync, update,
 };
 
 /// The commands.
@@ -37,6 +37,19 @@ pub enum Command {
     #[command(long_about = "What is done about one host. `trust` shows its key, asks, and records it.\n\n  \
         airplanes host trust web-1\n  airplanes host trust --help")]
     Host(host::HostArgs),
+    /// Print what will be put on an app's hosts.
+    #[command(
+        long_about = "Print what will be put on an app's hosts: its systemd unit, and what nginx is given. Nothing is \
+        touched; `airplanes host install` puts it there, and so does a deploy.\n\n\
+        A folder :templates in config.edn may hold templates of your own, in tera's language (as Jinja's), each taken in \
+        place of ours:\n\n  \
+        service.tera  app name description exec_start user working_directory in_home environment credentials\n                \
+        state write memory restart postgres\n  \
+        site.tera     app acme sites: names upstream server websocket max_body tls (certificate key ready)\n  \
+        http.tera     nothing\n\n\
+        Examples:\n\n  airplanes render systemd shop\n  airplanes render nginx shop"
+    )]
+    Render(render::RenderArgs),
     /// Run the daemon.
     #[command(long_about = "Run the daemon: webhooks in, jobs out, until SIGTERM.\n\n\
         It reads the config file and deploy.edn, and reads them again when they change; a bad edit is reported and the \

@@ -1,6 +1,6 @@
 //! The command line: one file per group of commands, each a thin reader of the daemon's HTTP API.
 //!
-//! `init`, `keys`, `host`, `check` and `update` work on files that lie here, `restore` on a state folder whose daemon is
+//! `init`, `keys`, `host`, `check`, `render` and `update` work on files that lie here, `restore` on a state folder whose daemon is
 //! stopped; `doctor` can do without a daemon; everything else asks it. `serve` and `demo` are only named here: `main`
 //! runs them. Must never open the store of a daemon that runs, or print progress to standard output.
 
@@ -31,6 +31,7 @@ mod logs;
 mod notify;
 mod output;
 mod provenance;
+mod render;
 mod repos;
 mod restore;
 mod show;
@@ -152,6 +153,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Host(args) => host::host(globals, args).await,
         Command::Completions(args) => completions(args.shell),
         Command::Check => check::check(globals),
+        Command::Render(args) => render::render(globals, args),
         Command::Update(args) => update::update(globals, args).await,
         Command::Jobs(args) => jobs::jobs(&client()?, globals, args).await,
         Command::Job(args) => jobs::job(&client()?, globals, args).await,

@@ -6,17 +6,17 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::diagnostic::Fault;
+use super::nginx::nginx;
 use super::publish::publish;
 use super::section::{Context, Section};
+use super::service::{postgres, service};
 use super::settings::{Config, time, web_url};
 use super::suggest::closest;
 use super::updates::updates;
 use super::values::Time;
 use crate::edn::de::Spanned;
 use crate::edn::{Node, Span, Value};
-use crate::model::{
-    App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Service, Trigger, UnitName,
-};
+use crate::model::{App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Trigger, UnitName};
 
 /// How long an app's entry may be as the store keeps it, in bytes: a row of the store holds 16 KB.
 const LONGEST: usize = 14 << 10;
@@ -87,7 +87,16 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
     let updates = updates(&mut section, context);
     let url = git_url.as_ref().map(|url| &url.value);
     let updates = publish(updates, &mut section, url, config, context);
+    let nginx = nginx(&mut section, context);
     later(&mut section, context);
+    let postgres = postgres(&mut section, context);
+    if let Some((_, span)) = &postgres
+        && service.as_ref().is_none_or(|(service, _)| service.exec_start.is_none())
+    {
+        let message = format!("nothing of {} is told the password of its database", section.what);
+        let help = "give its `:service` an `:exec-start`: the unit gets it as a credential";
+        context.fault(Fault::new(*span, message, "the unit is not ours to make").help(help).warning());
+    }
     let head = Span { end: section.span.start + 1, ..section.span };
     if section.node("hosts").is_none() && section.node("ip").is_none() {
         let idle = [
@@ -124,6 +133,8 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         working_directory,
         hosts,
         service: service.map(|(service, _)| service),
+        nginx,
+        postgres: postgres.map(|(postgres, _)| postgres),
         restart: restart.map(|restart| restart.value),
         health,
         runner,
@@ -241,46 +252,6 @@ fn hosts(section: &mut Section<'_>, config: &Config, context: &mut Context) -> V
     hosts
 }
 
-/// The unit, and where it is named: `:service`, or the old `:name`.
-fn service(section: &mut Section<'_>, context: &mut Context) -> Option<(Service, Span)> {
-    let name = section.read::<UnitName>("name", context);
-    let node = section.node("service");
-    if let (Some(name), Some(node)) = (&name, node) {
-        let fault = Fault::new(name.span, "both `:name` and `:service` name the unit", "expected `:service` alone");
-        context.fault(fault.related(node.span, "it is named here too"));
-    }
-    let bare = |name| Service {
-        name,
-        description: None,
-        exec_start: None,
-        user: None,
-        working_directory: None,
-        environment: BTreeMap::new(),
-    };
-    let Some(mut section) = section.section("service", context) else {
-        return name.map(|name| (bare(name.value), name.span));
-    };
-    let name = section.need::<UnitName>("name", "\"shop\"", context);
-    let mut text = |key| section.line(key, context).map(|text| text.value);
-    let (description, exec_start, user) = (text("description"), text("exec-start"), text("user"));
-    let working_directory = text("working-directory");
-    let environment = section.read::<BTreeMap<String, String>>("environment", context);
-    if let Some(environment) = &environment {
-        for (name, value) in &environment.value {
-            let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            if !good || name.starts_with(|c: char| c.is_ascii_digit()) || value.contains(['\n', '\r', '\0']) {
-                let message = format!("the variable {} can't be set", name.escape_debug());
-                let label = "expected names of letters, digits and `_`, and values of one line";
-                context.fault(Fault::new(environment.span, message, label));
-            }
-        }
-    }
-    let span = section.span;
-    section.finish(context);
-    let environment = environment.map(|environment| environment.value).unwrap_or_default();
-    Some((Service { description, exec_start, user, working_directory, environment, ..bare(name?.value) }, span))
-}
-
 fn health(mut section: Section<'_>, context: &mut Context) -> Option<Health> {
     let url = section.need::<String>("url", "\"http://127.0.0.1:7000/health\"", context);
     let url = url.and_then(|url| {
@@ -313,11 +284,6 @@ fn runner(section: &mut Section<'_>, context: &mut Context) -> Runner {
 
 /// Keys that are checked now and acted on by a later version.
 fn later(section: &mut Section<'_>, context: &mut Context) {
-    if let Some(mut nginx) = section.section("nginx", context) {
-        nginx.need::<HostName>("host", "\"example.com\"", context);
-        nginx.need::<u16>("port", "7000", context);
-        nginx.finish(context);
-    }
     if let Some(mut rollout) = section.section("rollout", context) {
         if let Some(node) = rollout.node("batches") {
             batches(node, context);
@@ -327,7 +293,7 @@ fn later(section: &mut Section<'_>, context: &mut Context) {
         rollout.read::<Unreachable>("unreachable", context);
         rollout.finish(context);
     }
-    for key in ["nginx", "rollout"] {
+    for key in ["rollout"] {
         if let Some(node) = section.node(key) {
             let message = format!("`:{key}` is checked, but nothing acts on it yet");
             context.fault(Fault::new(node.span, message, "without effect for now").warning());

@@ -13,15 +13,18 @@ mod builds;
 mod diagnostic;
 mod excerpt;
 mod forges;
+mod nginx;
 mod notify;
 mod prefix;
 mod publish;
 mod secrecy;
 mod section;
+mod service;
 mod settings;
 mod source;
 mod suggest;
 mod tags;
+mod templates;
 mod updates;
 mod values;
 
@@ -39,6 +42,7 @@ pub use notify::{DeadMan, Notify, Smtp, Tls, Way};
 pub use prefix::ByPrefix;
 pub use settings::{Config, Git, Keep, Ssh};
 pub use source::Source;
+pub use templates::Templates;
 
 use diagnostic::Fault;
 use section::{Context, Section};
@@ -91,7 +95,10 @@ pub fn load(source: &dyn Source, path: &Path) -> Result<Loaded, Diagnostics> {
     let Some(section) = Section::of(&root, "config.edn", &mut context) else {
         return Err(Diagnostics::new(files.shown, context.faults, files.files));
     };
-    let (config, deploy) = settings::read(section, &mut context);
+    let (mut config, deploy, folder) = settings::read(section, &mut context);
+    if let Some(folder) = &folder {
+        config.templates = templates::read(folder, &mut files);
+    }
     let node = match deploy {
         Deploy::Inline(node) => Some(node.clone()),
         Deploy::Broken => None,

@@ -11,6 +11,7 @@ use super::forges::{self, ForgeApi};
 use super::notify::{self, Notify};
 use super::prefix::ByPrefix;
 use super::section::{Context, Section};
+use super::templates::Templates;
 use super::values::{Size, Time};
 use crate::edn::de::Spanned;
 use crate::edn::{Node, Value};
@@ -45,6 +46,8 @@ pub struct Config {
     pub min_free: u64,
     /// `:notify`, `:smtp` and `:dead-man`
     pub notify: Notify,
+    /// What is in the folder `:templates`.
+    pub templates: Templates,
 }
 
 impl Config {
@@ -100,7 +103,8 @@ pub(super) enum Deploy<'n> {
     Broken,
 }
 
-pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config, Deploy<'n>) {
+/// The settings, what `:deploy` says, and the folder that `:templates` names: it is not looked into here.
+pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config, Deploy<'n>, Option<Spanned<PathBuf>>) {
     let listen = root.read::<String>("listen", context).and_then(|text| listen(text, context));
     let url = root.read::<String>("url", context).and_then(|text| web_url(text, ":url", context));
     let state = root.path("state", context);
@@ -132,6 +136,8 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
         size
     });
     let notify = notify::read(&mut root, context);
+    let templates = root.line("templates", context);
+    let templates = templates.map(|folder| Spanned::new(folder.span, context.path(folder)));
     root.finish(context);
     let config = Config {
         listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8787))),
@@ -147,8 +153,9 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
         keep,
         min_free: min_free.map_or(2_000_000_000, |size| size.value.0),
         notify,
+        templates: Templates::default(),
     };
-    (config, deploy)
+    (config, deploy, templates)
 }
 
 /// A time that is more than none.

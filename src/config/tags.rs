@@ -102,6 +102,25 @@ impl<'s> Files<'s> {
         Some(node)
     }
 
+    /// A file's text as it is; none where there is no such file. `at` is where it is asked for.
+    pub fn text(&mut self, path: &Path, at: Span) -> Option<String> {
+        self.saw(path);
+        match self.source.read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => return Some(text),
+            Ok(Err(_)) => {
+                let message = format!("{} is not UTF-8 text", path.display());
+                self.faults.push(Fault::new(at, message, "expected text files in there"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let message = format!("{} could not be read: {error}", path.display());
+                let help = "see that it is a file which the daemon's user may read";
+                self.faults.push(Fault::new(at, message, "needed here").help(help));
+            }
+        }
+        None
+    }
+
     /// A path as it is meant in the file that `span` points into.
     pub fn resolve(&self, path: &str, span: Span) -> PathBuf {
         let folder = self.texts.path(span.source).parent().unwrap_or(Path::new(""));

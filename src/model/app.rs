@@ -1,12 +1,12 @@
 //! What the user wrote, typed: apps and hosts. `config` makes these; a plan stores an `App` as it was then, so
 //! nothing here holds a secret.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{AppName, Branch, HostName, UnitName};
+use super::names::{AppName, Branch, HostName};
+use super::service::{Postgres, Service, Site};
 use super::updates::Updates;
 use super::url::{RepoId, RepoUrl};
 
@@ -53,28 +53,6 @@ pub struct Health {
     pub timeout: Duration,
 }
 
-/// A systemd unit that the app runs as.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// The unit's name without `.service`.
-    pub name: UnitName,
-    /// `Description=`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// `ExecStart=`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exec_start: Option<String>,
-    /// `User=`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// `WorkingDirectory=`, where it is not the app's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub working_directory: Option<String>,
-    /// `Environment=`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, String>,
-}
-
 /// A server an app runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -89,7 +67,8 @@ pub struct Host {
 }
 
 impl Host {
-    fn fill_in(&self, text: &str) -> String {
+    /// A text of the user's with `{host}` and `{address}` in it as this host's own.
+    pub fn fill_in(&self, text: &str) -> String {
         text.replace("{host}", self.name.as_str()).replace("{address}", self.address.as_str())
     }
 }
@@ -124,6 +103,12 @@ pub struct App {
     /// The unit to restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// The sites that nginx serves for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nginx: Vec<Site>,
+    /// Its database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
     /// The app's own command to restart it, by the host's shell, instead of `service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,

@@ -121,6 +121,27 @@ name!(
     UnitName, "unit name", |text| simple(text, 200, "@:\\")
 );
 name!(
+    /// A secret of an app, as the file's name that the unit finds it under in `$CREDENTIALS_DIRECTORY`.
+    CredentialName, "secret's name", |text| simple(text, 64, "")
+);
+name!(
+    /// A database or a role of PostgreSQL that needs no quotes.
+    PgName, "PostgreSQL name", |text| {
+        if text.is_empty() || text.len() > 63 {
+            return Err("it has 1 to 63 characters");
+        }
+        if text.starts_with(|c: char| c.is_ascii_digit())
+            || !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        {
+            return Err("it may hold lower-case letters, digits and `_`, and begins with no digit");
+        }
+        if text.starts_with("pg_") || ["postgres", "template0", "template1", "public"].contains(&text) {
+            return Err("it is PostgreSQL's own");
+        }
+        Ok(())
+    }
+);
+name!(
     /// A library's name in deps.edn as `group/artifact`. An unqualified `snow` is `snow/snow` and is made so here.
     Lib, "library name", |text| {
         if text.is_empty() || text.len() > 400 {

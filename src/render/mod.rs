@@ -1,10 +1,14 @@
 //! Text files made from templates: tera, with a typed context for each file.
 //!
-//! The templates are part of the program. Whatever a context holds is escaped on its way into the text, by the rules of
-//! the file's own language: in `*.edn.tera` as the content of an EDN string, which also keeps it from ending a comment.
-//! So a template writes `"{{ name }}"` and needs no filter; only what is EDN already, as [`EdnKey`] is, is marked `safe`.
+//! The templates are part of the program; those of what is put on hosts ([`hosts`]) a user may have of their own, which
+//! `config` has read. Whatever a context holds is escaped on its way into the text, by the rules of the file's own
+//! language: in `*.edn.tera` as the content of an EDN string, which also keeps it from ending a comment; in units and in
+//! what nginx reads as a value of a line. So a template writes `"{{ name }}"` and needs no filter; only what is in that
+//! language already, as [`EdnKey`] is, is marked `safe`.
 //!
-//! Must never do I/O, take a template from a user, or put an unescaped text from outside into a file.
+//! Must never do I/O, or put an unescaped text from outside into a file.
+
+pub mod hosts;
 
 use std::io::Write;
 
@@ -14,14 +18,25 @@ use tera::{Context, Tera};
 use crate::edn;
 use crate::model::{RepoId, RepoUrl};
 
-/// Why a text was not made. Templates and contexts are ours, so it is always a fault of this program.
+/// Why a text was not made: a fault of the user's own template, or of this program.
 #[derive(Debug, thiserror::Error)]
-#[error("{file} could not be made from its template: {source}; this is a fault of airplanes, please report it")]
+#[error("{file} could not be made from its template: {}; correct it, or report it if it is not yours", words(.source))]
 pub struct RenderError {
-    /// The file that was to be made.
+    /// The template.
     file: &'static str,
     /// tera's words.
     source: tera::Error,
+}
+
+/// tera's words with those of its causes, on one line.
+fn words(error: &tera::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A name as it stands as a key of an EDN map: `:shop`, or `"1 a"` where no keyword can say it.
@@ -128,23 +143,33 @@ pub struct LibraryNote {
 
 /// config.edn, commented.
 pub fn config_edn(file: &ConfigFile) -> Result<String, RenderError> {
-    render("config.edn", include_str!("templates/config.edn.tera"), file)
+    render("config.edn", "config.edn", include_str!("templates/config.edn.tera"), file)
 }
 
 /// deploy.edn, commented.
 pub fn deploy_edn(file: &DeployFile) -> Result<String, RenderError> {
-    render("deploy.edn", include_str!("templates/deploy.edn.tera"), file)
+    render("deploy.edn", "deploy.edn", include_str!("templates/deploy.edn.tera"), file)
 }
 
-fn render(file: &'static str, template: &str, values: &impl Serialize) -> Result<String, RenderError> {
+/// The text of `template`, whose name is told in errors. What is escaped, and how, the file's own name says.
+fn render(
+    told: &'static str,
+    name: &'static str,
+    template: &str,
+    values: &impl Serialize,
+) -> Result<String, RenderError> {
     let text = || {
         let mut tera = Tera::default();
-        tera.autoescape_on([".edn"]);
-        tera.set_escape_fn(edn_string_content);
-        tera.add_raw_template(file, template)?;
-        tera.render(file, &Context::from_serialize(values)?)
+        tera.autoescape_on([".edn", ".service", ".conf"]);
+        tera.set_escape_fn(match name.rsplit('.').next() {
+            Some("service") => hosts::unit_text,
+            Some("conf") => hosts::nginx_text,
+            _ => edn_string_content,
+        });
+        tera.add_raw_template(name, template)?;
+        tera.render(name, &Context::from_serialize(values)?)
     };
-    text().map_err(|source| RenderError { file, source })
+    text().map_err(|source| RenderError { file: told, source })
 }
 
 /// As it stands between the quotes of an EDN string.

@@ -69,6 +69,8 @@ fn stub(id: JobId, row: PlanRow, event: Option<EventRow>) -> JobState {
         working_directory: None,
         hosts: Vec::new(),
         service: None,
+        nginx: Vec::new(),
+        postgres: None,
         restart: None,
         health: None,
         runner: Runner::Local,

@@ -153,6 +153,8 @@ fn app(n: usize) -> Result<App> {
         working_directory: None,
         hosts: Vec::new(),
         service: None,
+        nginx: Vec::new(),
+        postgres: None,
         restart: None,
         health: None,
         runner: Runner::Local,

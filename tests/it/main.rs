@@ -29,6 +29,7 @@ mod process;
 mod provenance;
 mod readme;
 mod reconcile;
+mod render;
 mod requests;
 mod setup;
 mod ssh;

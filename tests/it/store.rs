@@ -66,6 +66,8 @@ pub fn app(app: &str) -> App {
         working_directory: None,
         hosts: Vec::new(),
         service: None,
+        nginx: Vec::new(),
+        postgres: None,
         restart: None,
         health: None,
         runner: Runner::Local,

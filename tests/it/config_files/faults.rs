@@ -20,7 +20,7 @@ fn a_fault_is_shown_as_a_compiler_would() {
    :         ^^^^^^
    :            `-- did you mean `:build`?
    `----
-  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :rollout
+  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :rollout :postgres
 "#
     );
     assert!(error.render(true).contains("\u{1b}["));
@@ -181,7 +181,7 @@ fn every_fault_of_config_edn_has_words_of_its_own() {
             "config 1:37 `:webhooks :gitlab :signing-token` is no signing token | expected `whsec_` and base64, as GitLab shows it".into(),
         ),
         ("{:a 1 :a 2}", "config 1:7 the key `:a` stands twice in this map | here".into()),
-        ("{:x-ray 1}", "config 1:2 unknown key `:x-ray` in config.edn | expected a known key | known here: :listen :url :state :deploy :webhooks :forges :git :ssh :hosts :builds :poll :keep :disk :notify :smtp :dead-man".into()),
+        ("{:x-ray 1}", "config 1:2 unknown key `:x-ray` in config.edn | expected a known key | known here: :listen :url :state :deploy :webhooks :forges :git :ssh :hosts :builds :poll :keep :disk :notify :smtp :dead-man :templates".into()),
     ] {
         assert_eq!(config_faults(config), [want], "{config}");
     }
@@ -282,7 +282,7 @@ fn every_fault_of_an_app_has_words_of_its_own() {
         ),
         (
             "{URL :nginx {:host \"x\" :prot 1}}",
-            "deploy 1:52 unknown key `:prot` in :nginx | did you mean `:port`? | known here: :host :port",
+            "deploy 1:52 unknown key `:prot` in :nginx | did you mean `:port`? | known here: :host :port :ip :aliases :websocket? :max-body :tls",
         ),
         (
             "{URL :track []}",
@@ -327,7 +327,7 @@ fn every_fault_of_an_app_has_words_of_its_own() {
         (
             "{:giturl \"/srv/git/shop\"}",
             "deploy 1:9 unknown key `:giturl` in the app :shop | did you mean `:git-url`? | known here: :git-url :branch :update? :trigger :build \
-             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :rollout",
+             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :rollout :postgres",
         ),
     ] {
         let app = app.replace("URL", url);

@@ -198,6 +198,8 @@ pub fn app_of(name: &str) -> App {
         working_directory: None,
         hosts: vec![],
         service: None,
+        nginx: Vec::new(),
+        postgres: None,
         restart: None,
         health: None,
         runner: Runner::Local,
