@@ -20,6 +20,8 @@ fn app(name: &str) -> App {
         working_directory: None,
         hosts: Vec::new(),
         service: None,
+        nginx: Vec::new(),
+        postgres: None,
         restart: None,
         health: None,
         runner: Runner::Local,
