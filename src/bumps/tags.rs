@@ -31,7 +31,7 @@ impl Asking<'_> {
             return Ok(Verdict::Stay(Why::TagMoved { tag, sha, now: current }));
         }
         let Some(ours) = Version::of(tag) else { return Ok(Verdict::Stay(Why::Tagless(tag.to_owned()))) };
-        let higher = higher(view, coord, Some(&ours), ours.is_pre_release());
+        let higher = higher(view, coord, Some(&ours));
         self.take(coord, current, tag, view, branch, higher).await
     }
 
@@ -49,7 +49,7 @@ impl Asking<'_> {
             return Ok(Verdict::Stay(Why::Rewritten { current, repo: view.repo.clone(), head: None }));
         }
         // The line and the version that it stands at: of the newest tag behind it.
-        let all = higher(view, coord, None, false);
+        let all = higher(view, coord, None);
         let mut behind: Vec<&Version> = Vec::new();
         for (version, _, commit) in &all {
             if behind.iter().all(|known| known.line() != version.line())
@@ -63,7 +63,7 @@ impl Asking<'_> {
         if behind.len() > 1 || (behind.is_empty() && !alone) {
             return Ok(Verdict::Stay(Why::TagLines { repo: view.repo.clone() }));
         }
-        let above = higher(view, coord, behind.first().copied(), false);
+        let above = higher(view, coord, behind.first().copied());
         self.take(coord, current, &current.short(), view, None, above).await
     }
 
@@ -109,14 +109,13 @@ impl Asking<'_> {
     }
 }
 
-/// The tags above a version in its line (of all lines if there is none), highest first. Those before they are done
-/// only if `pre`, and none that a pin names.
-fn higher(view: &View, coord: &Coord<'_>, above: Option<&Version>, pre: bool) -> Vec<(Version, String, Sha)> {
+/// The tags that may follow a version (those that are done, of all lines, if there is none), highest first, but for what
+/// a pin names.
+fn higher(view: &View, coord: &Coord<'_>, above: Option<&Version>) -> Vec<(Version, String, Sha)> {
     let versions = view.heads.tags.iter().filter_map(|(tag, sha)| Some((Version::of(tag)?, tag.clone(), *sha)));
     let mut higher: Vec<(Version, String, Sha)> = versions
         .filter(|(version, tag, sha)| {
-            above.is_none_or(|ours| version.order(ours) == Some(Ordering::Greater))
-                && (pre || !version.is_pre_release())
+            above.map_or_else(|| !version.is_pre_release(), |ours| version.may_follow(ours))
                 && !deps::excludes(coord, Some(tag), &sha.to_string())
         })
         .collect();

@@ -29,7 +29,7 @@ fn track(node: &Node, context: &mut Context) -> BTreeMap<Lib, Track> {
     };
     for (key, value) in entries {
         let lib = match &key.value {
-            Value::Symbol(text) => Lib::of_symbol(text).ok(),
+            Value::Symbol(text) => Lib::new(text.as_str()).ok(),
             _ => None,
         };
         let Some(lib) = lib else {

@@ -137,7 +137,7 @@ impl<'s> Scanner<'s> {
         let lib_text = lib.map(|lib| self.spelled(lib));
         let symbol = lib_text.as_deref().filter(|_| lib.is_some_and(|lib| lib.kind() == Kind::Symbol));
         let coord = Coord {
-            lib: symbol.and_then(|lib| Lib::of_symbol(lib).ok()),
+            lib: symbol.and_then(|lib| Lib::new(lib).ok()),
             lib_text,
             path: path.iter().map(|key| self.spelled(*key)).collect(),
             discarded,

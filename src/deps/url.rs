@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn names_of_known_services_stand_for_urls() {
-        let url = |lib: &str| inferred_url(&Lib::of_symbol(lib).unwrap()).map(String::from);
+        let url = |lib: &str| inferred_url(&Lib::new(lib).unwrap()).map(String::from);
         let known = [
             ("io.github.acme/snow", "https://github.com/acme/snow.git"),
             ("com.gitlab.acme/b", "https://gitlab.com/acme/b.git"),

@@ -42,7 +42,9 @@ impl Version {
         }
         // What a build adds says nothing of the version.
         let rest = rest.split('+').next().unwrap_or_default();
-        if !rest.chars().any(char::is_alphabetic) {
+        // Behind all three numbers of a version a dash means by semver.org that it is not done, also before a number.
+        let is_semver = numbers.len() == 3 && rest.starts_with('-');
+        if !is_semver && !rest.chars().any(char::is_alphabetic) {
             // 2024-01-15, 1.2-3
             let more = rest.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
             numbers.extend(more.filter_map(|part| part.parse::<u128>().ok()));
@@ -61,6 +63,11 @@ impl Version {
     /// Whether it is one before it is done: `-alpha`, `-rc1`, `-SNAPSHOT`.
     pub fn is_pre_release(&self) -> bool {
         !self.pre.is_empty()
+    }
+
+    /// Whether it may come after `ours`: it is higher in the same line, and before it is done only if `ours` is too.
+    pub fn may_follow(&self, ours: &Self) -> bool {
+        self.order(ours) == Some(Ordering::Greater) && (ours.is_pre_release() || !self.is_pre_release())
     }
 
     /// How it stands to another of the same line; none for one of another line.
@@ -155,6 +162,9 @@ mod tests {
             &["v1.9", "v1.10", "v1.10.1", "v2"][..],
             &["1.0.0-SNAPSHOT", "1.0.0-alpha", "1.0.0-alpha2", "1.0.0-alpha10", "1.0.0-beta1", "1.0.0-M1", "1.0.0-RC1"],
             &["1.0.0-rc1", "1.0.0-rc.2", "1.0.0", "1.0.1-rc1", "1.0.1"],
+            &["1.0.0-0.3.7", "1.0.0-1", "1.0.0-2", "1.0.0-10", "1.0.0-x.7.z.92", "1.0.0", "1.0.1-1"],
+            &["v2.0.0-1", "v2.0.0-rc1", "v2.0.0"],
+            &["1.2-3", "1.2-4"],
             &["release-1.2", "release-1.2.1", "release-3"],
             &["2023.12.31", "2024.01.15", "2024.2"],
             &["2024-01-15", "2024-02-01"],
@@ -179,11 +189,22 @@ mod tests {
         for (one, other) in [("a-v1", "b-v2"), ("v1", "1"), ("log4j-1.2", "log4j2-1.2")] {
             assert_eq!(of(one).order(&of(other)), None, "{one} {other}");
         }
-        for tag in ["1.0-alpha", "v2.0.0-rc1", "1.0-SNAPSHOT", "1.0.0-beta.3", "1.0RC1"] {
+        for tag in ["1.0-alpha", "v2.0.0-rc1", "1.0-SNAPSHOT", "1.0.0-beta.3", "1.0RC1", "v2.0.0-1", "1.0.0-0.3.7"] {
             assert!(of(tag).is_pre_release(), "{tag}");
         }
-        for tag in ["1.0", "v2", "2024-01-15", "1.0.Final", "1.2.3+sha.abc", "1.2-3"] {
+        for tag in ["1.0", "v2", "2024-01-15", "1.0.Final", "1.2.3+sha.abc", "1.2-3", "2024-01-15-2", "1.0.0-final"] {
             assert!(!of(tag).is_pre_release(), "{tag}");
+        }
+        for (after, before, may) in [
+            ("v2", "v1", true),
+            ("v1", "v2", false),
+            ("v2-rc1", "v1", false),
+            ("v2-rc2", "v2-rc1", true),
+            ("v2", "v2-rc1", true),
+            ("v2.0.1-1", "v2.0.0", false),
+            ("b-v2", "a-v1", false),
+        ] {
+            assert_eq!(of(after).may_follow(&of(before)), may, "{after} after {before}");
         }
     }
 

@@ -124,6 +124,21 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// Every url of the repository in which something moved.
+    pub fn urls(&self) -> &[RepoUrl] {
+        match self {
+            EventKind::Push(push) => &push.urls,
+            EventKind::Tag(tag) => &tag.urls,
+            EventKind::Deploy { .. } => &[],
+        }
+    }
+    /// The identities of its urls, each once.
+    pub fn repos(&self) -> Vec<RepoId> {
+        ids(self.urls())
+    }
+}
+
 /// An accepted event. Its life is accepted, planned, closed; the store keeps which.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

@@ -32,7 +32,7 @@ pub(super) fn is_one_word(text: &str) -> bool {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr $(, $whole:expr)?) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -44,7 +44,10 @@ macro_rules! name {
                 let text = text.into();
                 let check: fn(&str) -> Result<(), &'static str> = $check;
                 match check(&text) {
-                    Ok(()) => Ok(Self(text)),
+                    Ok(()) => {
+                        $(let text: String = $whole(text);)?
+                        Ok(Self(text))
+                    }
                     Err(why) => Err(InvalidName::new($what, &text, why)),
                 }
             }
@@ -151,7 +154,8 @@ name!(
             return Err("it begins with `-` or holds white space");
         }
         Ok(())
-    }
+    },
+    |text: String| if text.contains('/') { text } else { format!("{text}/{text}") }
 );
 name!(
     /// A branch without `refs/heads/`, by the rules of `git check-ref-format --branch`.
@@ -177,13 +181,6 @@ name!(
         Ok(())
     }
 );
-
-impl Lib {
-    /// Parses a symbol of deps.edn; `snow` becomes `snow/snow`.
-    pub fn of_symbol(text: &str) -> Result<Self, InvalidName> {
-        if text.contains('/') { Self::new(text) } else { Self::new(format!("{text}/{text}")) }
-    }
-}
 
 /// A full commit id: 40 lower-case hex digits, never the zero sha.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -267,6 +264,14 @@ mod tests {
         assert!(HostName::new("-oProxyCommand=x").is_err());
         assert!(HostName::new("fe80::1").is_ok());
         assert!(UnitName::new("ep;reboot").is_err());
+    }
+
+    #[test]
+    fn a_library_without_a_group_is_its_own() {
+        assert_eq!(Lib::new("snow").unwrap().as_str(), "snow/snow");
+        assert_eq!(serde_json::from_str::<Lib>("\"snow\"").unwrap(), Lib::new("snow/snow").unwrap());
+        assert_eq!(Lib::new("acme/snow").unwrap().as_str(), "acme/snow");
+        assert!(Lib::new("").is_err() && Lib::new("-x").is_err() && Lib::new("a b").is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! Holds as the pipeline keeps them: who may set one, what one stops, and how one ends by itself, by its time or by a
-//! push that descends from its commit. What a hold kept back is made up for by one run of its app when it ends.
+//! Holds as the pipeline keeps them: who may set one, what one stops, and how one ends by itself, by its time or by git.
+//! What a hold kept back is made up for by one run of its app when it ends.
+
+mod ends;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,12 +12,10 @@ use tokio::task::{Id, JoinSet};
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
-use crate::model::{AppName, Event, EventId, EventKind, HoldId, JobState, Lib, Push, RepoId, Sha, Trigger};
+use crate::model::{AppName, Event, EventId, EventKind, HoldId, JobState, Lib, RepoId, Trigger};
 use crate::planner::Held;
 use crate::store::{Release, StoreError};
 
-/// How long a push may wait for its commits to be fetched, to see whether they end a hold.
-const LOOK_WITHIN: Duration = Duration::from_secs(20);
 /// When a look that the store kept from its end is begun again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether a hold's time has come, at least: the clock may be set.
@@ -39,17 +39,25 @@ impl Pipeline {
         if until.is_some_and(|until| until <= Timestamp::now()) {
             return refuse("that time has passed: --until 2d, or a time that is still to come".to_owned());
         }
-        let mut repo = entry.repo();
-        let index = self.inner.store.index(app)?.filter(|index| index.repo == repo);
-        if lib.is_some() && until_descendant_of.is_some() && index.is_none() {
-            return refuse(format!("what {app} depends on is not known yet: ask again when `airplanes repos` has it"));
-        }
-        if let (Some(lib), Some(index)) = (&lib, index) {
-            let Some(dep) = index.deps.iter().find(|dep| dep.lib == *lib) else {
-                let known: Vec<&str> = index.deps.iter().map(|dep| dep.lib.as_str()).take(20).collect();
-                return refuse(format!("{app} has no git dependency {lib}; it has {}", known.join(", ")));
+        let (mut repo, mut deps) = (entry.repo(), Vec::new());
+        if let Some(lib) = &lib {
+            if !entry.update {
+                return refuse(format!(
+                    "{app} is not bumped (its :update? is not set), so none of its libraries moves"
+                ));
+            }
+            let Some(index) = self.inner.store.index(app)?.filter(|index| index.repo == repo) else {
+                return refuse(format!(
+                    "what {app} depends on is not known yet: ask again when `airplanes repos` has it"
+                ));
             };
-            repo = dep.repo.clone();
+            let known: BTreeSet<&str> = index.deps.iter().map(|dep| dep.lib.as_str()).collect();
+            if !known.contains(lib.as_str()) {
+                let known: Vec<&str> = known.into_iter().take(20).collect();
+                return refuse(format!("{app} has no git dependency {lib}; it has {}", known.join(", ")));
+            }
+            deps = index.deps.into_iter().filter(|dep| dep.lib == *lib).collect();
+            repo = deps.first().map_or(repo, |dep| dep.repo.clone());
         }
         let hold = Hold {
             id: HoldId(0),
@@ -63,6 +71,9 @@ impl Pipeline {
             kind: HoldKind::Manual,
             beneath: None,
         };
+        if self.inner.is_there(&hold, deps).await {
+            return refuse(format!("that commit is there already: `airplanes deploy {app}` brings what is due"));
+        }
         let hold = self.inner.store.put_hold(hold).await?;
         tracing::info!(%app, "{hold}");
         self.inner.tick();
@@ -126,75 +137,6 @@ impl Inner {
         Ok(released)
     }
 
-    /// The holds that a push may end.
-    fn concerned(&self, event: &Event) -> Result<Vec<Concerned>, StoreError> {
-        let EventKind::Push(push) = &event.what else { return Ok(Vec::new()) };
-        // What the daemon commits on top of a commit is no person's answer to it.
-        if self.store.own_commit(&push.after)?.is_some() {
-            return Ok(Vec::new());
-        }
-        let repos = push.repos();
-        let holds = self.store.holds();
-        // A rollback's first: the end of the one over it would put it in force again.
-        let all = holds.values().flat_map(|hold| [hold.beneath.as_deref(), Some(hold)]).flatten();
-        let concerned = all.filter_map(|hold| {
-            let (repo, sha) = self.ends_with(hold).filter(|(repo, _)| repos.contains(repo))?;
-            let built = hold.lib.is_some() || self.is_built_from(&hold.app, &repo, push);
-            // To come back to what was rolled back is no way on.
-            let is_bad = matches!(hold.kind, HoldKind::Rollback { bad, .. } if bad == push.after);
-            (built && !is_bad).then(|| Concerned { hold: hold.clone(), repo, sha })
-        });
-        Ok(concerned.collect())
-    }
-
-    /// Lets go of the holds that a push ends. Where that can't be told a hold stays. Takes no longer than `LOOK_WITHIN`,
-    /// however many remotes there are to ask.
-    async fn release_by(&self, push: &Push, concerned: Vec<Concerned>) -> Result<(), StoreError> {
-        let git = self.rooms.load().git.clone();
-        let repos: BTreeSet<&RepoId> = concerned.iter().map(|concerned| &concerned.repo).collect();
-        let bring = |repo| {
-            let url = self.url_of(repo).or_else(|| push.urls.iter().find(|url| url.id() == *repo).cloned());
-            let git = &git;
-            async move {
-                if let Some(url) = url
-                    && !git.contains(repo, push.after).await.unwrap_or(false)
-                    && let Err(error) = git.fetch(&url, &self.ending).await
-                {
-                    tracing::warn!(%repo, %error, "whether a push ends a hold is not known");
-                }
-            }
-        };
-        let all = futures_util::future::join_all(repos.into_iter().map(bring));
-        if tokio::time::timeout(LOOK_WITHIN, all).await.is_err() {
-            tracing::warn!("whether a push ends a hold is not known: a remote did not answer in time");
-        }
-        for Concerned { hold, repo, sha } in concerned {
-            if git.is_ancestor(&repo, sha, push.after).await.unwrap_or(false) {
-                self.release(&hold, "the end of its hold").await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a push is to the branch that an app is built from, where it is to the app's repository: work on another
-    /// branch brings nothing to the app.
-    fn is_built_from(&self, app: &AppName, repo: &RepoId, push: &Push) -> bool {
-        let Some(app) = self.app(app).filter(|app| app.repo() == *repo) else { return true };
-        let graph = unpoison(self.graph.read());
-        let read = graph.read_at(&app.name).map(|(branch, _)| branch);
-        let branch = app.branch.as_ref().or(push.default_branch.as_ref()).or(read);
-        branch.is_none_or(|branch| *branch == push.branch)
-    }
-
-    /// The commit whose descendants end a hold.
-    fn ends_with(&self, hold: &Hold) -> Option<(RepoId, Sha)> {
-        match (&hold.kind, &hold.until_descendant_of) {
-            (HoldKind::Rollback { bad, .. }, _) => Some((self.app(&hold.app)?.repo(), *bad)),
-            (HoldKind::Manual, Some(Descendant { repo, sha })) => Some((repo.clone(), *sha)),
-            (HoldKind::Manual, None) => None,
-        }
-    }
-
     /// Lets go of holds when their time has come.
     pub(super) async fn watch_holds(self: Arc<Self>) {
         let mut ticks = self.ticks.subscribe();
@@ -218,15 +160,8 @@ impl Inner {
     }
 }
 
-/// A hold that a push may end: if it brings this commit, or one that descends from it.
-struct Concerned {
-    hold: Hold,
-    repo: RepoId,
-    sha: Sha,
-}
-
-/// Pushes that may end holds, or be merges of our pull requests: each is looked at before it is planned, and holds up no plan but those of later pushes to
-/// its repository.
+/// Pushes and tags that may end holds, or be merges of our pull requests: each is looked at before it is planned, and
+/// holds up no plan but those of later ones of its repository.
 #[derive(Default)]
 pub(super) struct Looks {
     under_way: JoinSet<bool>,
@@ -237,23 +172,25 @@ pub(super) struct Looks {
 impl Looks {
     /// Whether an event may be planned now. If not, a look has begun, for which `next` waits.
     pub fn lets(&mut self, inner: &Arc<Inner>, event: &Event) -> Result<bool, StoreError> {
-        let EventKind::Push(push) = &event.what else { return Ok(true) };
-        let repos = push.repos();
+        let repos = event.what.repos();
         if self.of.values().any(|(id, theirs)| *id == event.id || theirs.iter().any(|repo| repos.contains(repo))) {
             return Ok(false);
         }
         if self.done.contains(&event.id) {
             return Ok(true);
         }
-        let requests = inner.requests_for(push);
-        if requests.is_empty() && inner.concerned(event)?.is_empty() {
+        let requests = match &event.what {
+            EventKind::Push(push) => inner.requests_for(push),
+            EventKind::Tag(_) | EventKind::Deploy { .. } => Vec::new(),
+        };
+        if requests.is_empty() && inner.waiting_for(&event.what)?.is_empty() {
             return Ok(true);
         }
-        let (inner, push, event_read) = (inner.clone(), push.clone(), event.clone());
+        let (inner, what) = (inner.clone(), event.what.clone());
         let look = self.under_way.spawn(async move {
             // A merge of ours is our own commit from then on.
             inner.settle(requests).await;
-            let looked = async { inner.release_by(&push, inner.concerned(&event_read)?).await };
+            let looked = async { inner.release_what_came(inner.waiting_for(&what)?, Some(&what)).await };
             let looked = looked.await;
             if let Err(error) = &looked {
                 tracing::error!(%error, "a push that may end a hold waits for the store");

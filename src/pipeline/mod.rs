@@ -239,6 +239,7 @@ impl Pipeline {
         }
         inner.own("the planner", |inner| inner.plan_events());
         inner.own("the holds' timer", |inner| inner.watch_holds());
+        inner.own("what ends holds", |inner| inner.watch_what_came());
         inner.own("what plans missed", |inner| inner.watch_missed());
         Self { inner }
     }

@@ -29,7 +29,7 @@ const DIGITS: usize = 7;
 impl Work {
     /// Keeps what the job's commit is built with, as preflight found it.
     pub(super) async fn record_closure(&self, found: &Preflight) -> Result<(), StepError> {
-        let lib = |name: &String| Lib::of_symbol(name).ok();
+        let lib = |name: &String| Lib::new(name).ok();
         let locked = |locked: &deps::Chosen| {
             let (repo, sha) = (locked.place.repo.clone(), locked.place.sha);
             Some(Locked { lib: lib(&locked.lib)?, repo, sha, via: locked.via.last().and_then(lib) })
@@ -124,6 +124,7 @@ impl Pipeline {
     }
 
     fn recorded(&self, lib: &str, sha: Option<&str>) -> Result<WhereView, PipelineError> {
+        let named = Lib::new(lib).ok();
         let (left, mut unknown) = self.inner.left()?;
         let mut runs = Vec::new();
         for left in left {
@@ -132,7 +133,7 @@ impl Pipeline {
                 continue;
             };
             let is_it = |locked: &&Locked| {
-                (locked.lib.as_str() == lib || locked.repo.as_str() == lib)
+                (named.as_ref() == Some(&locked.lib) || locked.repo.as_str() == lib)
                     && sha.is_none_or(|sha| locked.sha.to_string().starts_with(sha))
             };
             for locked in closure.iter().filter(is_it) {

@@ -78,9 +78,7 @@ impl Inner {
 /// The newest tag above a version in its line; one before it is done only for what is before it is done itself.
 fn newest<'a>(heads: &'a Heads, ours: &Version) -> Option<&'a String> {
     let versions = heads.tags.keys().filter_map(|tag| Some((Version::of(tag)?, tag)));
-    let above = versions.filter(|(version, _)| {
-        version.order(ours) == Some(Ordering::Greater) && (ours.is_pre_release() || !version.is_pre_release())
-    });
+    let above = versions.filter(|(version, _)| version.may_follow(ours));
     let newest = above.max_by(|(a, _), (b, _)| a.order(b).unwrap_or(Ordering::Equal));
     newest.map(|(_, tag)| tag)
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use airplanes::config;
 use airplanes::model::hold::{Hold, HoldKind};
-use airplanes::model::{AppName, Draft, Entry, EventKind, Forge, Outcome, Planned, Sha, Step, StepResult, Why};
+use airplanes::model::{AppName, Draft, EventKind, Forge, Planned, Sha, Why};
 use airplanes::store::Store;
 use airplanes::watch::FsSource;
+use airplanes::{config, forge};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn two_apps() -> World {
     let mut world = World::new(0);
     world.by_file = true;
     // Their commits are never each other's.
-    let (a, b) = (world.commit("a", &[("a", "")]), world.commit("b", &[("b", "")]));
+    let [a, b] = ["a", "b"].map(|lib| world.commit(lib, &[(lib, ""), ("deps.edn", "{}")]));
     let deps = world.deps(&[("a", a), ("b", b)]);
     for app in ["shop", "till"] {
         world.commit(app, &[("deps.edn", &deps)]);
@@ -40,8 +40,17 @@ impl World {
         let answer = self.http.put(url).bearer_auth(self.token()).json(&body).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
+    async fn is_held(&self) -> bool {
+        self.get("/holds").await["holds"][0].is_object()
+    }
     fn has(&self, app: &str, sha: Sha) -> bool {
         self.file(app, "deps.edn").contains(&sha.to_string())
+    }
+    /// GitHub tells of a branch that is new.
+    async fn told_of(&self, repo: &str, branch: &str, after: Sha) {
+        let body = forge::push_payload(Forge::Github, &self.url(repo), &branch.parse().unwrap(), None, after);
+        let answer = self.signed_body(Forge::Github, body, &format!("{branch} of {repo}")).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
     }
     async fn bumped(&self, app: &str, sha: Sha) {
         self.until(&format!("{app} has {sha}; {}", self.log()), async || self.has(app, sha).then_some(())).await;
@@ -83,8 +92,8 @@ async fn a_held_app_is_left_out_is_said_everywhere_and_its_release_catches_up_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_library_stays_where_it_is_and_others_move() {
-    let world = two_apps().await;
+async fn a_held_library_stays_where_it_is_until_a_person_or_git_says_otherwise_and_others_move() {
+    let mut world = two_apps().await;
     let said = world.call(&["hold", "shop", "acme/a", "--reason", "loses carts"]).await;
     assert!(said.code == Some(0) && said.out.contains("acme/a of shop is held"), "{said:?}");
     let a = world.push("a", &[("x", "1")]).await;
@@ -102,6 +111,53 @@ async fn a_held_library_stays_where_it_is_and_others_move() {
     for args in [&["hold", "shop"][..], &["hold", "shop", "--reason", "x", "--until", "2020-01-01T00:00:00Z"]] {
         assert_eq!(world.call(args).await.code, Some(2), "{args:?}");
     }
+
+    // It may end by git: with the commit, or one on top of it.
+    let fix = world.unpushed("a");
+    let until = |sha: Sha| json!({"lib": "acme/a", "reason": "until it is mended", "until_descendant_of": sha});
+    let (status, answer) = world.hold("shop", until(fix)).await;
+    assert_eq!((status, &answer["until_descendant_of"]["repo"]), (200, &world.url("a").id().as_str().into()));
+    let beside = world.push("b", &[("y", "1")]).await;
+    world.settled().await;
+    assert!(world.has("shop", beside) && world.is_held().await);
+    // On a branch that the app does not follow it brings the app nothing.
+    let old = world.head("a");
+    world.pushes_now("a");
+    world.in_bare("a", &["update-ref", "refs/heads/topic", &fix.to_string()]);
+    world.in_bare("a", &["update-ref", "refs/heads/main", &old.to_string()]);
+    world.told_of("a", "topic", fix).await;
+    world.settled().await;
+    assert!(world.is_held().await && !world.has("shop", fix), "{}", world.log());
+    world.pushes_now("a");
+    world.told("a", Some(old), fix, "the fix").await;
+    world.bumped("shop", fix).await;
+    assert!(!world.is_held().await);
+    let said =
+        world.call(&["hold", "shop", "acme/a", "--reason", "x", "--until-descendant-of", &fix.to_string()]).await;
+    assert!(said.code == Some(2) && said.err.contains("is there already"), "{said:?}");
+    // It was pushed before, and nobody told; or while the daemon was down.
+    let untold = world.commit("a", &[("x", "2")]);
+    assert_eq!(world.hold("shop", until(untold)).await.0, 200);
+    world.bumped("shop", untold).await;
+    let later = world.unpushed("a");
+    assert_eq!(world.hold("shop", until(later)).await.0, 200);
+    world.settled().await;
+    world.kill();
+    world.pushes_now("a");
+    world.start().await;
+    world.bumped("shop", later).await;
+    assert!(!world.is_held().await);
+
+    // A library without a group is its own group.
+    let deps = world.file("shop", "deps.edn").replace("acme/b", "b");
+    world.push("shop", &[("deps.edn", &deps)]).await;
+    let look = async || world.call(&["where", "b"]).await.out.contains("b/b").then_some(());
+    world.until("what b/b is in", look).await;
+    let said = world.call(&["hold", "shop", "b", "--reason", "loses carts"]).await;
+    assert!(said.code == Some(0) && said.out.contains("b/b of shop is held"), "{said:?}");
+    let b = world.push("b", &[("z", "1")]).await;
+    world.settled().await;
+    assert!(world.has("till", b) && !world.has("shop", b));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,24 +180,6 @@ async fn a_hold_ends_at_its_time_also_while_no_daemon_runs() {
         assert_eq!(world.jobs_of("shop").await.len(), n, "{}", world.log());
         assert!(Timestamp::now() >= until);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hold_ends_with_a_push_that_descends_from_its_commit() {
-    let world = two_apps().await;
-    let fix = world.unpushed("a");
-    let body = json!({"lib": "acme/a", "reason": "until it is mended", "until_descendant_of": fix});
-    let (status, answer) = world.hold("shop", body).await;
-    assert_eq!((status, &answer["until_descendant_of"]["repo"]), (200, &world.url("a").id().as_str().into()));
-    // A commit beside the fix, then one on top of both.
-    let beside = world.push("b", &[("x", "1")]).await;
-    world.settled().await;
-    assert!(world.has("shop", beside) && world.get("/holds").await["holds"][0].is_object());
-    let old = world.head("a");
-    world.pushes_now("a");
-    world.told("a", Some(old), fix, "the fix").await;
-    world.bumped("shop", fix).await;
-    assert_eq!(world.get("/holds").await["holds"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,20 +218,8 @@ async fn roll_back(world: &World) -> Hold {
     let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![], tags: vec![] };
     let draft = Draft { apps: vec![planned], ..Draft::default() };
     let job = store.plan(event, draft).await.unwrap().created[0];
-    store.append(job, rolled_back(world.head("shop"))).await.unwrap();
+    store.append(job, super::store::holds::rolled_back(world.head("shop"))).await.unwrap();
     store.holds().get(&(shop(), None)).cloned().unwrap()
-}
-
-/// A job's life up to a rollback of a commit.
-fn rolled_back(commit: Sha) -> Vec<Entry> {
-    let start = |step| Entry::StepStarted { step };
-    let done = |step| Entry::StepFinished { step, result: StepResult::Done };
-    let (time, tree, bumps) = (Timestamp::UNIX_EPOCH, "t".to_owned(), Vec::new());
-    let based = Entry::Based { branch: "main".parse().unwrap(), sha: commit };
-    let mut entries = vec![Entry::Started, start(Step::Prepare), based, done(Step::Prepare), start(Step::Update)];
-    entries.extend([Entry::Updated { commit, tree, time, bumps }, done(Step::Update)]);
-    entries.push(Entry::Ended { outcome: Outcome::RolledBack, reason: "web-1 was not well".to_owned() });
-    entries
 }
 
 fn shop() -> AppName {
@@ -233,87 +259,23 @@ async fn a_rolled_back_app_is_not_bumped_again_until_a_push_descends_from_the_ba
     let work = world.commit("shop", &[("work", "1")]);
     world.in_bare("shop", &["update-ref", "refs/heads/work", &work.to_string()]);
     world.force("shop", bad);
-    let branch = "work".parse().unwrap();
-    let body = airplanes::forge::push_payload(Forge::Github, &world.url("shop"), &branch, Some(bad), work);
-    assert_eq!(world.signed_body(Forge::Github, body, "work").send().await.unwrap().status(), 202);
+    world.told_of("shop", "work", work).await;
     world.settled().await;
     assert!(!world.has("shop", a) && world.get("/holds").await["holds"][0].is_object());
     let fix = world.commit("shop", &[("bug", "")]);
     world.told("shop", Some(aside), fix, "the fix").await;
     world.bumped("shop", a).await;
     assert_eq!(world.get("/holds").await["holds"], json!([]));
-}
-
-#[tokio::test]
-async fn a_persons_hold_over_a_rollbacks_leaves_that_when_it_ends_and_each_is_let_go_of_once() {
-    use super::store::{app, draft, planned_event};
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let of_person = Hold {
-        kind: HoldKind::Manual,
-        ..Hold::of_rollback(app("a").name, super::store::sha(1), airplanes_job(), "by hand", Timestamp::now())
-    };
-    let key = (app("a").name, None);
-    let release = |id| airplanes::store::Release { held: key.clone(), id, catch_up: Some("its end".into()) };
-    let roll_back = async |store: &Store, n: u32| {
-        let (_, jobs) = planned_event(store, n, draft(vec![super::store::planned("a", &[])]).apps).await;
-        store.append(jobs[0], rolled_back(super::store::sha(n))).await.unwrap();
-    };
-    let bad = |hold: &Hold| match hold.kind {
-        HoldKind::Rollback { bad, .. } => Some(bad),
-        HoldKind::Manual => None,
-    };
-    let first = store.put_hold(of_person.clone()).await.unwrap();
-    let second = store.put_hold(of_person.clone()).await.unwrap();
-    assert!(second.id > first.id && second.beneath.is_none());
-    // A rollback while a person holds the app is beneath, and the person's is what it was.
-    roll_back(&store, 7).await;
-    let both = store.holds()[&key].clone();
-    assert_eq!(both.beneath.as_deref().and_then(bad), Some(super::store::sha(7)));
-    assert!(both.stops_all() && both.to_string().contains("over a rollback's"), "{both}");
-    assert_eq!(Hold { beneath: None, ..both.clone() }, second);
-    assert!(store.release(release(first.id)).await.unwrap().is_none());
-    // Its end leaves the rollback's, and makes up for nothing yet.
-    assert_eq!(store.release(release(second.id)).await.unwrap().unwrap().event, None);
-    drop(store);
-    let store = super::store::open_again(folder.path());
-    let left = store.holds()[&key].clone();
-    assert_eq!((bad(&left), left.stops_all()), (Some(super::store::sha(7)), false), "{left}");
-    // The other way round: a person's is put over a rollback's, and another rollback replaces that.
-    let third = store.put_hold(of_person).await.unwrap();
-    assert_eq!(third.beneath.as_deref(), Some(&left));
-    roll_back(&store, 8).await;
-    let beneath = store.holds()[&key].beneath.clone().unwrap();
-    assert!(bad(&beneath) == Some(super::store::sha(8)) && beneath.id > third.id, "{beneath}");
-    // A push that ends the one beneath leaves the person's alone.
-    assert_eq!(store.release(release(beneath.id)).await.unwrap().unwrap().hold, *beneath);
-    assert!(store.release(release(left.id)).await.unwrap().is_none());
-    drop(store);
-    let store = super::store::open_again(folder.path());
-    assert_eq!(store.holds()[&key], Hold { beneath: None, ..third.clone() });
-    let released = store.release(release(third.id)).await.unwrap().unwrap();
-    assert_eq!(store.unplanned().iter().map(|event| Some(event.id)).collect::<Vec<_>>(), [released.event]);
-    assert!(store.release(release(third.id)).await.unwrap().is_none() && store.holds().is_empty());
-    drop(store);
-    let store = super::store::open_again(folder.path());
-    assert_eq!((store.unplanned().len(), store.holds().len()), (1, 0));
-}
-
-#[tokio::test]
-async fn no_job_starts_once_its_hold_is_confirmed() {
-    use super::store::{app, draft, planned, planned_event};
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let (_, jobs) = planned_event(&store, 1, draft(vec![planned("a", &[])]).apps).await;
-    // A worker has looked for holds, and there was none.
-    let seen = store.job(jobs[0]).unwrap().unwrap();
-    let hold = Hold::of_rollback(app("a").name, super::store::sha(1), airplanes_job(), "by hand", Timestamp::now());
-    let hold = store.put_hold(Hold { kind: HoldKind::Manual, ..hold }).await.unwrap();
-    let started = store.append_to(&seen, vec![Entry::Started]).await;
-    assert!(matches!(started, Err(airplanes::store::StoreError::Moved(_))), "{started:?}");
-    let release = airplanes::store::Release { held: (app("a").name, None), id: hold.id, catch_up: None };
-    store.release(release).await.unwrap();
-    assert!(store.append_to(&seen, vec![Entry::Started]).await.unwrap().started);
+    // A fix that was there before the rollback ends its hold too: it may have been pushed while the bad one rolled out.
+    world.settled().await;
+    assert_eq!(world.stop(), Some(0));
+    roll_back(&world).await;
+    world.commit("shop", &[("bug", "no more")]);
+    while world.daemon.is_none() {
+        world.start().await;
+    }
+    let none = async || (world.get("/holds").await["holds"] == json!([])).then_some(());
+    world.until("the end of the rollback's hold", none).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,8 +308,4 @@ async fn a_remote_that_hangs_holds_up_no_plan_but_that_of_the_push_which_may_end
     drop(gate);
     world.bumped("shop", fix).await;
     assert_eq!(world.get("/holds").await["holds"], json!([]));
-}
-
-fn airplanes_job() -> airplanes::model::JobId {
-    airplanes::model::JobId { event: airplanes::model::EventId(1), index: 0 }
 }

@@ -5,6 +5,7 @@ mod backup;
 mod disk;
 mod forget;
 mod formats;
+pub mod holds;
 mod plan;
 mod reads;
 mod torn;

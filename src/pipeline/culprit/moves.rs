@@ -124,9 +124,7 @@ async fn steps(git: &Mirrors, bump: &Bump) -> Result<Vec<Place>, TrialError> {
     let mut between: Vec<(Version, Place)> = Vec::new();
     for (tag, sha) in git.known_heads(repo).await?.tags {
         let Some(version) = Version::of(&tag) else { continue };
-        let is_between = version.order(&ours) == Some(Ordering::Greater)
-            && newest.order(&version) == Some(Ordering::Greater)
-            && (ours.is_pre_release() || !version.is_pre_release());
+        let is_between = version.may_follow(&ours) && newest.order(&version) == Some(Ordering::Greater);
         if is_between && git.is_ancestor(repo, from, sha).await? && git.is_ancestor(repo, sha, to).await? {
             between.push((version, Place { tag: Some(tag), sha }));
         }
