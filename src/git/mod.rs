@@ -8,6 +8,7 @@
 
 mod adopt;
 mod ask;
+mod bundle;
 mod clone;
 mod config;
 mod error;

@@ -22,10 +22,33 @@ pub fn observe(working_directory: &str, unit: Option<&UnitName>) -> Call {
     call("observe", script!("observe"), &[working_directory, or_nothing(unit)])
 }
 
-/// Brings the working directory to `sha`. `ours` are shas that this daemon put there before.
-pub fn bring(working_directory: &str, url: &RepoUrl, branch: &Branch, sha: &Sha, ours: &[Sha]) -> Call {
-    let mut call =
-        call("bring", script!("bring"), &[working_directory, url.as_str(), branch.as_str(), &sha.to_string()]);
+/// Brings the working directory to `sha`, from a bundle that was sent or else from its origin. `ours` are shas that this
+/// daemon put there before.
+pub fn bring(
+    working_directory: &str,
+    url: &RepoUrl,
+    branch: &Branch,
+    sha: &Sha,
+    bundle: Option<&str>,
+    ours: &[Sha],
+) -> Call {
+    let sha = sha.to_string();
+    let args = [working_directory, url.as_str(), branch.as_str(), &sha, bundle.unwrap_or("")];
+    let mut call = call("bring", script!("bring"), &args);
+    call.args.extend(ours.iter().map(Sha::to_string));
+    call
+}
+
+/// Takes in a file that comes by standard input: `name` is absolute, or below the user's own cache.
+pub fn receive(name: &str, sha256: &str) -> Call {
+    call("send", script!("receive"), &[name, sha256])
+}
+
+/// Puts the release `sha` of an artifact in force, with the file that was sent if it is a new one. Of the releases
+/// before it `keep` stay, and those of `ours` whatever their age.
+pub fn place(working_directory: &str, sha: &Sha, name: &str, sent: Option<&str>, keep: u32, ours: &[Sha]) -> Call {
+    let (sha, keep) = (sha.to_string(), keep.to_string());
+    let mut call = call("bring", script!("place"), &[working_directory, &sha, name, sent.unwrap_or(""), &keep]);
     call.args.extend(ours.iter().map(Sha::to_string));
     call
 }
@@ -79,9 +102,9 @@ mod tests {
     fn what_comes_from_outside_is_an_argument_and_never_in_the_script() {
         let sha: Sha = "2455d6ab00000000000000000000000000000001".parse().unwrap();
         let url = RepoUrl::new("git@github.com:acme/$(id).git").unwrap();
-        let call = bring("/srv/a b;id", &url, &Branch::new("x;y`id`").unwrap(), &sha, &[sha]);
+        let call = bring("/srv/a b;id", &url, &Branch::new("x;y`id`").unwrap(), &sha, None, &[sha]);
         let sha = sha.to_string();
-        assert_eq!(call.args, ["/srv/a b;id", "git@github.com:acme/$(id).git", "x;y`id`", &sha, &sha]);
+        assert_eq!(call.args, ["/srv/a b;id", "git@github.com:acme/$(id).git", "x;y`id`", &sha, "", &sha]);
         assert_eq!(call.script, script!("bring"));
         assert_eq!(restart_command("/srv/a", "./restart '$1'").args, ["/srv/a", "./restart '$1'"]);
         let unit = UnitName::new("ep").unwrap();

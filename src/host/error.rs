@@ -1,5 +1,8 @@
 //! Why a host was left as it is, in words that name the files, commits and commands in question.
 
+use std::io;
+use std::path::PathBuf;
+
 use crate::model::Sha;
 use crate::ssh;
 
@@ -137,6 +140,50 @@ pub enum Error {
         /// What would do.
         said: String,
     },
+    /// A file of this machine that was to be sent.
+    #[error("{} can't be sent: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What came is not what was sent.
+    #[error("{path} did not reach {host} whole: {said}; is its disk full?")]
+    Cut {
+        /// The host.
+        host: String,
+        /// Where it was to go.
+        path: String,
+        /// How much came.
+        said: String,
+    },
+    /// No program to compare what came with what was sent.
+    #[error("{host} has no sha256sum; install it there (`apt-get install coreutils`)")]
+    NoSum {
+        /// The host.
+        host: String,
+    },
+    /// The folder of an `:artifact` holds something else than releases.
+    #[error("{path} on {host} can't take releases: {said}; move it away, or give the app another :working-directory")]
+    NotReleases {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// What is there.
+        said: String,
+    },
+    /// A release that was to be put in force again is gone.
+    #[error("{path} on {host}: {said}; deploy that commit again, and see :keep-releases")]
+    NoRelease {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// What is not there.
+        said: String,
+    },
     /// The tree is not at the commit.
     #[error("{path} on {host} is at {head}, not at {sha}; someone moved it during the rollout")]
     WrongSha {
@@ -180,7 +227,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Ssh(error) => error.is_retryable(),
-            Error::Busy { .. } | Error::Fetch { .. } => true,
+            Error::Busy { .. } | Error::Fetch { .. } | Error::Cut { .. } => true,
             _ => false,
         }
     }

@@ -12,9 +12,11 @@ pub mod calls;
 mod error;
 mod ops;
 mod readiness;
+mod ship;
 mod state;
 
 pub use error::Error;
 pub use ops::{Brought, Check, Remote, Restart, Restarted};
 pub use readiness::{Folder, HostFacts, Readiness, unit_of};
+pub use ship::Release;
 pub use state::{HostState, Marker, MarkerState, Probe, UnitState};

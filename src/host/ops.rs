@@ -100,7 +100,8 @@ impl Remote<'_> {
 
     /// Brings a working directory to exactly `sha`: clones it if it is absent, else fetches from its own `origin` and
     /// moves it with `git reset --keep`, on the branch that it is on. Refuses changed tracked files, untracked ones in
-    /// the way, and a HEAD that neither is an ancestor of `sha` nor was put there by us (the marker, or `ours`).
+    /// the way, and a HEAD that neither is an ancestor of `sha` nor was put there by us (the marker, or `ours`). With a
+    /// `bundle`, which was sent before, the host asks its origin nothing.
     ///
     /// Idempotent: the marker says `moving` before anything moves, and a run that finds it so ends the move that was
     /// interrupted, once it has seen that the files which differ are its own. At `sha` with the marker about `sha`,
@@ -111,9 +112,10 @@ impl Remote<'_> {
         url: &RepoUrl,
         branch: &Branch,
         sha: &Sha,
+        bundle: Option<&str>,
         ours: &[Sha],
     ) -> Result<Brought, Error> {
-        let call = calls::bring(working_directory, url, branch, sha, ours);
+        let call = calls::bring(working_directory, url, branch, sha, bundle, ours);
         let answer = self.ask(&call, Subject { path: working_directory, unit: "", sha: Some(sha) }).await?;
         Ok(Brought { from: answer.sha("from"), moved: answer.get("moved") == Some("yes") })
     }
@@ -278,6 +280,10 @@ impl Remote<'_> {
                 Error::Fetch { host, path, origin: text("origin"), said }
             }
             ("sudo", _) => Error::Sudo { host, user: self.host.user.clone(), unit: subject.unit.to_owned(), said },
+            ("cut", _) => Error::Cut { host, path, said },
+            ("not-releases", _) => Error::NotReleases { host, path, said },
+            ("no-release", _) => Error::NoRelease { host, path, said },
+            ("no-sum", _) => Error::NoSum { host },
             ("no-tool", _) => Error::NoTool { host, said },
             _ => Error::Garbled { host, what: call.what, text: format!("refused {kind}") },
         }
@@ -287,9 +293,9 @@ impl Remote<'_> {
 /// What an operation is about, for its errors.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
-    path: &'a str,
-    unit: &'a str,
-    sha: Option<&'a Sha>,
+    pub(super) path: &'a str,
+    pub(super) unit: &'a str,
+    pub(super) sha: Option<&'a Sha>,
 }
 
 impl<'a> Subject<'a> {

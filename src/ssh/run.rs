@@ -1,5 +1,6 @@
 //! Running a script on a host, and ending it there.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,13 @@ wait "$P" 2>/dev/null; R=$?
 kill "$W" 2>/dev/null
 wait "$W" 2>/dev/null
 case $? in 0) R=98 ;; 1) R=97 ;; esac
+printf '\n%s %s\n' "$T" "$R" >&2
+printf '\n%s %s\n' "$T" "$R""#;
+
+/// Runs the script `$2` with what we send as its standard input, and ends with the same lines. It can't be told to end:
+/// its input ends early instead, and a script that takes input has to know how much it should have had.
+const FEEDER: &str = r#"T=$1 S=$2; shift 2
+sh -c "$S" airplanes "$@"; R=$?
 printf '\n%s %s\n' "$T" "$R" >&2
 printf '\n%s %s\n' "$T" "$R""#;
 
@@ -102,6 +110,32 @@ impl Hosts {
         cancel: &CancellationToken,
         log: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<Output, Error> {
+        self.carry(host, call, None, timeout, cancel, log).await
+    }
+
+    /// The same with `input` as the script's standard input, from where it stands to its end. Out of time, canceled or
+    /// with the connection lost, the script's input ends early: it has to compare what came with what it was to get.
+    pub async fn send(
+        &self,
+        host: &Host,
+        call: &Call,
+        input: tokio::fs::File,
+        timeout: Duration,
+        cancel: &CancellationToken,
+        log: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Output, Error> {
+        self.carry(host, call, Some(input), timeout, cancel, log).await
+    }
+
+    async fn carry(
+        &self,
+        host: &Host,
+        call: &Call,
+        input: Option<tokio::fs::File>,
+        timeout: Duration,
+        cancel: &CancellationToken,
+        log: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Output, Error> {
         let line = self.line(host);
         let canceled = || Error::Canceled { host: label(host), what: call.what, ended: true };
         let _turn = tokio::select! {
@@ -109,11 +143,13 @@ impl Hosts {
             () = cancel.cancelled() => return Err(canceled()),
         };
         let token = token();
-        let (session, child) = self.open(host, &line, call, &token, timeout, cancel).await?;
+        let wrapper = if input.is_some() { FEEDER } else { WRAPPER };
+        let (session, child) = self.open(host, &line, (wrapper, call), &token, timeout, cancel).await?;
         let mut run = Run {
             host,
             call,
             child,
+            input,
             out: Stream::new(&token, Keep::Head(ANSWER)),
             err: Stream::new(&token, Keep::Tail(WORDS)),
         };
@@ -148,7 +184,7 @@ impl Hosts {
         &self,
         host: &Host,
         line: &Line,
-        call: &Call,
+        (wrapper, call): (&str, &Call),
         token: &str,
         timeout: Duration,
         cancel: &CancellationToken,
@@ -159,7 +195,7 @@ impl Hosts {
             tries += 1;
             let session = self.session(host, line, cancel).await?;
             let mut command = session.clone().arc_command("sh");
-            command.args(["-c", WRAPPER, "airplanes", token, call.script]).args(&call.args);
+            command.args(["-c", wrapper, "airplanes", token, call.script]).args(&call.args);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let spawned = tokio::select! {
                 spawned = tokio::time::timeout(limit, command.spawn()) => spawned,
@@ -197,6 +233,7 @@ struct Run<'a> {
     host: &'a Host,
     call: &'a Call,
     child: Child<Arc<Session>>,
+    input: Option<tokio::fs::File>,
     out: Stream,
     err: Stream,
 }
@@ -210,8 +247,15 @@ impl Run<'_> {
         cancel: &CancellationToken,
         log: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Option<Stop> {
-        // Held open: its end is the signal to the wrapper.
-        let mut stdin = self.child.stdin().take();
+        let (mut stdin, input) = (self.child.stdin().take(), self.input.take());
+        let mut feed: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = Some(Box::pin(async move {
+            match (&mut stdin, input) {
+                // A script that ends without all of it says why.
+                (Some(stdin), Some(mut input)) => drop(tokio::io::copy(&mut input, stdin).await),
+                // Held open: its end is the signal to the wrapper.
+                _ => std::future::pending().await,
+            }
+        }));
         let mut stdout = self.child.stdout().take();
         let mut stderr = self.child.stderr().take();
         let (mut out_buffer, mut err_buffer) = (vec![0; 16 << 10], vec![0; 16 << 10]);
@@ -228,6 +272,10 @@ impl Run<'_> {
                     self.err.push(&err_buffer[..read], log);
                     continue;
                 }
+                () = fed(&mut feed), if feed.is_some() => {
+                    feed = None;
+                    continue;
+                }
                 () = cancel.cancelled(), if stopped.is_none() => Stop::Cancel,
                 () = &mut deadline => Stop::Timeout,
             };
@@ -236,10 +284,17 @@ impl Run<'_> {
             }
             tracing::debug!(host = %self.host.name, what = self.call.what, "ending the remote script");
             stopped = Some(stop);
-            drop(stdin.take());
+            feed = None;
             deadline.as_mut().reset(Instant::now() + CONFIRM);
         }
         stopped
+    }
+}
+
+/// The feed's end.
+async fn fed(feed: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
+    if let Some(feed) = feed {
+        feed.await;
     }
 }
 

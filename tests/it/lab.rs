@@ -79,7 +79,7 @@ impl Lab {
     }
     async fn bring(&self, user: &str, path: &str) -> Result<airplanes::host::Brought, Error> {
         let branch = Branch::new("main").unwrap();
-        self.with(user, async |remote| remote.bring(path, &self.url, &branch, &self.sha, &[]).await).await
+        self.with(user, async |remote| remote.bring(path, &self.url, &branch, &self.sha, None, &[]).await).await
     }
     async fn observe(&self, user: &str, path: &str, unit: &UnitName) -> HostState {
         self.with(user, async |remote| remote.observe(path, Some(unit)).await).await.unwrap()

@@ -1,6 +1,7 @@
 //! Hosts over ssh: a real sshd on a loopback address, real git.
 
 mod host;
+mod ship;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -18,6 +18,11 @@ open_git() {
     *) refuse not-git "said $(printf '%s' "$GIT" | tr '\n' ' ')" ;;
   esac
 }
+# The folder in hand holds releases, and `current` leads to the one in force; its own files are in $GIT then.
+is_releases() { [ ! -e .git ] && [ -L current ] && GIT=$PWD; }
+release() { readlink current | sed 's,.*/,,'; }
+# The commit in force, of either kind of folder.
+head_here() { if is_releases; then release; else g rev-parse -q --verify 'HEAD^{commit}'; fi; }
 # Tracked files that differ from HEAD, in the folder or in the index.
 changed() {
   { g --no-optional-locks diff --name-only --no-renames --ignore-submodules HEAD

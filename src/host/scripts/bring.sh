@@ -1,8 +1,9 @@
-# $1 working directory, $2 url, $3 branch, $4 sha, then shas that we put there before.
+# $1 working directory, $2 url, $3 branch, $4 sha, $5 a bundle that was sent or nothing, then shas that we put there before.
 # Checks everything, then writes the marker, then moves the tree: killed anywhere, a second run ends it.
-WD=$1 URL=$2 BRANCH=$3 SHA=$4; shift 4
+WD=$1 URL=$2 BRANCH=$3 SHA=$4 BUNDLE=$5; shift 5
 command -v git >/dev/null 2>&1 || refuse no-git
 [ -d "$WD" ] || [ ! -e "$WD" ] || refuse not-git "said it is a file"
+[ ! -L "$WD/current" ] || [ -e "$WD/.git" ] || refuse not-git "said it holds the releases of an :artifact"
 [ -e "$WD" ] || { say "making $WD"; mkdir -p "$WD" || exit 1; }
 enter "$WD"
 if [ ! -e .git ]; then
@@ -46,6 +47,12 @@ fetch() {
   [ -n "${GIT_SSH_COMMAND:-}${GIT_SSH:-}" ] || g config core.sshCommand >/dev/null || export GIT_SSH_COMMAND='ssh -o BatchMode=yes'
   g -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=60 fetch --no-progress origin "$1" >&2
 }
+if [ -n "$BUNDLE" ] && ! have "$SHA"; then
+  say "taking in $BRANCH as it was sent"
+  g fetch --no-progress "$BUNDLE" "+refs/heads/$BRANCH:refs/remotes/origin/$BRANCH" >&2 || refuse fetch "origin $BUNDLE"
+  have "$SHA" || refuse no-commit "origin $BUNDLE"
+fi
+[ -z "$BUNDLE" ] || rm -f "$BUNDLE"
 if ! have "$SHA"; then
   say "fetching $BRANCH from $ORIGIN"
   fetch "+refs/heads/$BRANCH:refs/remotes/origin/$BRANCH" || refuse fetch "origin $ORIGIN"

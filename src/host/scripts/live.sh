@@ -1,7 +1,7 @@
 # $1 working directory, $2 sha. The tree is on the disk already, by bring.
 enter "$1"
-open_git
-HEAD=$(g rev-parse HEAD) || exit 1
+is_releases || open_git
+HEAD=$(head_here) || exit 1
 [ "$HEAD" = "$2" ] || refuse wrong-sha "head $HEAD"
 read_marker
 if [ "$M_SHA" != "$2" ] || [ "$M_STATE" != live ]; then

@@ -4,6 +4,11 @@
 enter "$1"
 echo 'exists folder'
 [ -n "$(ls -A)" ] || echo 'empty yes'
+if is_releases; then
+  read_marker
+  [ -z "$M" ] || printf 'marker %s\n' "$M"
+  printf 'head %s\n' "$(release)"
+fi
 [ -e .git ] || { echo end; exit 0; }
 command -v git >/dev/null 2>&1 || refuse no-git
 open_git

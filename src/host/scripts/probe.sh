@@ -1,7 +1,7 @@
 # $1 working directory, $2 unit or nothing, $3 health url or nothing. One look.
 [ -z "$2" ] || unit "$2"
 enter "$1"
-HEAD=$(g rev-parse -q --verify 'HEAD^{commit}') && printf 'head %s\n' "$HEAD"
+HEAD=$(head_here) && printf 'head %s\n' "$HEAD"
 [ -n "$3" ] || { echo end; exit 0; }
 if command -v curl >/dev/null 2>&1; then
   CODE=$(curl -gsS --noproxy '*' -m 5 -o /dev/null -w '%{http_code}' "$3" 2>&1) || :

@@ -175,7 +175,7 @@ async fn turn(work: &mut Work, app: &App, host: &Host, commit: Sha, log: &HostLo
     let ours: Vec<Sha> = work.inner.store.last_good(&app.name)?.into_iter().map(|g| g.sha).collect();
     log.line(&format!("bringing {folder} to {commit} on {branch}"));
     let url = &app.git_url;
-    let brought = again!(work, host, log, |remote| remote.bring(folder, url, &branch, &commit, &ours))?;
+    let brought = again!(work, host, log, |remote| remote.bring(folder, url, &branch, &commit, None, &ours))?;
     if let Some(from) = brought.from.filter(|_| brought.moved) {
         log.line(&format!("moved from {from}"));
     }

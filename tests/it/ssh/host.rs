@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Site, site};
 
 /// A host, a remote with two commits, and where the app's clone goes on the host.
-struct Shop {
-    site: Site,
-    first: Sha,
-    second: Sha,
-    cancel: CancellationToken,
+pub(super) struct Shop {
+    pub(super) site: Site,
+    pub(super) first: Sha,
+    pub(super) second: Sha,
+    pub(super) cancel: CancellationToken,
 }
 
-fn git(at: &Path, args: &[&str]) -> String {
+pub(super) fn git(at: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .arg("-C")
         .arg(at)
@@ -31,7 +31,7 @@ fn git(at: &Path, args: &[&str]) -> String {
 }
 
 impl Shop {
-    fn new(last: u8) -> Self {
+    pub(super) fn new(last: u8) -> Self {
         let site = site(last);
         let folder = site.folder.path();
         let dev = folder.join("dev");
@@ -55,10 +55,10 @@ impl Shop {
         git(&dev, &["push", "-q", remote.to_str().unwrap(), "HEAD:main"]);
         Self { site, first, second, cancel: CancellationToken::new() }
     }
-    fn at(&self) -> PathBuf {
+    pub(super) fn at(&self) -> PathBuf {
         self.site.folder.path().join("srv/the app")
     }
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         self.at().to_str().unwrap().to_owned()
     }
     fn git(&self, args: &[&str]) -> String {
@@ -74,7 +74,7 @@ impl Shop {
         let text = format!("{{\"sha\":\"{sha}\",\"state\":\"moving\",\"from\":\"{from}\"}}\n");
         self.write(".git/airplanes.json", &text);
     }
-    async fn with<T>(&self, work: impl AsyncFnOnce(&mut Remote<'_>) -> T) -> (T, String) {
+    pub(super) async fn with<T>(&self, work: impl AsyncFnOnce(&mut Remote<'_>) -> T) -> (T, String) {
         let mut said = Vec::new();
         let mut log = |bytes: &[u8]| said.extend_from_slice(bytes);
         let result = work(&mut Remote {
@@ -88,20 +88,23 @@ impl Shop {
         (result, String::from_utf8(said).unwrap())
     }
     async fn bring(&self, sha: &Sha, ours: &[Sha]) -> Result<Brought, Error> {
+        self.bring_of(sha, None, ours).await
+    }
+    pub(super) async fn bring_of(&self, sha: &Sha, bundle: Option<&str>, ours: &[Sha]) -> Result<Brought, Error> {
         let url = RepoUrl::new(self.site.folder.path().join("remote.git").to_str().unwrap()).unwrap();
         let branch = Branch::new("main").unwrap();
         let (brought, said) =
-            self.with(async |remote| remote.bring(&self.path(), &url, &branch, sha, ours).await).await;
+            self.with(async |remote| remote.bring(&self.path(), &url, &branch, sha, bundle, ours).await).await;
         if let Err(error) = &brought {
             println!("{error}\n{said}");
         }
         brought
     }
-    async fn observe(&self) -> airplanes::host::HostState {
+    pub(super) async fn observe(&self) -> airplanes::host::HostState {
         self.with(async |remote| remote.observe(&self.path(), None).await.unwrap()).await.0
     }
     /// That the tree is exactly the commit, on its branch, and the marker is about it.
-    async fn assert_at(&self, sha: &Sha) {
+    pub(super) async fn assert_at(&self, sha: &Sha) {
         let state = self.observe().await;
         assert_eq!(
             (state.head, state.branch.as_deref(), state.changed.len()),

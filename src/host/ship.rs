@@ -1,0 +1,66 @@
+//! Ways to ship that ask nothing of the host's own access to the forge: files that are sent to it, and releases that are
+//! put in force by one rename.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+
+use super::calls;
+use super::error::Error;
+use super::ops::{Brought, Remote, Subject};
+use crate::model::{Sha, hex};
+
+/// A release of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release<'a> {
+    /// The commit that it was built from.
+    pub sha: &'a Sha,
+    /// The file's name in it.
+    pub name: &'a str,
+    /// Where [`Remote::send`] put it; none for one that is there already.
+    pub sent: Option<&'a str>,
+    /// How many releases before it stay.
+    pub keep: u32,
+}
+
+impl Remote<'_> {
+    /// Sends a file, and says where it is on the host: at `name` if that is absolute, else below the user's cache. It is
+    /// there whole, with its sha256 compared, or not at all. Idempotent: one that is there is not sent again.
+    pub async fn send(&mut self, file: &Path, name: &str) -> Result<String, Error> {
+        let unread = |source| Error::File { path: file.to_owned(), source };
+        let sum = sha256(file).await.map_err(unread)?;
+        let input = tokio::fs::File::open(file).await.map_err(unread)?;
+        let call = calls::receive(name, &sum);
+        let output = self.hosts.send(self.host, &call, input, self.timeout, self.cancel, self.log).await?;
+        let answer = self.read(&call, Subject::path(name), output)?;
+        Ok(answer.get("at").unwrap_or(name).to_owned())
+    }
+
+    /// Puts a release in force: `current` in the working directory leads to it afterwards. Refuses a folder that holds
+    /// anything but releases. `ours` are kept whatever their age, so that there is a way back.
+    ///
+    /// Idempotent: the marker says `moving` before anything moves, and a run that was interrupted is ended by the next.
+    pub async fn place(
+        &mut self,
+        working_directory: &str,
+        release: &Release<'_>,
+        ours: &[Sha],
+    ) -> Result<Brought, Error> {
+        let call = calls::place(working_directory, release.sha, release.name, release.sent, release.keep, ours);
+        let subject = Subject { path: working_directory, unit: "", sha: Some(release.sha) };
+        let answer = self.ask(&call, subject).await?;
+        Ok(Brought { from: answer.sha("from"), moved: answer.get("moved") == Some("yes") })
+    }
+}
+
+async fn sha256(file: &Path) -> std::io::Result<String> {
+    let mut file = tokio::fs::File::open(file).await?;
+    let (mut sum, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut buffer).await? {
+            0 => return Ok(hex(sum.finalize())),
+            read => sum.update(&buffer[..read]),
+        }
+    }
+}
