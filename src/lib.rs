@@ -52,7 +52,8 @@
 //! 5. **Observe, then act.** A step that was begun runs again after a crash and first looks whether its effect is
 //!    there: publish asks the remote, the same input makes the same commit; a host has a marker
 //!    (`.git/airplanes.json`: `moving` before its tree moves, `live` after restart and verification), and the unit's
-//!    InvocationID is journaled before a restart. A user's own `:restart` command is at least once.
+//!    InvocationID is journaled before a restart. A user's own `:restart` command is at least once. What a host ran is
+//!    journaled before it is touched; a rollout that may fail goes back to that, by the same journal, and then it is held.
 //! 6. **Leases are values** that the worker holds: one for the app, one for (repository, branch) from prepare to
 //!    publish. They end with the process.
 //! 7. **Never force-push; never publish what was not built.** Someone who was faster is fetched, the edit made again

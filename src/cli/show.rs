@@ -175,10 +175,15 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
         Entry::Published { commit } => vec![format!("  the remote has {}", commit.short())],
         Entry::HostStarted { host, .. } => vec![format!("{begun} {host}")],
         Entry::HostRestarting { host, .. } => vec![format!("  {host} restarts")],
+        Entry::RollingBack { reason } => vec![format!("{failed} rolling back: {}", plain(reason))],
+        Entry::HostReturning { host } => vec![format!("{begun} {host} goes back")],
         Entry::HostFinished { host, result } => vec![match result {
             HostResult::Done { changed: true } => format!("{done} {host}"),
             HostResult::Done { changed: false } => format!("{done} {host}  {}", paint.dim("had it already")),
-            HostResult::Failed { error } => format!("{failed} {host}  {}", plain(error)),
+            HostResult::RolledBack => format!("{done} {host}  {}", paint.dim("is back at what it ran")),
+            HostResult::Failed { error } | HostResult::Refused { error } => {
+                format!("{failed} {host}  {}", plain(error))
+            }
             HostResult::Unreachable { error } => format!("{failed} {host}  unreachable: {}", plain(error)),
             HostResult::Skipped { reason } => format!("{passed} {host}  {}", plain(reason)),
         }],

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::diagnostic::Fault;
 use super::nginx::nginx;
 use super::publish::publish;
+use super::rollout::rollout;
 use super::section::{Context, Section};
 use super::service::{postgres, service};
 use super::settings::{Config, time, web_url};
@@ -88,7 +89,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
     let url = git_url.as_ref().map(|url| &url.value);
     let updates = publish(updates, &mut section, url, config, context);
     let nginx = nginx(&mut section, context);
-    later(&mut section, context);
+    let rollout = rollout(&mut section, context);
     let postgres = postgres(&mut section, context);
     if let Some((_, span)) = &postgres
         && service.as_ref().is_none_or(|(service, _)| service.exec_start.is_none())
@@ -139,6 +140,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         health,
         runner,
         updates,
+        rollout,
     })
 }
 
@@ -280,60 +282,4 @@ fn runner(section: &mut Section<'_>, context: &mut Context) -> Runner {
         }
     }
     Runner::Local
-}
-
-/// Keys that are checked now and acted on by a later version.
-fn later(section: &mut Section<'_>, context: &mut Context) {
-    if let Some(mut rollout) = section.section("rollout", context) {
-        if let Some(node) = rollout.node("batches") {
-            batches(node, context);
-        }
-        rollout.read::<usize>("max-failures", context);
-        rollout.read::<OnFailure>("on-failure", context);
-        rollout.read::<Unreachable>("unreachable", context);
-        rollout.finish(context);
-    }
-    for key in ["rollout"] {
-        if let Some(node) = section.node(key) {
-            let message = format!("`:{key}` is checked, but nothing acts on it yet");
-            context.fault(Fault::new(node.span, message, "without effect for now").warning());
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OnFailure {
-    Rollback,
-    Stop,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Unreachable {
-    Fail,
-    Skip,
-}
-
-fn batches(node: &Node, context: &mut Context) {
-    let Some(nodes) = context.value::<Vec<serde::de::IgnoredAny>>(node, ":batches").map(|_| match &node.value {
-        Value::Vector(nodes) | Value::List(nodes) | Value::Set(nodes) => nodes.as_slice(),
-        _ => &[],
-    }) else {
-        return;
-    };
-    for node in nodes {
-        let good = match &node.value {
-            Value::Int(count) => *count > 0,
-            Value::Str(text) => text
-                .strip_suffix('%')
-                .and_then(|number| number.parse::<u8>().ok())
-                .is_some_and(|n| (1..=100).contains(&n)),
-            _ => false,
-        };
-        if !good {
-            let label = "expected a number of hosts or a share like \"50%\"";
-            context.fault(Fault::new(node.span, "this is no batch", label));
-        }
-    }
 }

@@ -17,6 +17,7 @@ mod nginx;
 mod notify;
 mod prefix;
 mod publish;
+mod rollout;
 mod secrecy;
 mod section;
 mod service;

@@ -235,6 +235,17 @@ impl Error {
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Error::Ssh(error) if error.is_unreachable())
     }
+    /// Whether the operation looked, and changed nothing.
+    pub fn left_it_alone(&self) -> bool {
+        match self {
+            Error::NoGit { .. } | Error::NoSystemd { .. } | Error::NotGit { .. } | Error::Owner { .. } => true,
+            Error::Busy { .. } | Error::Changed { .. } | Error::InTheWay { .. } | Error::Diverged { .. } => true,
+            Error::Fetch { .. } | Error::NoCommit { .. } | Error::File { .. } | Error::Cut { .. } => true,
+            Error::NoSum { .. } | Error::NotReleases { .. } | Error::NoRelease { .. } => true,
+            Error::Ssh(_) | Error::Sudo { .. } | Error::NoTool { .. } | Error::WrongSha { .. } => false,
+            Error::Unhealthy { .. } | Error::Garbled { .. } => false,
+        }
+    }
     /// Whether the caller canceled.
     pub fn is_canceled(&self) -> bool {
         matches!(self, Error::Ssh(error) if error.is_canceled())

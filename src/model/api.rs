@@ -156,7 +156,11 @@ impl JobView {
         let hosts = job.hosts.iter().map(|h| HostView {
             name: h.name.clone(),
             state: h.state,
-            sha: if h.state == Progress::Done { commit } else { None },
+            sha: match h.state {
+                Progress::Done => commit,
+                Progress::RolledBack => h.previous,
+                _ => None,
+            },
             previous_sha: h.previous,
             error: h.error.clone(),
         });

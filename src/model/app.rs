@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::names::{AppName, Branch, HostName};
+use super::rollout::Rollout;
 use super::service::{Postgres, Service, Site};
 use super::updates::Updates;
 use super::url::{RepoId, RepoUrl};
@@ -120,6 +121,9 @@ pub struct App {
     /// How it follows its dependencies.
     #[serde(default, skip_serializing_if = "Updates::is_default")]
     pub updates: Updates,
+    /// How a commit is brought to its hosts.
+    #[serde(default, skip_serializing_if = "Rollout::is_default")]
+    pub rollout: Rollout,
 }
 
 impl App {

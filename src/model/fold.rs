@@ -81,6 +81,9 @@ pub struct JobState {
     pub requested: Option<Request>,
     /// What the remote has from us, or has had all along.
     pub published: Option<Sha>,
+    /// Why the hosts that it changed go back to what they ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_back: Option<String>,
     /// Who asked for its end.
     pub canceling: Option<String>,
     /// How often the daemon found it under way, since a step last ended.
@@ -122,6 +125,7 @@ impl JobState {
             built: None,
             requested: None,
             published: None,
+            rolling_back: None,
             canceling: None,
             interruptions: 0,
             races: 0,
@@ -255,6 +259,8 @@ impl JobState {
             }
             Entry::HostStarted { host, previous } => self.start_host(host, *previous)?,
             Entry::HostRestarting { host, invocation } => self.restart_host(host, invocation)?,
+            Entry::RollingBack { reason } => self.roll_back(reason)?,
+            Entry::HostReturning { host } => self.return_host(host)?,
             Entry::HostFinished { host, result } => self.finish_host(host, result)?,
             Entry::Canceling { by } => self.canceling = Some(by.clone()),
             Entry::Ended { outcome, reason } => {
@@ -368,6 +374,8 @@ impl JobState {
             previous: None,
             restarting: None,
             changed: false,
+            touched: false,
+            back: None,
             error: None,
         };
         self.hosts = self.app.hosts.iter().map(|h| host(&h.name)).collect();

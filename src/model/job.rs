@@ -171,6 +171,11 @@ pub enum HostResult {
         /// What happened, with the unit's last lines.
         error: String,
     },
+    /// It could be reached, and was left as it was.
+    Refused {
+        /// Why.
+        error: String,
+    },
     /// It could not be reached.
     Unreachable {
         /// In the transport's words.
@@ -181,6 +186,8 @@ pub enum HostResult {
         /// Why.
         reason: String,
     },
+    /// It is back at what it ran, and healthy.
+    RolledBack,
 }
 
 /// Why a job is there: one plan's reason.
@@ -310,7 +317,17 @@ pub enum Entry {
         /// The unit's InvocationID before: another one means that the restart happened.
         invocation: Option<String>,
     },
-    /// A host's turn ended.
+    /// Too many hosts failed: those that were changed go back to what they ran.
+    RollingBack {
+        /// What failed.
+        reason: String,
+    },
+    /// A host's way back begins; what it is restarted for from here on is what it ran before.
+    HostReturning {
+        /// Which.
+        host: HostName,
+    },
+    /// A host's turn ended, or its way back.
     HostFinished {
         /// Which.
         host: HostName,
@@ -353,6 +370,8 @@ impl Entry {
             Entry::StepFinished { .. } => "step-finished",
             Entry::HostStarted { .. } => "host-started",
             Entry::HostRestarting { .. } => "host-restarting",
+            Entry::RollingBack { .. } => "rolling-back",
+            Entry::HostReturning { .. } => "host-returning",
             Entry::HostFinished { .. } => "host-finished",
             Entry::Canceling { .. } => "canceling",
             Entry::Ended { .. } => "ended",
@@ -365,7 +384,9 @@ impl Entry {
             Entry::StepFinished { result: StepResult::Failed { error: text, .. }, .. }
             | Entry::StepFinished { result: StepResult::Skipped { reason: text }, .. }
             | Entry::HostFinished { result: HostResult::Failed { error: text }, .. }
+            | Entry::HostFinished { result: HostResult::Refused { error: text }, .. }
             | Entry::HostFinished { result: HostResult::Unreachable { error: text }, .. }
+            | Entry::RollingBack { reason: text }
             | Entry::HostFinished { result: HostResult::Skipped { reason: text }, .. }
             | Entry::CauseDropped { reason: text, .. }
             | Entry::Canceling { by: text }

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod progress;
 pub mod provenance;
 pub mod repo;
+pub mod rollout;
 pub mod secret;
 pub mod service;
 pub mod updates;
@@ -40,7 +41,7 @@ pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, S
 pub use names::{AppName, Branch, CredentialName, HostName, InvalidName, Lib, PgName, Sha, UnitName};
 pub use notice::{Happening, NOTICE_VERSION, Notice, Outgoing, Topic, Trouble};
 pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};
-pub use progress::{Culprit, HostState, Narrowed, Progress, Request, StepState, Updated};
+pub use progress::{Back, Culprit, HostState, Narrowed, Progress, Request, StepState, Updated};
 pub use secret::{ForgeSecrets, Secret};
 pub use service::{Certificate, Postgres, RestartPolicy, Service, Site};
 pub use updates::{Follows, Publish, Track, Updates};

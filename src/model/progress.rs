@@ -72,8 +72,24 @@ pub struct HostState {
     pub restarting: Option<Option<String>>,
     /// Whether the job changed anything on it.
     pub changed: bool,
+    /// Whether it may not be as it was: its turn began, and is not known to have left it alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub touched: bool,
+    /// Set once it is on its way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Back>,
     /// What went wrong, or why it was skipped.
     pub error: Option<String>,
+}
+
+/// A host's way back to what it ran.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Back {
+    /// Whether its restart on the way back is about to be made, or was.
+    pub restarting: bool,
+    /// The unit's InvocationID from before that; none if it had not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<String>,
 }
 
 /// Update's result.

@@ -26,6 +26,7 @@ fn app(name: &str) -> App {
         health: None,
         runner: Runner::Local,
         updates: Updates::default(),
+        rollout: crate::model::rollout::Rollout::default(),
     }
 }
 fn url(name: &str) -> RepoUrl {

@@ -75,6 +75,7 @@ fn stub(id: JobId, row: PlanRow, event: Option<EventRow>) -> JobState {
         health: None,
         runner: Runner::Local,
         updates: Updates::default(),
+        rollout: crate::model::rollout::Rollout::default(),
     };
     let why = Why::Asked { by: "an entry that can't be read".to_owned() };
     let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());

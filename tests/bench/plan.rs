@@ -159,6 +159,7 @@ fn app(n: usize) -> Result<App> {
         health: None,
         runner: Runner::Local,
         updates: Updates::default(),
+        rollout: airplanes::model::rollout::Rollout::default(),
     })
 }
 

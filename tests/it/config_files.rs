@@ -106,15 +106,6 @@ fn the_example_documents_every_key_and_loads_clean() {
 }
 
 #[test]
-fn what_the_example_leaves_out_is_checked_and_said_to_do_nothing() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.edn");
-    let text = std::fs::read_to_string(path).unwrap().replace("#_ #_ :rollout", ":rollout");
-    let warnings = lines(&World::new(&text, "").loaded().warnings);
-    assert_eq!(warnings.len(), 1, "{warnings:#?}");
-    assert!(warnings[0].ends_with("`:rollout` is checked, but nothing acts on it yet | without effect for now"));
-}
-
-#[test]
 fn an_empty_config_is_all_defaults() {
     let loaded = World::new("{}", "{}").loaded();
     let config = loaded.config;

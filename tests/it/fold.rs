@@ -320,6 +320,48 @@ fn a_commit_may_get_there_by_a_pull_request() {
     assert_eq!(fold(&raced).unwrap().requested, None, "another commit wants another request");
 }
 
+fn returning(name: &str) -> Entry {
+    Entry::HostReturning { host: name.parse().unwrap() }
+}
+fn ends(name: &str, result: HostResult) -> Entry {
+    Entry::HostFinished { host: name.parse().unwrap(), result }
+}
+fn rolling_back() -> Entry {
+    Entry::RollingBack { reason: "web-2 died".into() }
+}
+
+#[test]
+fn hosts_that_were_touched_go_back_and_others_do_not() {
+    let mut entries = until(&host_fails("web-2"));
+    let refused = |entries: &[Entry], entry: Entry| {
+        let mut state = fold(entries).unwrap();
+        assert!(state.apply(&record(entry.clone())).is_err(), "admitted: {entry:?}");
+    };
+    refused(&entries, returning("web-1"));
+    refused(&entries, ends("web-2", HostResult::RolledBack));
+    entries.push(rolling_back());
+    refused(&entries, rolling_back());
+    refused(&entries, ends("web-1", HostResult::RolledBack));
+    entries.extend([returning("web-2"), restarting("web-2"), ends("web-2", HostResult::RolledBack)]);
+    refused(&entries, returning("web-2"));
+    entries.extend([returning("web-1"), ends("web-1", HostResult::RolledBack), fails(Step::Rollout)]);
+    entries.push(end(Outcome::RolledBack));
+    for cut in 1..=entries.len() {
+        let state = fold(&entries[..cut]).unwrap();
+        let json = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<JobState>(&json).unwrap(), state, "cut at {cut}");
+    }
+    let state = fold(&entries).unwrap();
+    assert!(state.hosts.iter().all(|h| h.state == Progress::RolledBack && !h.touched && h.previous == Some(sha(4))));
+    assert_eq!(state.hosts[1].error.as_deref(), Some("it died"), "what was wrong is kept");
+
+    let mut refusal = until(&host_started("web-1", Some(4)));
+    refusal.push(ends("web-1", HostResult::Refused { error: "a dirty tree".into() }));
+    assert!(!fold(&refusal).unwrap().hosts[0].touched);
+    refusal.push(rolling_back());
+    refused(&refusal, returning("web-1"));
+}
+
 /// All kinds of entries, some of which fit each other.
 fn any_entry() -> impl Strategy<Value = Entry> {
     let others = vec![
@@ -331,6 +373,10 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         Entry::HostFinished { host: host("web-1").name, result: HostResult::Unreachable { error: "no route".into() } },
         Entry::HostFinished { host: host("web-2").name, result: HostResult::Skipped { reason: "web-1 failed".into() } },
         published(6),
+        rolling_back(),
+        returning("web-1"),
+        ends("web-1", HostResult::RolledBack),
+        ends("web-2", HostResult::Refused { error: "a dirty tree".into() }),
     ];
     let outcomes = Outcome::ALL.map(end);
     prop::sample::select([eventful(), others, outcomes.to_vec()].concat())
@@ -387,7 +433,10 @@ fn each() -> Vec<Record> {
 
 #[test]
 fn every_entry_is_read_back_as_it_was_written() {
+    let refused = ends("web-1", HostResult::Refused { error: "a dirty tree".into() });
+    let back = [rolling_back(), returning("web-1"), ends("web-1", HostResult::RolledBack), refused];
     let later = [bumped("acme/snow"), narrowed(), requested(7), Entry::Merged { commit: sha(7) }];
+    let later = later.into_iter().chain(back);
     for record in each().into_iter().chain(later.map(record)) {
         let json = serde_json::to_vec(&record).unwrap();
         assert_eq!(serde_json::from_slice::<Record>(&json).unwrap(), record);

@@ -31,6 +31,7 @@ mod readme;
 mod reconcile;
 mod render;
 mod requests;
+mod rollout;
 mod setup;
 mod ssh;
 mod store;

@@ -73,6 +73,7 @@ pub fn app(app: &str) -> App {
         health: None,
         runner: Runner::Local,
         updates: Updates::default(),
+        rollout: airplanes::model::rollout::Rollout::default(),
     }
 }
 pub fn planned(name_: &str, after: &[&str]) -> Planned {

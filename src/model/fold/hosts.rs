@@ -3,7 +3,7 @@
 use super::{FoldError, JobState, order};
 use crate::model::job::{HostResult, Step};
 use crate::model::names::{HostName, Sha};
-use crate::model::progress::{HostState, Progress};
+use crate::model::progress::{Back, HostState, Progress};
 
 impl JobState {
     pub(super) fn start_host(&mut self, name: &HostName, previous: Option<Sha>) -> Result<(), FoldError> {
@@ -14,7 +14,31 @@ impl JobState {
             host.previous = previous;
         }
         host.state = Progress::Running;
+        host.touched = true;
         host.error = None;
+        Ok(())
+    }
+
+    pub(super) fn roll_back(&mut self, reason: &str) -> Result<(), FoldError> {
+        self.must_run("rolling-back", &Step::Rollout)?;
+        if self.rolling_back.is_some() {
+            return Err(order("rolling-back", "it is under way".into()));
+        }
+        self.rolling_back = Some(reason.to_owned());
+        Ok(())
+    }
+
+    pub(super) fn return_host(&mut self, name: &HostName) -> Result<(), FoldError> {
+        self.must_run("host-returning", &Step::Rollout)?;
+        if self.rolling_back.is_none() {
+            return Err(order("host-returning", "nothing is rolled back".into()));
+        }
+        let host = self.host_mut("host-returning", name)?;
+        if !host.touched {
+            return Err(order("host-returning", format!("{name} is as it was")));
+        }
+        host.state = Progress::Running;
+        host.back = Some(Back::default());
         Ok(())
     }
 
@@ -24,7 +48,10 @@ impl JobState {
         if host.state != Progress::Running {
             return Err(order("host-restarting", format!("{name}'s turn has not begun")));
         }
-        host.restarting = Some(invocation.clone());
+        match &mut host.back {
+            Some(back) => *back = Back { restarting: true, invocation: invocation.clone() },
+            None => host.restarting = Some(invocation.clone()),
+        }
         host.changed = true;
         Ok(())
     }
@@ -35,12 +62,25 @@ impl JobState {
         if host.state == Progress::Done && !matches!(result, HostResult::Done { .. }) {
             return Err(order("host-finished", format!("{name} is done")));
         }
+        if *result == HostResult::RolledBack && (host.back.is_none() || host.state != Progress::Running) {
+            return Err(order("host-finished", format!("{name} is not on its way back")));
+        }
         (host.state, host.error) = match result {
             HostResult::Done { changed } => {
                 host.changed |= *changed;
+                host.touched &= host.changed;
                 (Progress::Done, None)
             }
             HostResult::Failed { error } => (Progress::Failed, Some(error.clone())),
+            HostResult::Refused { error } => {
+                // What an earlier attempt changed it does not undo.
+                host.touched = host.changed;
+                (Progress::Failed, Some(error.clone()))
+            }
+            HostResult::RolledBack => {
+                host.touched = false;
+                (Progress::RolledBack, host.error.take())
+            }
             HostResult::Unreachable { error } => (Progress::Unreachable, Some(error.clone())),
             HostResult::Skipped { reason } => (Progress::Skipped, Some(reason.clone())),
         };

@@ -273,7 +273,11 @@ pub(super) fn success(job: &JobState) -> String {
     job.narrowed.iter().fold(well, |well, narrowed| format!("{well}; {narrowed}"))
 }
 
-/// How a job ends whose step failed for good: some hosts may run the new commit.
+/// How a job ends whose step failed for good: some hosts may run the new commit, or all be back at what they ran.
 pub(super) fn outcome_after_failure(job: &JobState) -> Outcome {
+    if job.rolling_back.is_some() {
+        let is_back = !job.hosts.iter().any(|h| h.touched);
+        return if is_back { Outcome::RolledBack } else { Outcome::Partial };
+    }
     if job.hosts.iter().any(|h| h.state == Progress::Done) { Outcome::Partial } else { Outcome::Failed }
 }

@@ -274,7 +274,7 @@ fn every_fault_of_an_app_has_words_of_its_own() {
         ("{URL :runner :circleci}", "deploy 1:42 this runner is not available yet | expected `:local`"),
         (
             "{URL :rollout {:on-failure :rolback}}",
-            "deploy 1:56 unknown value `:rolback` for `:on-failure` | expected one of :rollback :stop | did you mean `:rollback`?",
+            "deploy 1:56 unknown value `:rolback` for `:on-failure` | expected one of :rollback :halt | did you mean `:rollback`?",
         ),
         (
             "{URL :rollout {:batches [0]}}",

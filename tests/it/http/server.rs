@@ -204,6 +204,7 @@ pub fn app_of(name: &str) -> App {
         health: None,
         runner: Runner::Local,
         updates: Updates::default(),
+        rollout: airplanes::model::rollout::Rollout::default(),
     }
 }
 

@@ -1,0 +1,128 @@
+//! How a commit is brought to an app's hosts: so many at a time, and what is done when one of them fails. Plain data, with
+//! the one rule that is the same in plans, pages and rollouts: which host is in which batch.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `:rollout` of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// How many more hosts each batch takes in; the last is repeated until all are done. Never empty.
+    pub batches: Vec<Batch>,
+    /// So many hosts may fail, and the rollout goes on.
+    pub max_failures: u32,
+    /// How long it waits between two batches.
+    pub pause: Duration,
+    /// What becomes of the changed hosts when more fail.
+    pub on_failure: OnFailure,
+    /// What becomes of the rollout where a host can't be reached.
+    pub unreachable: Unreachable,
+    /// How many hosts of a batch are worked on at once; at least one.
+    pub parallel: u32,
+}
+
+/// How many more hosts: a number, or a share of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Batch {
+    /// So many.
+    Hosts(u32),
+    /// So many percent of all, rounded up.
+    Percent(u8),
+}
+
+/// What is done about the hosts that were changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// They go back to what they ran.
+    Rollback,
+    /// All stay as they are, for a person to look at.
+    Halt,
+}
+
+/// What a host that can't be reached does to the rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unreachable {
+    /// It has failed; before anything was changed nothing is.
+    Fail,
+    /// It is passed by, and catches up when it is back.
+    Skip,
+}
+
+impl Default for Rollout {
+    /// Without a `:rollout`: one host after the other, until one fails.
+    fn default() -> Self {
+        Self {
+            batches: vec![Batch::Hosts(1)],
+            max_failures: 0,
+            pause: Duration::ZERO,
+            on_failure: OnFailure::Halt,
+            unreachable: Unreachable::Skip,
+            parallel: 10,
+        }
+    }
+}
+
+impl Rollout {
+    /// Whether it is what an app has without a word.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+    /// How large each batch of so many hosts is, in order: together all of them.
+    pub fn sizes(&self, hosts: usize) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        let mut left = hosts;
+        let mut batches = self.batches.iter();
+        let mut batch = Batch::Hosts(1);
+        while left > 0 {
+            batch = batches.next().copied().unwrap_or(batch);
+            let size = match batch {
+                Batch::Hosts(count) => usize::try_from(count).unwrap_or(hosts),
+                Batch::Percent(share) => (hosts * usize::from(share)).div_ceil(100),
+            };
+            let size = size.clamp(1, left);
+            sizes.push(size);
+            left -= size;
+        }
+        sizes
+    }
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Batch::Hosts(count) => write!(f, "{count}"),
+            Batch::Percent(share) => write!(f, "{share}%"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_a_number_or_a_share_of_all_rounded_up_and_the_last_goes_on_until_all_are_done() {
+        use Batch::{Hosts, Percent};
+        let table: [(&[Batch], usize, &[usize]); 10] = [
+            (&[Hosts(1)], 3, &[1, 1, 1]),
+            (&[Hosts(1), Percent(25), Percent(100)], 10, &[1, 3, 6]),
+            (&[Hosts(1), Percent(25), Percent(100)], 1, &[1]),
+            (&[Hosts(1), Percent(25)], 10, &[1, 3, 3, 3]),
+            (&[Percent(10)], 4, &[1, 1, 1, 1]),
+            (&[Percent(34)], 3, &[2, 1]),
+            (&[Hosts(99)], 4, &[4]),
+            (&[Hosts(0)], 2, &[1, 1]),
+            (&[], 2, &[1, 1]),
+            (&[Percent(100)], 0, &[]),
+        ];
+        for (batches, hosts, sizes) in table {
+            let rollout = Rollout { batches: batches.to_vec(), ..Rollout::default() };
+            assert_eq!(rollout.sizes(hosts), sizes, "{batches:?} of {hosts}");
+        }
+    }
+}

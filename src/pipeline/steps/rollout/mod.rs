@@ -1,0 +1,191 @@
+//! Rollout: the hosts brought to the exact commit, batch after batch, each restarted and asked whether it is well.
+//!
+//! In the flow: `preflight` looks at all hosts before anything is changed; `batches` says which are next; `turn` is one
+//! host's; `back` brings hosts back when too many failed. All of it goes by the journal, so that a rollout that was
+//! interrupted anywhere goes on where it was.
+//!
+//! A host's turn is not canceled half-way, not even by a crash in between; the next one's is. A way back is ended,
+//! whoever cancels.
+
+mod back;
+mod batches;
+mod preflight;
+mod turn;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::{StepError, Work, say};
+use crate::model::rollout::OnFailure;
+use crate::model::{Entry, Host, HostName, HostResult, JobState, Progress, Sha, Step, StepResult};
+use crate::process::LogFile;
+pub(super) use turn::is_live_everywhere;
+
+pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
+    let Some(commit) = work.job.published else {
+        return Err(StepError::failed("publish has left no commit; deploy the app again"));
+    };
+    let mut log = work.log(&Step::Rollout).await?;
+    if work.job.rolling_back.is_none() {
+        for (host, result) in preflight::run(work, commit).await? {
+            say(&mut log, format!("{}: {}", host.name, told(&result))).await?;
+        }
+        go_on(work, &mut log, commit).await?;
+        begin_way_back(work, &mut log).await?;
+    }
+    if work.job.rolling_back.is_some() {
+        for group in batches::way_back(&work.job) {
+            turns(work, &mut log, group, Way::Back).await?;
+        }
+    }
+    log.settle().await?;
+    let errors = work.job.hosts.iter().filter(|h| h.state != Progress::Done);
+    let errors: Vec<String> = errors
+        .filter(|h| h.error.is_some() || work.job.rolling_back.is_none())
+        .map(|h| format!("{}: {}", h.name, h.error.as_deref().unwrap_or("not done")))
+        .collect();
+    match &work.job.rolling_back {
+        None if errors.is_empty() => Ok(StepResult::Done),
+        None => Err(StepError::failed(errors.join("; "))),
+        Some(_) => Err(StepError::failed(format!("{}; {}", errors.join("; "), back::words(&work.job)))),
+    }
+}
+
+/// Batch after batch, until all hosts are settled.
+async fn go_on(work: &mut Work, log: &mut LogFile, commit: Sha) -> Result<(), StepError> {
+    while let Some(batch) = batches::next(&work.job) {
+        let is_running = |name: &HostName| work.job.host(name).is_some_and(|host| host.state == Progress::Running);
+        if batches::is_over(&work.job) && !batch.hosts.iter().any(is_running) {
+            skip_rest(work).await?;
+            continue;
+        }
+        let pause = work.job.app.rollout.pause;
+        if batch.is_next && !pause.is_zero() {
+            say(log, format!("waiting {} s before the next batch", pause.as_secs_f32())).await?;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = work.stop.cancelled() => return Err(work.stopped()),
+            }
+        }
+        if batch.of > 1 {
+            let names: Vec<&str> = batch.hosts.iter().map(HostName::as_str).collect();
+            say(log, format!("batch {} of {}: {}", batch.number, batch.of, names.join(", "))).await?;
+        }
+        turns(work, log, batch.hosts, Way::To(commit)).await?;
+    }
+    Ok(())
+}
+
+/// What is not begun stays as it is.
+async fn skip_rest(work: &mut Work) -> Result<(), StepError> {
+    let failed: Vec<&str> = batches::failed(&work.job).iter().map(|host| host.name.as_str()).collect();
+    let reason = format!("not begun, since {} failed", failed.join(", "));
+    let pending = work.job.hosts.iter().filter(|host| host.state == Progress::Pending);
+    let skipped = |host: &crate::model::HostState| Entry::HostFinished {
+        host: host.name.clone(),
+        result: HostResult::Skipped { reason: reason.clone() },
+    };
+    let entries = pending.map(skipped).collect();
+    Ok(work.append(entries).await?)
+}
+
+/// If more failed than may, and something was changed.
+async fn begin_way_back(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
+    let job = &work.job;
+    let is_wanted = job.app.rollout.on_failure == OnFailure::Rollback;
+    if !is_wanted || !batches::is_over(job) || !job.hosts.iter().any(|host| host.touched) {
+        return Ok(());
+    }
+    let failed = batches::failed(job).into_iter();
+    let failed: Vec<String> =
+        failed.map(|host| format!("{}: {}", host.name, host.error.as_deref().unwrap_or("failed"))).collect();
+    let reason = failed.join("; ");
+    say(log, "rolling back").await?;
+    tracing::warn!(job = %job.id, app = %job.app.name, %reason, "rolling back");
+    Ok(work.append(vec![Entry::RollingBack { reason }]).await?)
+}
+
+/// Where hosts go.
+#[derive(Clone, Copy)]
+enum Way {
+    To(Sha),
+    Back,
+}
+
+/// The turns of a batch's hosts, so many at once. Nothing is begun any more once too many have failed, or somebody
+/// wants the end; what is begun comes to its end.
+async fn turns(work: &mut Work, log: &mut LogFile, names: Vec<HostName>, way: Way) -> Result<(), StepError> {
+    let mut all = hosts(&work.job);
+    all.retain(|host| names.contains(&host.name));
+    all.sort_by_key(|host| names.iter().position(|name| *name == host.name));
+    let at_once = usize::try_from(work.job.app.rollout.parallel).unwrap_or(1).max(1);
+    let mut stopped = None;
+    {
+        let work: &Work = work;
+        let mut waiting = all.iter();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < at_once
+                && stopped.is_none()
+                && let Some(host) = waiting.as_slice().first()
+            {
+                let job = now(work)?;
+                let begun = job.host(&host.name).is_some_and(|host| host.state == Progress::Running);
+                let goes_on = begun || matches!(way, Way::Back);
+                if !goes_on && batches::is_over(&job) {
+                    break;
+                }
+                // A turn that a killed daemon began is ended, also if the job was canceled: half a move is nobody's wish.
+                let end = if goes_on { &work.inner.ending } else { &work.stop };
+                if end.is_cancelled() {
+                    stopped = Some(if goes_on { StepError::Ending } else { work.stopped() });
+                    break;
+                }
+                waiting.next();
+                if let Way::To(commit) = way {
+                    say(log, format!("{}: to {}", host.name, commit.short())).await?;
+                } else {
+                    say(log, format!("{}: back to what it ran", host.name)).await?;
+                }
+                under_way.push(async move {
+                    let result = match way {
+                        Way::To(commit) => turn::forward(work, host, commit).await?,
+                        Way::Back => back::back(work, host).await?,
+                    };
+                    let entry = Entry::HostFinished { host: host.name.clone(), result: result.clone() };
+                    work.inner.store.append(work.job.id, vec![entry]).await?;
+                    Ok::<_, StepError>((host, result))
+                });
+            }
+            let Some(ended) = under_way.next().await else { break };
+            let (host, result) = ended?;
+            let told = told(&result);
+            say(log, format!("{}: {told}", host.name)).await?;
+            tracing::info!(job = %work.job.id, app = %work.job.app.name, host = %host.name, "its turn ended: {told}");
+        }
+    }
+    work.job = now(work)?;
+    stopped.map_or(Ok(()), Err)
+}
+
+/// The job as its journal has it now.
+fn now(work: &Work) -> Result<std::sync::Arc<JobState>, StepError> {
+    let job = work.inner.store.job(work.job.id)?;
+    job.ok_or_else(|| StepError::failed("the job is not in the store any more"))
+}
+
+/// The job's hosts, with how to reach them.
+fn hosts(job: &JobState) -> Vec<Host> {
+    job.app.hosts.iter().filter(|host| job.host(&host.name).is_some()).cloned().collect()
+}
+
+fn told(result: &HostResult) -> String {
+    match result {
+        HostResult::Done { changed: true } => "live".to_owned(),
+        HostResult::Done { changed: false } => "was live already".to_owned(),
+        HostResult::Failed { error } | HostResult::Refused { error } => format!("failed: {error}"),
+        HostResult::Unreachable { error } => format!("unreachable: {error}"),
+        HostResult::Skipped { reason } => format!("skipped: {reason}"),
+        HostResult::RolledBack => "back at what it ran".to_owned(),
+    }
+}

@@ -1,0 +1,84 @@
+//! Preflight: every host is asked, all at once, before anything is changed on any. One whose folder will not be touched
+//! since somebody else's work is in it is known then, and one that can't be reached where that fails the rollout; where
+//! such a host is passed by it is tried again in its turn.
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::super::{StepError, Work};
+use super::turn::{Turn, close_log, open_log};
+use crate::host::{Error, HostState, MarkerState};
+use crate::model::rollout::Unreachable;
+use crate::model::{Entry, Host, HostResult, Progress, Sha};
+
+/// So many hosts are asked at once.
+const AT_ONCE: usize = 32;
+
+/// Journals how hosts ended whose turn can't come, and gives them. Nothing where a turn has begun: it was done then.
+pub(super) async fn run(work: &mut Work, to: Sha) -> Result<Vec<(Host, HostResult)>, StepError> {
+    let is_new = work.job.hosts.iter().all(|host| host.state == Progress::Pending);
+    // One alone is looked at in its turn, before anything is changed.
+    if !is_new || work.job.hosts.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let hosts = super::hosts(&work.job);
+    let mut found = Vec::new();
+    {
+        let work: &Work = work;
+        let mut hosts = hosts.iter();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some(host) = hosts.next()
+            {
+                under_way.push(look(work, host, to));
+            }
+            let Some(looked) = under_way.next().await else { break };
+            found.extend(looked?);
+        }
+    }
+    if work.stop.is_cancelled() {
+        return Err(work.stopped());
+    }
+    found.sort_by_key(|(host, _)| hosts.iter().position(|other| other.name == host.name));
+    let entry =
+        |(host, result): &(Host, HostResult)| Entry::HostFinished { host: host.name.clone(), result: result.clone() };
+    work.append(found.iter().map(entry).collect()).await?;
+    Ok(found)
+}
+
+/// A host, and why its turn can't come; none if it can.
+async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, HostResult)>, StepError> {
+    let log = open_log(work, host).await?;
+    let turn = Turn::new(work, host, to, &log)?;
+    log.line(&format!("looking at {} before anything is changed anywhere", turn.folder));
+    let result = match turn.observe().await {
+        Ok(seen) => is_changed(&seen).then(|| {
+            let (host, path) = (host.name.to_string(), turn.folder.clone());
+            let error = Error::Changed { host, path, files: seen.changed }.to_string();
+            HostResult::Refused { error }
+        }),
+        Err(error) if error.is_unreachable() && turn.app.rollout.unreachable == Unreachable::Skip => {
+            log.line(&work.inner.masked(&error.to_string()));
+            None
+        }
+        Err(error) if error.is_unreachable() => Some(HostResult::Unreachable { error: error.to_string() }),
+        Err(error) => Some(HostResult::Refused { error: error.to_string() }),
+    };
+    let result = result.map(|result| match result {
+        HostResult::Unreachable { error } => HostResult::Unreachable { error: work.inner.masked(&error) },
+        HostResult::Refused { error } => HostResult::Refused { error: work.inner.masked(&error) },
+        other => other,
+    });
+    if let Some(HostResult::Unreachable { error } | HostResult::Refused { error }) = &result {
+        log.line(error);
+    }
+    close_log(work, host, log).await;
+    Ok(result.map(|result| (host.clone(), result)))
+}
+
+/// Whether somebody changed files there: a move of ours that was cut off leaves such files too, and ends itself.
+fn is_changed(seen: &HostState) -> bool {
+    let is_moving = seen.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Moving);
+    !seen.changed.is_empty() && !is_moving
+}

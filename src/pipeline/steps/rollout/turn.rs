@@ -1,0 +1,306 @@
+//! One host's turn: looked at, brought to the commit, restarted, and asked whether it is well.
+//!
+//! Idempotent: it is looked at before anything is done, what it ran is journaled before its tree moves, and its unit's
+//! InvocationID after that and before the restart, so that a resumed restart happens only if it has not. A turn is not
+//! canceled half-way, not even by a crash in between. Its end is an answer, never an error of the step, unless the store
+//! fails.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::{StepError, Work};
+use crate::host::{Check, Error, HostState, MarkerState, Remote, Restart};
+use crate::model::{App, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
+use crate::pipeline::log::HostLog;
+
+/// How long one operation on a host may take; a first clone is the longest.
+const OPERATION: Duration = Duration::from_secs(600);
+/// How long an app without `:health` may take to be active, and how long it has to stay so.
+const ACTIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1));
+/// How often an operation that lost its connection is tried.
+const TRIES: u32 = 3;
+/// No try begins later than this after the first that failed: who hears nothing at all has waited long enough.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many of a dead unit's last lines are kept.
+const LAST_LINES: u32 = 20;
+
+/// An operation, again while its connection is lost: each looks before it acts. A macro, since a closure that lends
+/// its argument to a future can't be sent between threads yet.
+macro_rules! again {
+    ($turn:expr, |$remote:ident| $operation:expr) => {{
+        let (turn, rooms, never) = ($turn, $turn.work.rooms(), CancellationToken::new());
+        let mut tries = 0;
+        let mut lost: Option<tokio::time::Instant> = None;
+        loop {
+            let mut said = |bytes: &[u8]| turn.log.bytes(bytes);
+            let mut remote =
+                Remote { hosts: &rooms.hosts, host: turn.host, timeout: OPERATION, cancel: &never, log: &mut said };
+            let $remote = &mut remote;
+            tries += 1;
+            match $operation.await {
+                Err(error)
+                    if error.is_retryable()
+                        && tries < TRIES
+                        && lost.get_or_insert_with(tokio::time::Instant::now).elapsed() < PATIENCE =>
+                {
+                    turn.log.line(&format!("{error}; trying again"));
+                    tokio::time::sleep(Duration::from_secs(u64::from(tries))).await;
+                }
+                result => break result,
+            }
+        }
+    }};
+}
+
+/// Why a turn did not come to its end.
+pub(super) enum Cut {
+    Step(StepError),
+    Host(Error),
+}
+impl From<Error> for Cut {
+    fn from(error: Error) -> Self {
+        Cut::Host(error)
+    }
+}
+impl From<StepError> for Cut {
+    fn from(error: StepError) -> Self {
+        Cut::Step(error)
+    }
+}
+impl From<crate::store::StoreError> for Cut {
+    fn from(error: crate::store::StoreError) -> Self {
+        Cut::Step(error.into())
+    }
+}
+
+/// A host and the commit that it is brought to.
+pub(super) struct Turn<'a> {
+    pub work: &'a Work,
+    pub app: &'a App,
+    pub host: &'a Host,
+    pub to: Sha,
+    pub folder: String,
+    pub restart: Option<Restart>,
+    pub log: &'a HostLog,
+}
+
+/// Brings a host to the job's commit.
+pub(super) async fn forward(work: &Work, host: &Host, to: Sha) -> Result<HostResult, StepError> {
+    let log = open_log(work, host).await?;
+    let turn = Turn::new(work, host, to, &log)?;
+    let was_begun = turn.state().is_some_and(|state| state.touched);
+    let result = match turn.forward().await {
+        Ok(result) => result,
+        Err(Cut::Step(error)) => return Err(error),
+        Err(Cut::Host(error)) => {
+            let mut text = work.inner.masked(&error.to_string());
+            log.line(&text);
+            let now = turn.state();
+            if !error.is_unreachable() {
+                if error.left_it_alone() && !was_begun {
+                    HostResult::Refused { error: text }
+                } else {
+                    text.push_str(&turn.last_lines().await);
+                    HostResult::Failed { error: text }
+                }
+            } else if now.as_ref().is_some_and(|h| h.restarting.is_some()) {
+                HostResult::Failed { error: format!("{text}; it was being restarted, and how it is now is not known") }
+            } else if now.is_some_and(|h| h.state == Progress::Running) {
+                let so_far = "it was lost in its turn: its folder may have moved already, and nothing was restarted";
+                HostResult::Unreachable { error: format!("{text}; {so_far}") }
+            } else {
+                HostResult::Unreachable { error: text }
+            }
+        }
+    };
+    close_log(work, host, log).await;
+    Ok(result)
+}
+
+pub(super) async fn open_log(work: &Work, host: &Host) -> Result<HostLog, StepError> {
+    let attempt = work.job.step(&Step::Rollout).map_or(1, |s| s.attempt);
+    Ok(work.inner.logs.host(work.job.id, &host.name, attempt, work.inner.masker()).await?)
+}
+
+pub(super) async fn close_log(work: &Work, host: &Host, log: HostLog) {
+    if let Err(error) = log.close().await {
+        tracing::warn!(job = %work.job.id, host = %host.name, %error, "the host's log is not whole");
+    }
+}
+
+impl<'a> Turn<'a> {
+    pub fn new(work: &'a Work, host: &'a Host, to: Sha, log: &'a HostLog) -> Result<Self, StepError> {
+        let app = &work.job.app;
+        let folder = app.folder_on(host);
+        let folder =
+            folder.ok_or_else(|| StepError::failed(format!("{} has hosts and no :working-directory", app.name)))?;
+        Ok(Self { work, app, host, to, folder, restart: Restart::of(app), log })
+    }
+
+    /// What the journal says of the host now. Other hosts' turns go on at the same time, so that the worker's own copy
+    /// is of before.
+    pub fn state(&self) -> Option<crate::model::HostState> {
+        let job = self.work.inner.store.job(self.work.job.id).ok().flatten()?;
+        job.host(&self.host.name).cloned()
+    }
+
+    pub fn unit(&self) -> Option<&UnitName> {
+        self.restart.as_ref().and_then(Restart::unit)
+    }
+
+    pub async fn append(&self, entry: Entry) -> Result<(), StepError> {
+        self.work.inner.store.append(self.work.job.id, vec![entry]).await?;
+        Ok(())
+    }
+
+    pub async fn observe(&self) -> Result<HostState, Error> {
+        again!(self, |remote| remote.observe(&self.folder, self.unit()))
+    }
+
+    async fn forward(&self) -> Result<HostResult, Cut> {
+        self.log.line(&format!("looking at {}", self.folder));
+        let seen = self.observe().await?;
+        let resumed = self.state().is_some_and(|h| h.state == Progress::Running);
+        self.append(Entry::HostStarted { host: self.host.name.clone(), previous: self.ran(&seen)? }).await?;
+        let restarting = self.state().and_then(|h| h.restarting);
+        if seen.is_live_at(&self.to) && is_well(self.work, self.host, self.to, &CancellationToken::new()).await {
+            self.log.line("it is live and well at the commit already");
+            let changed = resumed && restarting.is_some();
+            return Ok(HostResult::Done { changed });
+        }
+        let moved = self.bring().await?;
+        if self.restart.is_some() {
+            let before = match restarting {
+                // A tree that had to be moved again was not whole when the unit last started.
+                Some(invocation) if !moved => invocation,
+                _ => self.journal_restart(&seen).await?,
+            };
+            self.restart(before.as_deref()).await?;
+        }
+        self.verify().await?;
+        Ok(HostResult::Done { changed: true })
+    }
+
+    /// What the host goes back to if need be: what is there, or, where that was left in the middle of a move that nobody
+    /// saw the end of, what last did well.
+    fn ran(&self, seen: &HostState) -> Result<Option<Sha>, Cut> {
+        let is_moving = seen.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Moving);
+        let good = self.work.inner.store.last_good(&self.app.name)?.map(|good| good.sha);
+        Ok(good.filter(|good| is_moving && *good != self.to).or(seen.head))
+    }
+
+    /// Its tree at the commit; whether it moved.
+    pub async fn bring(&self) -> Result<bool, Cut> {
+        let (branch, _) = self.work.base()?;
+        let last = self.work.inner.store.last_good(&self.app.name)?.map(|good| good.sha);
+        let ours: Vec<Sha> = last.into_iter().chain(self.work.job.published).collect();
+        self.log.line(&format!("bringing {} to {} on {branch}", self.folder, self.to));
+        let (folder, url) = (&self.folder, &self.app.git_url);
+        let brought = again!(self, |remote| remote.bring(folder, url, &branch, &self.to, None, &ours))?;
+        if let Some(from) = brought.from.filter(|_| brought.moved) {
+            self.log.line(&format!("moved from {from}"));
+        }
+        Ok(brought.moved)
+    }
+
+    /// Journals that the app is about to be restarted, with the unit as it is now.
+    pub async fn journal_restart(&self, seen: &HostState) -> Result<Option<String>, Cut> {
+        // Seen only now: one that came up by itself before the tree moved runs what was there then.
+        let seen = match self.unit() {
+            Some(_) => self.observe().await?,
+            None => seen.clone(),
+        };
+        let invocation = seen.unit.and_then(|u| u.invocation_id);
+        let entry = Entry::HostRestarting { host: self.host.name.clone(), invocation: invocation.clone() };
+        self.append(entry).await?;
+        Ok(invocation)
+    }
+
+    /// Restarts the app, unless its unit is no longer what it was before.
+    pub async fn restart(&self, before: Option<&str>) -> Result<(), Cut> {
+        let Some(restart) = &self.restart else { return Ok(()) };
+        self.log.line(&match restart {
+            Restart::Unit(unit) => format!("$ systemctl restart {unit}"),
+            Restart::Command(command) => format!("$ {command}"),
+        });
+        again!(self, |remote| remote.restart(&self.folder, restart, before))?;
+        Ok(())
+    }
+
+    /// Waits until it is well, and has been for long enough.
+    pub async fn verify(&self) -> Result<(), Cut> {
+        let health = self.app.health_on(self.host);
+        let check = check(self.app, &self.folder, health.as_deref(), &self.to, self.unit());
+        // It looks again and again by itself.
+        let (rooms, never, mut said) =
+            (self.work.rooms(), CancellationToken::new(), |bytes: &[u8]| self.log.bytes(bytes));
+        let mut remote =
+            Remote { hosts: &rooms.hosts, host: self.host, timeout: OPERATION, cancel: &never, log: &mut said };
+        remote.verify(&check).await?;
+        self.log.line(&format!("live at {}", self.to));
+        Ok(())
+    }
+
+    /// The last journal lines of a unit that failed, as an end of the host's error.
+    pub async fn last_lines(&self) -> String {
+        let Some(unit) = self.unit() else { return String::new() };
+        match again!(self, |remote| remote.last_journal_lines(unit, LAST_LINES)) {
+            Ok(lines) if !lines.is_empty() => {
+                let text = self.work.inner.masked(&lines.join("\n"));
+                self.log.line(&text);
+                format!(". The last lines of {unit}:\n{text}")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+fn check<'a>(
+    app: &App,
+    folder: &'a str,
+    health: Option<&'a str>,
+    sha: &'a Sha,
+    unit: Option<&'a UnitName>,
+) -> Check<'a> {
+    let (timeout, stable) = match &app.health {
+        Some(health) => (health.timeout, health.stable),
+        None => ACTIVE,
+    };
+    let stable = if unit.is_none() && app.health.is_none() { Duration::ZERO } else { stable };
+    Check { working_directory: folder, sha, unit, health, timeout, stable }
+}
+
+/// Whether what is live there answers now. Changes nothing but, at the most, a marker that says `live` already. Not to
+/// be canceled where a host's turn has begun: what was not seen to be well is restarted.
+async fn is_well(work: &Work, host: &Host, commit: Sha, cancel: &CancellationToken) -> bool {
+    let app = &work.job.app;
+    let Some(folder) = app.folder_on(host) else { return false };
+    let health = app.health_on(host);
+    let restart = Restart::of(app);
+    let check = Check {
+        timeout: Duration::from_secs(3),
+        stable: Duration::ZERO,
+        ..check(app, &folder, health.as_deref(), &commit, restart.as_ref().and_then(Restart::unit))
+    };
+    let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
+    let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel, log: &mut quiet };
+    remote.verify(&check).await.is_ok()
+}
+
+/// Whether every host of the app is live and well at the commit: nothing is to be done.
+pub(in crate::pipeline::steps) async fn is_live_everywhere(work: &Work, commit: Sha) -> bool {
+    let app = &work.job.app;
+    let restart = Restart::of(app);
+    let unit = restart.as_ref().and_then(Restart::unit);
+    for host in &app.hosts {
+        let Some(folder) = app.folder_on(host) else { return false };
+        let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
+        let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };
+        let seen: Result<HostState, Error> = remote.observe(&folder, unit).await;
+        if !seen.is_ok_and(|seen| seen.is_live_at(&commit)) || !is_well(work, host, commit, &work.stop).await {
+            return false;
+        }
+    }
+    true
+}

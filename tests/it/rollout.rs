@@ -1,0 +1,168 @@
+//! Rollouts in batches on real sshds: what a batch waits for, how many may fail, and how hosts go back by themselves.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::support::acts::{host, text};
+use super::support::world::{World, git};
+
+/// A daemon with so many hosts and an app on all of them. A restart fails where the app's file `sick` names the host;
+/// each is a line of its time, its host and its commit.
+async fn app(hosts: usize, more: &str) -> World {
+    let mut world = World::new(hosts);
+    world.commit("app", &[("deps.edn", "{}"), ("sick", "nobody\n")]);
+    world.clone_to_hosts("app");
+    let names: Vec<String> = (1..=hosts).map(|n| format!(":web-{n}")).collect();
+    world.deploy_edn(&format!(
+        r#":app {{:git-url "{{repo:app}}" :working-directory "{{dir}}/srv/{{host}}" :hosts [{}]
+            :restart "h=$(basename $PWD); echo begin $h $(cat .git/HEAD) >> ../turns; sleep 0.2; echo end $h $(git rev-parse HEAD) >> ../turns; ! grep -q \"^$h$\" sick" {more}}}"#,
+        names.join(" ")
+    ));
+    world.start().await;
+    world
+}
+
+fn at(world: &World, host: &str) -> String {
+    git(&world.path("srv").join(host), &["rev-parse", "HEAD"])
+}
+fn marker(world: &World, host: &str) -> String {
+    let json: Value = serde_json::from_str(&world.read(&format!("srv/{host}/.git/airplanes.json"))).unwrap();
+    format!("{} {}", text(&json, "state"), text(&json, "sha"))
+}
+/// A job's hosts, each with its state.
+fn states(job: &Value) -> Vec<&str> {
+    job["hosts"].as_array().unwrap().iter().map(|host| text(host, "state")).collect()
+}
+/// The hosts' turns as they went: `+web-1` began, `-web-1` ended.
+fn turns(world: &World) -> Vec<String> {
+    let turn = |line: &str| {
+        let mut words = line.split(' ');
+        let sign = if words.next() == Some("begin") { "+" } else { "-" };
+        format!("{sign}{}", words.next().unwrap_or_default())
+    };
+    world.read("srv/turns").lines().map(turn).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_follow_each_other_hosts_of_one_go_together_and_those_that_failed_go_back() {
+    let world = app(5, r#":rollout {:batches [1 "50%" "100%"] :parallel 2 :pause "300ms"}"#).await;
+    let good = world.commit("app", &[("a", "1")]).to_string();
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("succeeded", vec!["done"; 5]), "{job:#}");
+    let seen = turns(&world);
+    // One alone, then three of which two at once, then the last.
+    assert_eq!(seen[..2], ["+web-1", "-web-1"], "{seen:?}");
+    let both: Vec<&str> = seen[2..4].iter().map(String::as_str).collect();
+    assert!(both.contains(&"+web-2") && both.contains(&"+web-3"), "{seen:?}");
+    assert_eq!(seen[8..], ["+web-5", "-web-5"], "{seen:?}");
+    let log = world.whole_log(text(&job, "id"), "rollout").await;
+    assert!(log.contains("batch 1 of 3: web-1\n") && log.contains("batch 2 of 3: web-2, web-3, web-4\n"), "{log}");
+    assert_eq!(log.matches("waiting 0.3 s before the next batch").count(), 2, "{log}");
+
+    // The canary is well, one of the second batch is not.
+    world.save("srv/turns", "");
+    let bad = world.commit("app", &[("sick", "web-3\n")]).to_string();
+    let watched = world.call(&["deploy", "app", "--watch"]).await;
+    assert_eq!(watched.code, Some(4), "{watched:?}");
+    assert!(watched.err.contains("rolling back: web-3: ") && watched.err.contains("web-1 goes back"), "{watched:?}");
+    let job = world.job("app").await;
+    assert_eq!(text(&job, "state"), "rolled-back", "{job:#}");
+    let states_now = states(&job);
+    assert_eq!(states_now[..3], ["rolled-back", "rolled-back", "rolled-back"], "{job:#}");
+    assert_eq!(states_now[4], "skipped", "{job:#}");
+    assert_eq!(text(host(&job, "web-5"), "error"), "not begun, since web-3 failed");
+    let reason = text(&job, "reason");
+    assert!(reason.contains("web-3: ") && reason.contains("back at what they ran: web-1 ("), "{reason}");
+    for n in 1..=5 {
+        let name = format!("web-{n}");
+        assert_eq!((at(&world, &name), marker(&world, &name)), (good.clone(), format!("live {good}")), "{name}");
+    }
+    assert_eq!((host(&job, "web-1")["sha"].as_str(), host(&job, "web-5")["sha"].as_str()), (Some(&*good), None));
+    // The hold that it made says why, stops bumps, and ends with a push on top.
+    let holds = world.get("/holds").await;
+    assert_eq!(
+        holds["holds"][0]["kind"]["bad"].as_str().or(holds["holds"][0]["bad"].as_str()),
+        Some(&*bad),
+        "{holds:#}"
+    );
+    assert!(text(&holds["holds"][0], "reason").contains("web-3"), "{holds:#}");
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "rolled-back", "a person may try again");
+    world.push("app", &[("sick", "nobody\n")]).await;
+    assert_eq!(world.job("app").await["state"], "succeeded");
+    assert_eq!(world.get("/holds").await["holds"], Value::Array(vec![]));
+}
+
+/// Killed in front of and behind each entry of a way back; `scripts/rollouts` does the same with real units.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_anywhere_on_the_way_back_the_next_start_ends_it() {
+    let mut world = app(2, r#":rollout {}"#).await;
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
+    let good = at(&world, "web-1");
+    let entries = [
+        r#""entry":"rolling-back""#,
+        r#""entry":"host-returning","host":"web-2""#,
+        r#""result":"rolled-back""#,
+        r#""entry":"host-returning","host":"web-1""#,
+        r#""outcome":"rolled-back""#,
+    ];
+    for (n, entry) in entries.into_iter().enumerate() {
+        let side = if n % 2 == 0 { "before" } else { "after" };
+        world.kill();
+        world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), format!("{entry}:{side}"))];
+        world.start().await;
+        world.commit("app", &[("sick", "web-2\n"), ("n", &n.to_string())]);
+        let id = world.deploy("app").await;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !world.has_died() {
+            assert!(std::time::Instant::now() < deadline, "{entry}: not met");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        world.kill();
+        world.env.clear();
+        world.start().await;
+        let job = world.ended(&id).await;
+        assert_eq!((text(&job, "state"), states(&job)), ("rolled-back", vec!["rolled-back"; 2]), "{entry}: {job:#}");
+        for name in ["web-1", "web-2"] {
+            assert_eq!((at(&world, name), marker(&world, name)), (good.clone(), format!("live {good}")), "{entry}");
+        }
+        let holds = world.get("/holds").await;
+        assert_eq!(text(&holds["holds"][0]["kind"], "job"), id, "{holds:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_may_fail_and_others_are_left_where_halt_is_wanted() {
+    let world = app(4, r#":rollout {:batches [1 "100%"] :max-failures 1 :on-failure :halt}"#).await;
+    let old = at(&world, "web-1");
+    let head = world.commit("app", &[("sick", "web-1\n")]).to_string();
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("partial", vec!["failed", "done", "done", "done"]), "{job:#}");
+    assert_eq!((at(&world, "web-1"), at(&world, "web-4")), (head.clone(), head));
+    let head = world.commit("app", &[("sick", "web-1\nweb-2\nweb-3\n")]).to_string();
+    let job = world.deploy_to_the_end("app").await;
+    let seen = states(&job);
+    assert_eq!((text(&job, "state"), &seen[..1]), ("partial", &["failed"][..]), "{job:#}");
+    assert_eq!(seen.iter().filter(|state| **state == "failed").count(), 3, "those under way come to their end");
+    assert_eq!((at(&world, "web-2"), world.get("/holds").await["holds"].as_array().unwrap().len()), (head, 0));
+    assert_ne!(at(&world, "web-1"), old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_anything_changes_every_host_is_asked() {
+    let mut world = app(3, r#":rollout {:batches ["100%"] :unreachable :fail}"#).await;
+    let old = at(&world, "web-1");
+    world.commit("app", &[("a", "1")]);
+    world.host_down(3);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("failed", vec!["skipped", "skipped", "unreachable"]), "{job:#}");
+    world.host_up(3);
+    world.save("srv/web-3/deps.edn", "{:by :hand}");
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("failed", vec!["skipped", "skipped", "failed"]), "{job:#}");
+    assert!(text(&job, "reason").contains("changes that are not committed: deps.edn;"), "{job:#}");
+    assert_eq!(["web-1", "web-2", "web-3"].map(|name| at(&world, name)), [old.clone(), old.clone(), old]);
+    assert!(!Path::new(&world.path("srv/turns")).exists(), "nothing was restarted");
+    assert_eq!(world.get("/holds").await["holds"], Value::Array(vec![]), "nothing went back, so nothing is held");
+}
