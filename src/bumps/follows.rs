@@ -18,7 +18,7 @@ impl Asking<'_> {
         if !coord.is_movable() {
             return Follows::Nothing;
         }
-        let rules = Rules { wants: &HashMap::new(), all: true, track, held: &|_| None, own: None, lives_on };
+        let rules = Rules { wants: &HashMap::new(), all: true, track, held: &|_, _| None, own: None, lives_on };
         if let Some(Track::Branch(branch)) = rules.tracked(coord) {
             return Follows::Branch(branch.clone());
         }

@@ -61,8 +61,8 @@ pub struct Rules<'a> {
     pub all: bool,
     /// What deploy.edn says of libraries.
     pub track: &'a BTreeMap<Lib, Track>,
-    /// Why a library stays where it is, if someone holds it.
-    pub held: &'a (dyn Fn(&Lib) -> Option<String> + Sync),
+    /// Why a library stays where it is in the file of that path, if someone holds it.
+    pub held: &'a (dyn Fn(&Lib, &str) -> Option<String> + Sync),
     /// The repository of the files: what it names of itself stays.
     pub own: Option<&'a RepoId>,
     /// The branches that apps which live in a repository follow; none stands for its default branch.
@@ -147,7 +147,7 @@ impl Asking<'_> {
         for file in files {
             let found = scan(file)?;
             for (_, coord) in found.live() {
-                if let (Ok(()), Some(url)) = (rules.concern(coord), coord.repo_url()) {
+                if let (Ok(()), Some(url)) = (rules.concern(coord, &file.path), coord.repo_url()) {
                     asked.insert(url.id(), url);
                 }
             }
@@ -159,7 +159,7 @@ impl Asking<'_> {
             for (_, coord) in found.live() {
                 let want = coord.repo().and_then(|repo| rules.wants.get(&repo));
                 let named = want.is_some_and(|want| (*want == Want::Tag) == rules.follows_tags(coord));
-                let why = match rules.concern(coord) {
+                let why = match rules.concern(coord, &file.path) {
                     Ok(()) => match self.verdict(coord, &mut views, rules).await? {
                         Verdict::Move(to, told) => {
                             moves.insert(coord.span.start, to);
@@ -209,8 +209,8 @@ impl Asking<'_> {
 }
 
 impl Rules<'_> {
-    /// Whether a coordinate is to be judged; else why it stays, if that is worth a word.
-    fn concern(&self, coord: &Coord<'_>) -> Result<(), Option<Why>> {
+    /// Whether a coordinate of a file is to be judged; else why it stays, if that is worth a word.
+    fn concern(&self, coord: &Coord<'_>, path: &str) -> Result<(), Option<Why>> {
         if let Some(problem) = coord.problem() {
             return Err(Some(Why::Problem(problem)));
         }
@@ -227,7 +227,7 @@ impl Rules<'_> {
         if !due {
             return Err(None);
         }
-        match coord.lib.as_ref().and_then(|lib| (self.held)(lib)) {
+        match coord.lib.as_ref().and_then(|lib| (self.held)(lib, path)) {
             Some(words) => Err(Some(Why::Held(words))),
             None => Ok(()),
         }

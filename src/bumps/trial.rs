@@ -31,7 +31,7 @@ impl Asking<'_> {
             for (_, coord) in scan(file)?.live() {
                 let Some(repo) = coord.repo().filter(|repo| rules.own != Some(repo)) else { continue };
                 let Some(there) = instead.get(&repo) else { continue };
-                match self.would_move(coord, &repo, there, rules).await? {
+                match self.would_move(coord, &file.path, (&repo, there), rules).await? {
                     Ok(to) => drop(moves.insert(coord.span.start, to)),
                     Err(why) => due.kept.push(Kept {
                         lib: coord.lib_text.as_deref().unwrap_or("a coordinate").to_owned(),
@@ -50,8 +50,8 @@ impl Asking<'_> {
     async fn would_move(
         &self,
         coord: &Coord<'_>,
-        repo: &RepoId,
-        there: &Instead,
+        path: &str,
+        (repo, there): (&RepoId, &Instead),
         rules: &Rules<'_>,
     ) -> Result<Result<deps::To, Why>, BumpsError> {
         if let Some(problem) = coord.problem() {
@@ -60,7 +60,7 @@ impl Asking<'_> {
         if !coord.is_movable() {
             return Ok(Err(Why::Pinned));
         }
-        if let Some(words) = coord.lib.as_ref().and_then(|lib| (rules.held)(lib)) {
+        if let Some(words) = coord.lib.as_ref().and_then(|lib| (rules.held)(lib, path)) {
             return Ok(Err(Why::Held(words)));
         }
         let follows = self.follows(coord, rules.track, rules.lives_on).await;

@@ -61,7 +61,7 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
             wants: &HashMap::new(),
             all: true,
             track: &updates.track,
-            held: &|_| None,
+            held: &|_, _| None,
             own: Some(&checkout.repo),
             lives_on: &|repo| living(repo).map(|app| app.branch.clone()).collect(),
         };

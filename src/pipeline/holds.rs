@@ -11,8 +11,10 @@ use jiff::Timestamp;
 use tokio::task::{Id, JoinSet};
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
+use crate::bumps::{BumpsError, Tree};
+use crate::git::{GitError, Mirrors};
 use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
-use crate::model::{AppName, Event, EventId, EventKind, HoldId, JobState, Lib, RepoId, Trigger};
+use crate::model::{App, AppName, Event, EventId, EventKind, HoldId, JobState, Lib, RepoId, Sha, Trigger};
 use crate::planner::Held;
 use crate::store::{Release, StoreError};
 
@@ -91,9 +93,28 @@ impl Pipeline {
 
     /// The holds of one app.
     pub(super) fn holds_of(&self, app: &AppName) -> Vec<Hold> {
-        let holds = self.inner.store.holds();
-        holds.range((app.clone(), None)..).take_while(|((name, _), _)| name == app).map(|(_, h)| h.clone()).collect()
+        self.inner.holds_on(app)
     }
+}
+
+/// Why libraries stay where they are in the files of an app.
+pub(super) struct HeldLibs {
+    holds: Vec<Hold>,
+    /// Those of apps beside it, and the files that count for these.
+    beside: Vec<(Vec<Hold>, BTreeSet<String>)>,
+}
+
+impl HeldLibs {
+    /// In words; none if nobody holds the library in that file.
+    pub fn why(&self, lib: &Lib, file: &str) -> Option<String> {
+        let beside = self.beside.iter().filter(|(_, files)| files.contains(file)).map(|(holds, _)| holds);
+        [&self.holds].into_iter().chain(beside).find_map(|holds| why_held(holds, lib))
+    }
+}
+
+/// What of an app's holds keeps a library where it is: that of the library itself before that of the app.
+fn why_held(holds: &[Hold], lib: &Lib) -> Option<String> {
+    holds.iter().rev().find(|hold| hold.stops_bump(lib)).map(Hold::to_string)
 }
 
 impl Inner {
@@ -110,10 +131,38 @@ impl Inner {
 
     /// Why a library of an app stays where it is, in words.
     pub(super) fn held_lib(&self, app: &AppName, lib: &Lib) -> Option<String> {
+        why_held(&self.holds_on(app), lib)
+    }
+
+    /// The holds of one app, those of its libraries last.
+    fn holds_on(&self, app: &AppName) -> Vec<Hold> {
         let holds = self.store.holds();
-        let of_lib = holds.get(&(app.clone(), Some(lib.clone())));
-        let hold = of_lib.or_else(|| holds.get(&(app.clone(), None)))?;
-        hold.stops_bump(lib).then(|| hold.to_string())
+        holds.range((app.clone(), None)..).take_while(|((name, _), _)| name == app).map(|(_, h)| h.clone()).collect()
+    }
+
+    /// What keeps libraries where they are in the files of a commit that count for an app: its holds, and those of apps
+    /// beside it in the files that count for these too, since a file has one line for all.
+    pub(super) async fn held_libs(&self, git: &Mirrors, app: &App, commit: Sha) -> Result<HeldLibs, GitError> {
+        let (repo, holds) = (app.repo(), self.store.holds());
+        let mut held = HeldLibs { holds: self.holds_on(&app.name), beside: Vec::new() };
+        let names: BTreeSet<&AppName> = holds.keys().map(|(name, _)| name).filter(|name| **name != app.name).collect();
+        let beside: Vec<App> = names.into_iter().filter_map(|name| self.app(name)).collect();
+        let beside: Vec<App> = beside.into_iter().filter(|other| other.repo() == repo).collect();
+        if beside.is_empty() {
+            return Ok(held);
+        }
+        let default = git.head_branch(&repo).await?;
+        let branch = |app: &App| app.branch.clone().or_else(|| default.clone());
+        for other in beside.into_iter().filter(|other| branch(other) == branch(app)) {
+            let files = match (Tree::Commit { git, repo: &repo, sha: commit }).files(&other.updates).await {
+                Ok(files) => files,
+                Err(BumpsError::Git(error)) => return Err(error),
+                // Its own job tells what is wrong with them.
+                Err(_) => continue,
+            };
+            held.beside.push((self.holds_on(&other.name), files.into_iter().map(|file| file.path).collect()));
+        }
+        Ok(held)
     }
 
     /// What the planner has to know of holds.

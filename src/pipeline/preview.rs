@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::holds::HeldLibs;
 use super::{Inner, Pipeline, PipelineError, unpoison};
-use crate::bumps::{self, Asking, File, Rules, Tree, Want};
+use crate::bumps::{self, Asking, Due, File, Rules, Tree, Want};
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
     App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, Lib, Planned, Push, RepoId, RepoUrl, Sha, Why,
@@ -132,15 +133,22 @@ impl Inner {
         let rooms = self.rooms.load_full();
         let tree = Tree::Commit { git: &rooms.git, repo: &app.repo(), sha: at };
         let files = tree.files(&app.updates).await.map_err(|e| e.to_string())?;
-        let (mut bumps, mut kept) = self.lines_to_commits(app, taking, &files).await?;
-        let later = self.lines_to_come(app, taking, &files).await?;
+        let held = self.held_libs(&rooms.git, app, at).await.map_err(|e| e.to_string())?;
+        let (mut bumps, mut kept) = self.lines_to_commits(app, taking, &files, &held).await?;
+        let later = self.lines_to_come(app, taking, &files, &held).await?;
         bumps.extend(later.0);
         kept.extend(later.1);
         Ok((bumps, kept))
     }
 
     /// Those that would move to a commit that is there.
-    async fn lines_to_commits(&self, app: &App, taking: &[Taking], files: &[File]) -> Result<Lines, String> {
+    async fn lines_to_commits(
+        &self,
+        app: &App,
+        taking: &[Taking],
+        files: &[File],
+        held: &HeldLibs,
+    ) -> Result<Lines, String> {
         let mut wants = HashMap::new();
         for taking in taking {
             if let (Ok(sha), Moved::Branch { name, .. }) = (&taking.to, &taking.moved) {
@@ -154,12 +162,12 @@ impl Inner {
         let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
         let lives_on = |repo: &RepoId| self.branches_of(repo);
         let track = &app.updates.track;
-        let held = |lib: &Lib| self.held_lib(&app.name, lib);
+        let held = |lib: &Lib, file: &str| held.why(lib, file);
         let rules = Rules { wants: &wants, all: false, track, held: &held, own: Some(&own), lives_on: &lives_on };
         let due = asking.due(files, &rules).await.map_err(|e| e.to_string())?;
-        let bumps = due.bumps.into_iter().map(|bump| {
-            let line = files.iter().find(|file| file.path == bump.file).and_then(|file| line_of(file, &bump));
-            let (lib, file, line) = (bump.lib.to_string(), bump.file, line.unwrap_or(1));
+        let lines = lines_of(files, &due);
+        let bumps = due.bumps.into_iter().zip(lines).map(|(bump, line)| {
+            let (lib, file) = (bump.lib.to_string(), bump.file);
             PlannedBump { lib, file, line, from: bump.from, to: bump.to }
         });
         let kept = due.kept.into_iter().filter(|kept| kept.named).map(|kept| {
@@ -170,7 +178,13 @@ impl Inner {
     }
 
     /// Those that would move to what is not there yet.
-    async fn lines_to_come(&self, app: &App, taking: &[Taking], files: &[File]) -> Result<Lines, String> {
+    async fn lines_to_come(
+        &self,
+        app: &App,
+        taking: &[Taking],
+        files: &[File],
+        held: &HeldLibs,
+    ) -> Result<Lines, String> {
         let mut lines = Lines::default();
         let rooms = self.rooms.load_full();
         let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
@@ -189,7 +203,7 @@ impl Inner {
                 let follows = asking.follows(coord, &app.updates.track, &|repo| self.branches_of(repo)).await;
                 let (lib, path) = (coord.lib_text.as_deref().unwrap_or("a coordinate").to_owned(), file.path.clone());
                 let line = edn::position(&file.text, coord.span.start).line;
-                let held = coord.lib.as_ref().and_then(|lib| self.held_lib(&app.name, lib));
+                let held = coord.lib.as_ref().and_then(|lib| held.why(lib, &file.path));
                 if let Some(why) = held {
                     lines.1.push(KeptView { lib, file: path, line, why });
                 } else if let Some((_, to)) = to_come.into_iter().find(|(moved, _)| moved.concerns(&follows)) {
@@ -206,15 +220,29 @@ impl Inner {
     }
 }
 
-/// Where the coordinate stands that a bump moves.
-fn line_of(file: &File, bump: &Bump) -> Option<usize> {
-    let scanned = deps::scan(&file.text).ok()?;
-    let is_it = |coord: &&deps::Coord<'_>| {
+/// The lines on which the coordinates stand that move. Several may say the same: each move is that of the next one which
+/// is neither pinned nor kept.
+fn lines_of(files: &[File], due: &Due) -> Vec<usize> {
+    let line_of = |nth: usize, bump: &Bump| {
+        let file = files.iter().find(|file| file.path == bump.file)?;
+        let scanned = deps::scan(&file.text).ok()?;
         let from = Some(bump.from.as_str());
-        coord.lib.as_ref() == Some(&bump.lib) && (coord.tag() == from || coord.sha() == from)
+        let is_it = |coord: &&deps::Coord<'_>| {
+            coord.is_movable() && coord.lib.as_ref() == Some(&bump.lib) && (coord.tag() == from || coord.sha() == from)
+        };
+        let lines = scanned.live().map(|(_, coord)| coord).filter(is_it);
+        let lines = lines.map(|coord| edn::position(&file.text, coord.span.start).line);
+        let stays = |line: &usize| due.kept.iter().any(|kept| (&kept.file, kept.line) == (&file.path, *line));
+        lines.filter(|line| !stays(line)).nth(nth)
     };
-    let coord = scanned.live().map(|(_, coord)| coord).find(is_it)?;
-    Some(edn::position(&file.text, coord.span.start).line)
+    let what = |bump: &Bump| (bump.file.clone(), bump.lib.clone(), bump.from.clone());
+    let mut seen: HashMap<_, usize> = HashMap::new();
+    let mut next = |bump: &Bump| {
+        let nth = seen.entry(what(bump)).or_default();
+        *nth += 1;
+        line_of(*nth - 1, bump).unwrap_or(1)
+    };
+    due.bumps.iter().map(&mut next).collect()
 }
 
 /// A url for a repository that is named by a url, or by an identity that some app has or depends on.
@@ -229,5 +257,28 @@ pub(super) fn known_repo(graph: &Graph, text: &str) -> Result<RepoUrl, PipelineE
         Some(url) => Ok(url),
         None if text.contains(':') || text.starts_with('/') => Ok(url),
         None => Err(PipelineError::NoSuchRepo(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_move_is_that_of_its_own_coordinate() {
+        let (old, new) = ("a".repeat(40), "b".repeat(40));
+        let coord = |pin: &str| format!("acme/lib {pin} {{:git/url \"https://x.org/lib\" :git/sha \"{old}\"}}");
+        let text = format!(
+            "{{:aliases {{:pinned {{:extra-deps {{^:airplanes/hold\n{}}}}}\n:dev {{:extra-deps {{{}}}}}}}\n:deps {{{}}}}}",
+            coord(""),
+            coord(""),
+            coord("")
+        );
+        let file = File { path: "deps.edn".to_owned(), text };
+        let to = deps::To { sha: new.parse().unwrap(), tag: None, unique: 0 };
+        let bumps =
+            deps::plan_update(&file.text, &file.path, |coord| coord.is_movable().then(|| to.clone())).unwrap().bumps;
+        let due = Due { bumps, ..Due::default() };
+        assert_eq!(lines_of(&[file], &due), [3, 4]);
     }
 }

@@ -54,7 +54,7 @@ impl Ask {
                     wants: &self.wants,
                     all: self.all,
                     track: &self.track,
-                    held: &|_| None,
+                    held: &|_, _| None,
                     own: None,
                     lives_on: &lives_on,
                 },

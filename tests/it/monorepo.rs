@@ -68,7 +68,25 @@ async fn deps_files_and_local_roots_are_bumped_in_one_commit() {
     assert_eq!(world.file("mono", "services/other/deps.edn").matches(&newer.to_string()).count(), 1);
     assert_eq!(world.file("mono", "services/shop/deps.edn").matches(&newer.to_string()).count(), 0);
 
-    let job = world.deploy_to_the_end("lost").await;
+    let lost = world.deploy_to_the_end("lost").await;
+    // Held for one app, a library stays where it is in the files that count for it, whoever else has them.
+    world.edit("deploy.edn", "services/other\" :deps", "services/shop\" :deps");
+    world.edit(
+        "deploy.edn",
+        ":trigger :manual :directory \"services/gone\"",
+        ":update? true :directory \"services/core\"",
+    );
+    let args = ["hold", "lost", "acme/lib", "--reason", "loses carts"];
+    world.until("a hold", async || (world.cli(&args).0 == 0).then_some(())).await;
+    let in_core = world.file("mono", "services/core/deps.edn");
+    let newest = world.push("lib", &[("a", "3")]).await;
+    world.settled().await;
+    assert!(world.file("mono", "services/shop/deps.edn").contains(&newest.to_string()), "{}", world.log());
+    assert_eq!(world.file("mono", "services/core/deps.edn"), in_core);
+    let (_, planned) = world.cli(&["plan", world.url("lib").as_str()]);
+    assert!(planned.contains("loses carts"), "{planned}");
+
+    let job = lost;
     assert_eq!(job["state"], "failed", "{job:#}");
     let error = text(step(&job, "build"), "error");
     assert!(error.contains("no folder services/gone, which :directory of lost names"), "{error}");

@@ -7,7 +7,7 @@ use super::{Asked, Inner};
 use crate::bumps::{self, Asking, File, Instead, Rules, Tree};
 use crate::git::{GitError, Mirrors};
 use crate::model::impact::{TrialState, TrialView};
-use crate::model::{App, AppName, Branch, Bump, EventId, JobId, Lib, Planned, RepoId, Sha};
+use crate::model::{App, AppName, Branch, Bump, EventId, JobId, Planned, RepoId, Sha};
 use crate::pipeline::trial::{self, MESSAGE, Trial, TrialError, Tried};
 use crate::planner::Moved;
 use crate::process::LogFile;
@@ -131,11 +131,12 @@ impl Inner {
         let tree = Tree::Commit { git, repo: &repo, sha: base };
         let files = tree.files(&app.updates).await.map_err(unknown)?;
         let asking = Asking { git, url_of: &|repo| self.url_of(repo), stop: &asked.stop };
+        let held = self.held_libs(git, app, base).await?;
         let rules = Rules {
             wants: &HashMap::new(),
             all: false,
             track: &app.updates.track,
-            held: &|lib: &Lib| self.held_lib(&app.name, lib),
+            held: &|lib, file| held.why(lib, file),
             own: Some(&repo),
             lives_on: &|repo| self.branches_of(repo),
         };

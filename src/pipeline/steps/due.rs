@@ -111,13 +111,14 @@ async fn of(
         let is_edited = |file: &File| edited.iter().any(|edited| edited.path == file.path);
         let files: Vec<File> = counting.iter().filter(|file| !is_edited(file)).cloned().collect();
         let wants = wants(work, job, &files, log).await?;
+        let held = inner.held_libs(&rooms.git, app, base).await.map_err(|error| work.git(error))?;
         let all = job.bumps_all();
         let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
         let rules = Rules {
             wants: &wants,
             all,
             track: &app.updates.track,
-            held: &|lib| inner.held_lib(&app.name, lib),
+            held: &|lib, file| held.why(lib, file),
             own: Some(&own),
             lives_on: &|repo| inner.branches_of(repo),
         };
