@@ -18,7 +18,7 @@ use crate::model::{RepoId, RepoUrl, Sha};
 /// How many deps.edn are read at the most.
 const MOST: usize = 2000;
 /// How often the expansion may ask for more.
-const ROUNDS: usize = 500;
+const ROUNDS: usize = 100;
 
 /// What was found.
 #[derive(Debug, Default)]

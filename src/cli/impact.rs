@@ -94,7 +94,8 @@ async fn follow(client: &Client, globals: &Globals, mut view: ImpactView) -> Res
         if view.state.is_over() {
             return Ok(view);
         }
-        view = client.get(&["impact", &view.id.to_string()], &[("seen", view.changes.to_string())]).await?;
+        let newer = client.get(&["impact", &view.id.to_string()], &[("seen", view.changes.to_string())]).await?;
+        view = view.with(newer);
     }
 }
 

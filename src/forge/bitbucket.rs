@@ -107,7 +107,13 @@ pub(super) fn parse(event: &str, text: &str) -> Result<Meaning, Refused> {
         match judge(&change)? {
             Ref::Ignored { reason } => reasons.push(reason),
             Ref::Tag { tag, after } => {
-                tags.push(TagPush { urls: payload::some(urls.clone())?, tag, after, pusher: pusher.clone() });
+                tags.push(TagPush {
+                    urls: payload::some(urls.clone())?,
+                    tag,
+                    after,
+                    commit: None,
+                    pusher: pusher.clone(),
+                });
             }
             Ref::Branch { branch, before, after } => pushes.push(Push {
                 urls: payload::some(urls.clone())?,

@@ -97,7 +97,8 @@ pub(super) fn push(what: &str, text: &str) -> Result<Meaning, Refused> {
             Ok(Meaning::moved(&urls, vec![push], Vec::new()))
         }
         Ref::Tag { tag, after } => {
-            let tag = TagPush { urls: payload::some(urls.clone())?, tag, after, pusher };
+            let commit = payload.head_commit.known().and_then(|commit| commit.id.parse().ok());
+            let tag = TagPush { urls: payload::some(urls.clone())?, tag, after, commit, pusher };
             Ok(Meaning::moved(&urls, Vec::new(), vec![tag]))
         }
     }

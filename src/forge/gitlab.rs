@@ -77,6 +77,7 @@ struct Payload {
     r#ref: String,
     before: Option<String>,
     after: String,
+    checkout_sha: Option<String>,
     #[serde(default)]
     project: Maybe<Project>,
     #[serde(default)]
@@ -153,7 +154,8 @@ fn push(text: &str) -> Result<Meaning, Refused> {
             Ok(Meaning::moved(&urls, vec![push], Vec::new()))
         }
         Ref::Tag { tag, after } => {
-            let tag = TagPush { urls: payload::some(urls.clone())?, tag, after, pusher };
+            let commit = payload.checkout_sha.and_then(|sha| sha.parse().ok());
+            let tag = TagPush { urls: payload::some(urls.clone())?, tag, after, commit, pusher };
             Ok(Meaning::moved(&urls, Vec::new(), vec![tag]))
         }
     }

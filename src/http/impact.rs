@@ -35,7 +35,7 @@ pub(super) async fn ask(State(context): State<Context>, headers: HeaderMap, body
 }
 
 /// `GET /impact/ID?seen=`: what is known. With `seen` (the `changes` that the caller has) it answers when there is more,
-/// or after some seconds.
+/// or after some seconds, and of the apps it tells those that have changed since.
 pub(super) async fn one(
     State(context): State<Context>,
     Named(id): Named<String>,

@@ -102,6 +102,9 @@ pub struct TagPush {
     pub tag: String,
     /// What it points to as told: the commit or, from some forges, the tag's own object. The mirror knows better.
     pub after: Sha,
+    /// The commit that it leads to, where `after` is the tag's own object and the forge tells more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Sha>,
     /// Who pushed, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pusher: Option<String>,

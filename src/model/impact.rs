@@ -52,7 +52,8 @@ pub struct ImpactView {
     pub finished_at: Option<Timestamp>,
     /// How often anything has changed in here: `?seen=` waits for more.
     pub changes: u64,
-    /// The apps, in the order in which they are tried; those that are not affected come last.
+    /// The apps, in the order in which they are tried; those that are not affected come last. Where `?seen=` was said,
+    /// only those that have changed since.
     pub apps: Vec<TrialView>,
     /// What there is to say besides.
     pub notes: Vec<String>,
@@ -62,6 +63,22 @@ impl ImpactView {
     /// The apps that a state is true of.
     pub fn of(&self, state: TrialState) -> impl Iterator<Item = &TrialView> {
         self.apps.iter().filter(move |app| app.state == state)
+    }
+    /// What is newer than `seen` of it.
+    pub fn since(mut self, seen: u64) -> Self {
+        self.apps.retain(|app| app.changed > seen);
+        self
+    }
+    /// With what is newer.
+    pub fn with(self, newer: ImpactView) -> Self {
+        let mut apps = self.apps;
+        for app in newer.apps {
+            match apps.iter_mut().find(|old| old.app == app.app) {
+                Some(old) => *old = app,
+                None => apps.push(app),
+            }
+        }
+        Self { apps, ..newer }
     }
 }
 
@@ -95,6 +112,9 @@ pub struct TrialView {
     pub app: AppName,
     /// Its wave.
     pub wave: u16,
+    /// Of all changes, the last that was its own.
+    #[serde(default)]
+    pub changed: u64,
     /// The apps whose commits it would take.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<AppName>,

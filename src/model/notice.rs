@@ -76,6 +76,9 @@ pub enum Happening {
     /// Jobs of these apps did not end well.
     #[serde(rename = "app.failed")]
     AppFailed,
+    /// Jobs of these apps went on without commits of dependencies that break their builds.
+    #[serde(rename = "app.narrowed")]
+    AppNarrowed,
     /// A job of each of these apps ended well, after one had not.
     #[serde(rename = "app.recovered")]
     AppRecovered,
@@ -119,6 +122,7 @@ impl Happening {
     pub fn as_str(self) -> &'static str {
         match self {
             Happening::AppFailed => "app.failed",
+            Happening::AppNarrowed => "app.narrowed",
             Happening::AppRecovered => "app.recovered",
             Happening::JobParked => "job.parked",
             Happening::JobReleased => "job.released",
@@ -135,8 +139,8 @@ impl Happening {
     }
     /// Whether a trouble begins with it.
     pub fn is_trouble(self) -> bool {
-        use Happening::{AppFailed, ConfigRefused, DiskLow, JobParked, StoreFault, WebhooksSilent};
-        matches!(self, AppFailed | JobParked | DiskLow | StoreFault | WebhooksSilent | ConfigRefused)
+        use Happening::{AppFailed, AppNarrowed, ConfigRefused, DiskLow, JobParked, StoreFault, WebhooksSilent};
+        matches!(self, AppFailed | AppNarrowed | JobParked | DiskLow | StoreFault | WebhooksSilent | ConfigRefused)
     }
 }
 

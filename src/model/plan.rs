@@ -51,6 +51,9 @@ pub struct TagTarget {
     pub repo: RepoId,
     /// The tag.
     pub tag: String,
+    /// The commit that it was told to lead to; where it leads to in truth the mirror knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Sha>,
 }
 
 /// One app's place in a plan.

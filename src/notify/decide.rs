@@ -3,6 +3,8 @@
 //! The rules, which the README states:
 //! - An app is in trouble from the first of its jobs that does not end well until the first that does. The first
 //!   failure is told; a further one only if it fails in a step that was not told in this trouble; then its recovery.
+//! - So with a job that went on without a commit of a dependency that breaks its build (`:bisect?`): who that is is told
+//!   once.
 //! - What was canceled or skipped says nothing about an app.
 //! - Jobs of one event that fail together are told together: the first notice waits until the event's last job has
 //!   ended, or a minute; later failures of the same event, or recoveries, wait longer.
@@ -36,7 +38,9 @@ pub(super) struct Ended {
     pub topic: Topic,
     /// How it ended.
     pub outcome: Outcome,
-    /// The step that failed.
+    /// Whether it went on without commits that break its build.
+    pub narrowed: bool,
+    /// The step that failed, or the commits that it went on without.
     pub cause: String,
     /// The newest event that it answered.
     pub event: EventId,
@@ -132,8 +136,11 @@ fn meanings(ended: &[Ended], troubles: &BTreeMap<Topic, Trouble>) -> Vec<Meaning
     let mut meanings = Vec::with_capacity(ended.len());
     for one in ended {
         meanings.push(match one.outcome {
-            Outcome::Succeeded | Outcome::Unchanged if causes.remove(&one.topic).is_some() => Meaning::Recovered,
-            Outcome::Failed | Outcome::Partial | Outcome::RolledBack => {
+            Outcome::Succeeded | Outcome::Unchanged if !one.narrowed => match causes.remove(&one.topic) {
+                Some(_) => Meaning::Recovered,
+                None => Meaning::Nothing,
+            },
+            Outcome::Succeeded | Outcome::Unchanged | Outcome::Failed | Outcome::Partial | Outcome::RolledBack => {
                 let told = causes.entry(&one.topic).or_default();
                 if told.contains(&one.cause.as_str()) {
                     Meaning::Nothing
@@ -142,9 +149,7 @@ fn meanings(ended: &[Ended], troubles: &BTreeMap<Topic, Trouble>) -> Vec<Meaning
                     Meaning::Failed
                 }
             }
-            Outcome::Succeeded | Outcome::Unchanged | Outcome::Canceled | Outcome::Skipped | Outcome::Parked => {
-                Meaning::Nothing
-            }
+            Outcome::Canceled | Outcome::Skipped | Outcome::Parked => Meaning::Nothing,
         });
     }
     meanings
@@ -185,6 +190,7 @@ mod tests {
             job: JobId { event: EventId(event), index: 0 },
             topic: Topic::App(app.parse().unwrap()),
             outcome,
+            narrowed: cause.starts_with("without"),
             cause: cause.to_owned(),
             event: EventId(event),
         }
@@ -195,6 +201,19 @@ mod tests {
     fn told(judgement: &Judgement) -> Vec<(bool, Vec<String>)> {
         let names = |g: &Group| g.jobs.iter().map(|(topic, ..)| topic.to_string()).collect();
         judgement.groups.iter().map(|g| (g.failed, names(g))).collect()
+    }
+
+    #[test]
+    fn who_goes_on_without_a_bad_commit_is_in_trouble_until_it_need_not() {
+        let row = [
+            ended(1, "shop", 1, Outcome::Succeeded, "without lib 1", 0),
+            ended(2, "shop", 2, Outcome::Unchanged, "without lib 1", 0),
+            ended(3, "shop", 3, Outcome::Succeeded, "without lib 2", 0),
+            ended(4, "shop", 4, Outcome::Succeeded, "", 0),
+        ];
+        let judgement = judge(&row, &BTreeMap::new(), HOLDS, |_| false);
+        let groups: Vec<(u64, bool)> = judgement.groups.iter().map(|group| (group.event.0, group.failed)).collect();
+        assert_eq!(groups, [(1, true), (3, true), (4, false)]);
     }
 
     #[test]

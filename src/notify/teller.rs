@@ -217,6 +217,7 @@ impl Teller {
                 job: id,
                 topic: Topic::App(job.app.name.clone()),
                 outcome,
+                narrowed: !job.narrowed.is_empty(),
                 cause: words::cause(&job),
                 event: newest.unwrap_or(id.event),
             });

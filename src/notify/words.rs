@@ -78,7 +78,15 @@ impl Writer<'_> {
         causes.sort_unstable();
         causes.dedup();
         let first = cases.first();
-        let mut notice = if group.failed {
+        let went_on = cases.iter().all(|case| case.job.outcome().is_some_and(Outcome::is_well));
+        let mut notice = if let (true, true, Some(case)) = (group.failed, went_on, first) {
+            let narrowed = case.job.narrowed.first().map(ToString::to_string).unwrap_or_default();
+            let next = format!(
+                "tell its author; {} takes what is newer by itself once its build no longer fails with it",
+                case.job.app.name
+            );
+            self.notice(Happening::AppNarrowed, format!("{names}: {narrowed}"), next)
+        } else if group.failed {
             let partly = cases.iter().all(|case| case.job.outcome() == Some(Outcome::Partial));
             let verb = if partly { "went live on some hosts only" } else { "failed" };
             let step = if causes.len() == 1 { format!(" in {}", causes[0]) } else { String::new() };
@@ -204,6 +212,10 @@ fn fit(mut notice: Notice) -> Notice {
 /// What went wrong in a job, and where: the host's error says more than its step's.
 fn failure(job: &JobState, cause: &str) -> (Option<String>, Option<String>) {
     let is_bad = |state: Progress| matches!(state, Progress::Failed | Progress::Unreachable);
+    if job.outcome().is_some_and(Outcome::is_well) {
+        let narrowed: Vec<String> = job.narrowed.iter().map(ToString::to_string).collect();
+        return (Some(narrowed.join("\n")), None);
+    }
     if cause == "rollout"
         && let Some(host) = job.hosts.iter().find(|host| is_bad(host.state))
     {
@@ -218,8 +230,12 @@ fn failure(job: &JobState, cause: &str) -> (Option<String>, Option<String>) {
     }
 }
 
-/// The step that a job failed in: what makes one failure another than the last.
+/// The step that a job failed in, or what it went on without: what makes one failure another than the last.
 pub(super) fn cause(job: &JobState) -> String {
+    if job.outcome().is_some_and(Outcome::is_well) {
+        let without: Vec<String> = job.narrowed.iter().map(|n| format!("{} {}", n.lib, n.bad)).collect();
+        return without.join(", ");
+    }
     let failed = job.steps.iter().find(|step| step.state == Progress::Failed);
     failed.map_or_else(|| "the job".to_owned(), |step| step.step.to_string())
 }

@@ -61,6 +61,7 @@ impl Asked {
         self.edit(|view| {
             if let Some(app) = view.apps.iter_mut().find(|app| app.app == *name) {
                 edit(app);
+                app.changed = view.changes + 1;
             }
         });
     }
@@ -136,7 +137,7 @@ impl Pipeline {
         Ok(view)
     }
 
-    /// What is known of a question. With `seen`, waits a while for more changes than that.
+    /// What is known of a question. With `seen`, waits a while for more changes than that, and tells of those alone.
     pub async fn impact(&self, id: ImpactId, seen: Option<u64>) -> Result<ImpactView, PipelineError> {
         let mut news = self.asked(id)?.view.subscribe();
         if let Some(seen) = seen {
@@ -144,7 +145,11 @@ impl Pipeline {
             // Late, or gone with the daemon: as it is then.
             let _ = tokio::time::timeout(NEWS_WITHIN, more).await;
         }
-        Ok(news.borrow().clone())
+        let view = news.borrow().clone();
+        Ok(match seen {
+            Some(seen) => view.since(seen),
+            None => view,
+        })
     }
 
     /// Ends one: a build under way is ended.
@@ -311,6 +316,7 @@ impl Inner {
         let row = |app: &AppName, state, why| TrialView {
             app: app.clone(),
             wave: 0,
+            changed: 0,
             after: Vec::new(),
             state,
             why,
@@ -343,6 +349,7 @@ impl Inner {
         }
         asked.edit(|view| {
             view.apps = apps;
+            view.apps.iter_mut().for_each(|app| app.changed = view.changes + 1);
             if only.is_none() {
                 view.notes.extend(draft.notes.iter().filter(|_| !draft.apps.is_empty()).cloned());
             }

@@ -42,6 +42,16 @@ impl Inner {
         push: &Push,
         default: Option<&Branch>,
     ) -> Result<BTreeSet<AppName>, StoreError> {
+        self.untouched_since(push, default, true).await
+    }
+
+    /// The same, and whether what an app's last job saw counts, too.
+    pub(super) async fn untouched_since(
+        &self,
+        push: &Push,
+        default: Option<&Branch>,
+        counts_last: bool,
+    ) -> Result<BTreeSet<AppName>, StoreError> {
         let mut untouched = BTreeSet::new();
         let is_its = |app: &&App| {
             let branch = app.branch.as_ref().or(default);
@@ -63,7 +73,7 @@ impl Inner {
             }
         }
         for app in residents {
-            let last = self.last_seen_by(&app)?.unwrap_or(before);
+            let last = if counts_last { self.last_seen_by(&app)? } else { None }.unwrap_or(before);
             if is_untouched(&git, &app, &[before, last], push.after).await {
                 untouched.insert(app.name);
             }

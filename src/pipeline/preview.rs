@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::holds::HeldLibs;
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::bumps::{self, Asking, Due, File, Rules, Tree, Want};
+use crate::git::Mirrors;
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
     App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, Lib, Planned, Push, RepoId, RepoUrl, Sha, Why,
@@ -79,18 +80,19 @@ impl Pipeline {
     }
 
     async fn draft_of(&self, query: &PlanQuery) -> Result<(RepoUrl, Draft), PipelineError> {
+        let inner = &self.inner;
         let (url, branch) = {
-            let graph = unpoison(self.inner.graph.read());
+            let graph = unpoison(inner.graph.read());
             match AppName::new(query.repo.as_str()).ok().and_then(|name| graph.app(&name)) {
                 Some(app) => (app.git_url.clone(), app.branch.clone()),
                 None => (known_repo(&graph, &query.repo)?, None),
             }
         };
-        let git = self.inner.rooms.load().git.clone();
+        let git = inner.rooms.load().git.clone();
         let head = git.head_branch(&url.id()).await.ok().flatten();
         let named = query.branch.clone().or(branch);
         let branch = named.clone().or_else(|| head.clone()).map_or_else(|| "main".parse(), Ok)?;
-        let push = Push {
+        let mut push = Push {
             urls: vec![url.clone()],
             branch: branch.clone(),
             before: None,
@@ -99,11 +101,29 @@ impl Pipeline {
             pusher: None,
             subject: None,
         };
+        let mut context = planner::Context { held: inner.held_apps(), ..planner::Context::default() };
+        if let Some(sha) = query.sha {
+            let (before, is_new) = before(&git, &url.id(), &push.branch, sha).await;
+            push.before = before;
+            context.untouched = inner.untouched_since(&push, push.default_branch.as_ref(), is_new).await?;
+        }
         let what = EventKind::Push(push);
         let event = Event { id: EventId(0), at: jiff::Timestamp::UNIX_EPOCH, delivery: None, again: None, what };
-        let graph = unpoison(self.inner.graph.read());
-        let context = planner::Context { held: self.inner.held_apps(), ..planner::Context::default() };
+        let graph = unpoison(inner.graph.read());
         Ok((url, planner::plan(&graph, &event, &context)))
+    }
+}
+
+/// What a branch would be at before a push of that commit, as far as its mirror knows; and whether the commit would be new
+/// there.
+async fn before(git: &Mirrors, repo: &RepoId, branch: &Branch, sha: Sha) -> (Option<Sha>, bool) {
+    let heads = git.known_heads(repo).await.ok();
+    let head = heads.and_then(|heads| heads.branches.get(branch).copied());
+    match head {
+        Some(head) if git.is_ancestor(repo, sha, head).await.unwrap_or(false) => {
+            (git.commit_info(repo, sha).await.ok().and_then(|info| info.parents.first().copied()), false)
+        }
+        head => (head, true),
     }
 }
 

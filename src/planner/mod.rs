@@ -133,7 +133,13 @@ fn plan_tag(graph: &Graph, new: &TagPush, context: &Context) -> Draft {
     if walk.is_nobody() && !walk.is_held() {
         return note(format!("no app follows the tags of this repository, so nothing moves to {}", new.tag));
     }
-    walk.draft(|planned, repo| planned.tags.push(TagTarget { repo: repo.clone(), tag: new.tag.clone() }))
+    walk.draft(|planned, repo| {
+        planned.tags.push(TagTarget {
+            repo: repo.clone(),
+            tag: new.tag.clone(),
+            commit: new.commit.or(Some(new.after)),
+        });
+    })
 }
 
 #[cfg(test)]

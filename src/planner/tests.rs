@@ -205,7 +205,13 @@ fn a_tagged_or_pinned_dependent_is_not_run_by_a_branch_push_and_does_not_wait_fo
 fn a_new_tag_runs_those_that_follow_tags_and_what_depends_on_them() {
     let mut graph = graph(&[("lib", &[]), ("tagged", &[]), ("app", &["tagged", "lib"]), ("other", &["lib"])]);
     follow(&mut graph, "tagged", &[("lib", Follows::Tags)]);
-    let what = EventKind::Tag(TagPush { urls: vec![url("lib")], tag: "v2".into(), after: sha('a'), pusher: None });
+    let what = EventKind::Tag(TagPush {
+        urls: vec![url("lib")],
+        tag: "v2".into(),
+        after: sha('a'),
+        commit: None,
+        pusher: None,
+    });
     let event = Event { what, ..push("lib", "main") };
     let draft = plan(&graph, &event, &Context::default());
     assert_eq!(told(&draft), ["tagged/0<", "app/1<tagged"]);

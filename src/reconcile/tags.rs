@@ -38,7 +38,13 @@ impl Inner {
             .tags
             .iter()
             .filter(|(tag, _)| new.contains(tag))
-            .map(|(tag, after)| TagPush { urls: vec![url.clone()], tag: tag.clone(), after: *after, pusher: None })
+            .map(|(tag, after)| TagPush {
+                urls: vec![url.clone()],
+                tag: tag.clone(),
+                after: *after,
+                commit: None,
+                pusher: None,
+            })
             .collect();
         let is_noted = |tag: &&String| !new.contains(tag) && known.as_ref().is_none_or(|known| !known.contains(*tag));
         SeenTags { noted: heads.tags.keys().filter(is_noted).cloned().collect(), told, gone }

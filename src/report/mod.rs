@@ -13,10 +13,12 @@
 mod statuses;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
@@ -29,9 +31,7 @@ use crate::model::{JobId, RepoId};
 use crate::net::{Http, NetError};
 use crate::store::{Change, Due, Store, StoreError, is_told};
 
-/// How many jobs are looked at at once.
-const AT_ONCE: usize = 1000;
-/// How often it is looked whether something is due, at the least.
+/// How often all marks are looked at, at the least.
 const EVERY: Duration = Duration::from_secs(10);
 /// The first pause after a failure, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3600)];
@@ -126,6 +126,8 @@ enum Failure {
     Net(#[from] NetError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error("telling it panicked, which is a bug: the daemon's log says where")]
+    Bug,
 }
 
 impl Reporter {
@@ -136,77 +138,95 @@ impl Reporter {
             if let Err(error) = self.look().await {
                 tracing::debug!(%error, "statuses wait for the store");
             }
+            let all_again = Instant::now() + EVERY;
             loop {
                 self.dispatch();
                 let now = Instant::now();
                 let hosts = self.hosts.values().filter(|host| !host.busy).filter_map(|host| host.pause.next);
                 let again = hosts.chain(self.shut.values().filter_map(|pause| pause.next)).filter(|at| *at > now).min();
-                let next = again.map_or(now + EVERY, |again| again.min(now + EVERY));
-                tokio::select! {
+                let looked = tokio::select! {
                     () = stop.cancelled() => return,
                     change = changes.recv() => match change {
-                        Ok(Change { record, .. }) if !is_told(&record.entry) => {}
-                        // Lagging: marks stay until all of them is told.
-                        Ok(_) | Err(RecvError::Lagged(_)) => break,
+                        Ok(Change { record, .. }) if !is_told(&record.entry) => Ok(()),
+                        Ok(Change { job, .. }) => self.look_at(job).await,
+                        // Marks stay until all of them is told.
+                        Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => return,
                     },
                     Some(done) = self.sending.join_next() => {
                         match done {
                             Ok(attempt) => self.settle(attempt),
-                            Err(error) => tracing::error!(%error, "telling a status panicked, which is a bug"),
+                            Err(error) => tracing::error!(%error, "telling a status was ended, which is a bug"),
                         }
-                        if !self.done.is_empty() {
-                            break;
-                        }
+                        self.flush().await
                     }
-                    () = sleep_until(next) => break,
+                    () = sleep_until(again.unwrap_or(all_again)) => Ok(()),
+                };
+                if looked.is_err() || Instant::now() >= all_again {
+                    break;
                 }
             }
         }
     }
 
-    /// What is due, and what of it is done.
+    /// What is due, and what of it is done. All marks are read, so that those of a host that is down hide no other's:
+    /// they are as many as there were jobs in a day.
     async fn look(&mut self) -> Result<(), StoreError> {
-        let loaded = self.setup.in_force.load_full();
-        let store = self.setup.store.clone();
-        store.tell_statuses(loaded.config.forges.values().any(|forge| forge.statuses));
-        if !self.done.is_empty() {
-            store.reported(self.done.clone()).await?;
-            self.done.clear();
-        }
-        let marks = store.statuses_due(AT_ONCE)?;
+        self.flush().await?;
+        let marks = self.setup.store.statuses_due()?;
         let marked: HashSet<JobId> = marks.iter().map(|due| due.job).collect();
         self.jobs.retain(|job, _| marked.contains(job));
         for due in marks {
-            if self.jobs.get(&due.job).is_some_and(|left| left.due.seq == due.seq && !is_old(&due)) {
-                continue;
-            }
-            let job = match store.job(due.job) {
-                // Its change is on disk, and readers are told in a moment.
-                Ok(Some(job)) if job.seq < due.seq => continue,
-                Ok(Some(job)) if !is_old(&due) => job,
-                Err(error @ StoreError::Unavailable { .. }) => return Err(error),
-                gone => {
-                    if let Ok(Some(_)) = gone {
-                        tracing::warn!(job = %due.job, "given up: what its commits' statuses say is no longer true");
-                    }
-                    self.let_go(due, true);
-                    continue;
-                }
-            };
-            let told = self.told.get(&due.job);
-            let is_new = |said: &(RepoId, Status)| !told.is_some_and(|told| told.contains(said));
-            let said = statuses::of(&job, loaded.config.url.as_deref()).into_iter().filter(is_new);
-            let to = said.filter_map(|(repo, status)| {
-                let (prefix, forge) = loaded.config.forges.longest(repo.as_str())?;
-                forge.statuses.then(|| (prefix.to_owned(), repo, status))
-            });
-            let left = Left { due, is_over: job.ended.is_some(), statuses: to.collect() };
-            match left.statuses.is_empty() {
-                true => self.let_go(due, left.is_over),
-                false => drop(self.jobs.insert(due.job, left)),
-            }
+            self.take_in(due)?;
         }
+        self.flush().await
+    }
+
+    /// What is due of one job.
+    async fn look_at(&mut self, job: JobId) -> Result<(), StoreError> {
+        if let Some(due) = self.setup.store.status_due(job)? {
+            self.take_in(due)?;
+        }
+        self.flush().await
+    }
+
+    fn take_in(&mut self, due: Due) -> Result<(), StoreError> {
+        if self.jobs.get(&due.job).is_some_and(|left| left.due.seq == due.seq && !is_old(&due)) {
+            return Ok(());
+        }
+        let job = match self.setup.store.job(due.job) {
+            // Its change is on disk, and readers are told in a moment.
+            Ok(Some(job)) if job.seq < due.seq => return Ok(()),
+            Ok(Some(job)) if !is_old(&due) => job,
+            Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+            gone => {
+                if let Ok(Some(_)) = gone {
+                    tracing::warn!(job = %due.job, "given up: what its commits' statuses say is no longer true");
+                }
+                self.let_go(due, true);
+                return Ok(());
+            }
+        };
+        let loaded = self.setup.in_force.load_full();
+        let told = self.told.get(&due.job);
+        let is_new = |said: &(RepoId, Status)| !told.is_some_and(|told| told.contains(said));
+        let said = statuses::of(&job, loaded.config.url.as_deref()).into_iter().filter(is_new);
+        let to = said.filter_map(|(repo, status)| {
+            let (prefix, forge) = loaded.config.forges.longest(repo.as_str())?;
+            forge.statuses.then(|| (prefix.to_owned(), repo, status))
+        });
+        let left = Left { due, is_over: job.ended.is_some(), statuses: to.collect() };
+        match left.statuses.is_empty() {
+            true => self.let_go(due, left.is_over),
+            false => drop(self.jobs.insert(due.job, left)),
+        }
+        Ok(())
+    }
+
+    /// Lets go of the marks that are done with; and sees whether any are to be made.
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        let store = &self.setup.store;
+        store.tell_statuses(self.setup.in_force.load().config.forges.values().any(|forge| forge.statuses));
         if !self.done.is_empty() {
             store.reported(self.done.clone()).await?;
             self.done.clear();
@@ -228,16 +248,15 @@ impl Reporter {
         let now = Instant::now();
         for (job, left) in &self.jobs {
             for (prefix, repo, status) in &left.statuses {
-                let host = self.hosts.entry(prefix.clone()).or_default();
-                let is_shut = self.shut.get(repo).is_some_and(|pause| pause.is_on(now));
-                if host.busy || host.pause.is_on(now) || is_shut {
+                let is_away = self.hosts.get(prefix).is_some_and(|host| host.busy || host.pause.is_on(now));
+                if is_away || self.shut.get(repo).is_some_and(|pause| pause.is_on(now)) {
                     continue;
                 }
-                host.busy = true;
+                self.hosts.entry(prefix.clone()).or_default().busy = true;
                 let (job, prefix, repo, status) = (*job, prefix.clone(), repo.clone(), status.clone());
                 let (loaded, http) = (loaded.clone(), self.setup.http.clone());
                 self.sending.spawn(async move {
-                    let result = tell(&loaded, &http, &repo, &status).await;
+                    let result = without_panic(tell(&loaded, &http, &repo, &status)).await;
                     Attempt { job, prefix, repo, status, result }
                 });
             }
@@ -264,6 +283,7 @@ impl Reporter {
                         host.pause = Pause::default();
                         (self.shut.entry(repo.clone()).or_default(), None)
                     }
+                    Failure::Bug => (self.shut.entry(repo.clone()).or_default(), None),
                     Failure::Api(error) => (&mut host.pause, error.wait()),
                     Failure::Net(_) => (&mut host.pause, None),
                 };
@@ -295,10 +315,26 @@ fn is_old(due: &Due) -> bool {
     Timestamp::now().duration_since(due.at) > KEEP
 }
 
+/// What it comes to, also where it panics: its host must not be left waiting for it.
+async fn without_panic(telling: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    AssertUnwindSafe(telling).catch_unwind().await.unwrap_or(Err(Failure::Bug))
+}
+
 async fn tell(loaded: &Loaded, http: &Http, repo: &RepoId, status: &Status) -> Result<(), Failure> {
     // One that is no longer there has nobody to be told.
     let Some((_, forge)) = loaded.config.forges.longest(repo.as_str()) else { return Ok(()) };
     let Some(api) = Api::of(forge, repo) else { return Ok(()) };
     let reply = http.call(&api.status(status)).await?;
     Ok(api.status_taken(&reply)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_panics_is_a_failure_like_others() {
+        assert!(without_panic(async { panic!("by the test") }).await.is_err());
+        assert!(without_panic(async { Ok(()) }).await.is_ok());
+    }
 }

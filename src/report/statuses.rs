@@ -21,12 +21,13 @@ pub(super) fn of(job: &JobState, url: Option<&str>) -> Vec<(RepoId, Status)> {
             Some(reason) => (Mark::Failure, reason.as_str()),
             None => (mark, words.as_str()),
         };
-        for target in &cause.targets {
+        let moved = cause.targets.iter().map(|target| (&target.repo, target.after));
+        for (repo, sha) in moved.chain(cause.tags.iter().filter_map(|tag| Some((&tag.repo, tag.commit?)))) {
             // What was not taken of it is not well because the rest is.
-            let not_taken = job.narrowed.iter().find(|n| n.culprit.as_ref().is_some_and(|c| c.repo == target.repo));
+            let not_taken = job.narrowed.iter().find(|n| n.culprit.as_ref().is_some_and(|c| c.repo == *repo));
             match not_taken.map(ToString::to_string) {
-                Some(words) if mark == Mark::Success => say(&target.repo, target.after, Mark::Failure, &words),
-                _ => say(&target.repo, target.after, mark, words),
+                Some(words) if mark == Mark::Success => say(repo, sha, Mark::Failure, &words),
+                _ => say(repo, sha, mark, words),
             }
         }
         if let Why::OwnPush { after, .. } = cause.why {
@@ -40,11 +41,14 @@ pub(super) fn of(job: &JobState, url: Option<&str>) -> Vec<(RepoId, Status)> {
     }
     match (&job.published, &job.requested) {
         (Some(sha), _) => say(&own, *sha, mark, &words),
-        // A check that waits for the merge would keep it from being merged.
-        (None, Some(request)) if job.ended.is_none() && request.by.is_none() => {
-            let words = format!("built; goes live when pull request {} is merged", request.number);
-            say(&own, request.commit, Mark::Success, &words);
-        }
+        (None, Some(request)) if request.by.is_none() => match job.ended {
+            // A check that waits for the merge would keep it from being merged.
+            None => {
+                let words = format!("built; goes live when pull request {} is merged", request.number);
+                say(&own, request.commit, Mark::Success, &words);
+            }
+            Some(_) => say(&own, request.commit, mark, &words),
+        },
         _ => {}
     }
     let context = format!("airplanes/{}", job.app.name);
@@ -61,8 +65,8 @@ fn verdict(job: &JobState) -> (Mark, String) {
         Some((_, outcome, reason)) => {
             let mark = match outcome {
                 Outcome::Succeeded | Outcome::Unchanged => Mark::Success,
-                // A newer pull request has it.
-                Outcome::Skipped if job.requested.is_some() => Mark::Success,
+                // It is held, or a newer pull request has it: nothing is wrong with the commit.
+                Outcome::Skipped if job.live_causes().next().is_some() => Mark::Success,
                 Outcome::Partial | Outcome::RolledBack | Outcome::Failed | Outcome::Skipped => Mark::Failure,
                 Outcome::Canceled | Outcome::Parked => Mark::Error,
             };

@@ -35,20 +35,29 @@ impl Store {
         self.shared.statuses.store(are_told, Ordering::Relaxed);
     }
     /// The jobs that are marked, oldest first. A mark that can't be read is one of long ago.
-    pub fn statuses_due(&self, limit: usize) -> Result<Vec<Due>, StoreError> {
+    pub fn statuses_due(&self) -> Result<Vec<Due>, StoreError> {
         let table = self.table()?;
         let mut due = Vec::new();
-        for row in table.prefix(&[keys::STATUS]).take(limit) {
+        for row in table.prefix(&[keys::STATUS]) {
             let (key, value) = row?;
-            let Row { seq, at } = decode(&key, &value).unwrap_or(Row { seq: 0, at: Timestamp::UNIX_EPOCH });
-            due.extend(keys::job_at_end(&key).map(|job| Due { job, seq, at }));
+            due.extend(keys::job_at_end(&key).map(|job| due_of(job, &key, &value)));
         }
         Ok(due)
+    }
+    /// A job's mark.
+    pub fn status_due(&self, job: JobId) -> Result<Option<Due>, StoreError> {
+        let key = keys::status(job);
+        Ok(self.table()?.get(&key)?.map(|value| due_of(job, &key, &value)))
     }
     /// All of these was told: marks that are newer stay.
     pub async fn reported(&self, done: Vec<Due>) -> Result<(), StoreError> {
         self.ask(|reply| writer::Command::Reported(done, reply)).await
     }
+}
+
+fn due_of(job: JobId, key: &[u8], value: &[u8]) -> Due {
+    let Row { seq, at } = decode(key, value).unwrap_or(Row { seq: 0, at: Timestamp::UNIX_EPOCH });
+    Due { job, seq, at }
 }
 
 impl State {

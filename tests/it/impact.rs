@@ -1,5 +1,8 @@
 //! Who would break if a branch were merged, before anyone merges it; and which commit of a dependency broke a build.
 
+mod bisect;
+mod turns;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

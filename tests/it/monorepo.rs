@@ -215,6 +215,25 @@ async fn a_push_runs_those_whose_part_of_the_repository_it_touches() {
     }
     let notes = world.get("/deliveries?limit=1").await.to_string();
     assert!(notes.contains("touches nothing that concerns"), "{notes}");
+    // What it would have been is told of a commit that is there, and of one that nobody has told of.
+    let planned = async |sha: &str| {
+        let said = world.call(&["plan", &format!("{}@{sha}", world.url("mono")), "--json"]).await;
+        let view: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+        let mut names: Vec<String> =
+            view["apps"].as_array().unwrap().iter().map(|app| text(app, "app").to_owned()).collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(planned(&world.in_bare("mono", &["rev-parse", "main~2"])).await, "docs whole");
+    assert_eq!(planned(&world.head("mono").to_string()).await, "whole");
+    world.in_bare("mono", &["branch", "-f", "aside", "main"]);
+    let person = world.path("people/mono");
+    std::fs::write(person.join("admin/aside"), "1").unwrap();
+    for args in [&["add", "-A"][..], &["commit", "-q", "-m", "aside"], &["push", "-q", "-f", "origin", "HEAD:aside"]] {
+        super::support::world::git(&person, args);
+    }
+    assert_eq!(planned(&world.in_bare("mono", &["rev-parse", "aside"])).await, "admin whole");
+    super::support::world::git(&person, &["reset", "-q", "--hard", "origin/main"]);
     // One of which no webhook told is in the next: what an app has not seen concerns it.
     world.commit("mono", &[("admin/src/b.clj", "1")]);
     world.push("mono", &[("shop/src/b.clj", "1")]).await;

@@ -3,6 +3,7 @@
 
 mod checks;
 mod merges;
+mod statuses;
 
 use std::time::Duration;
 
@@ -133,8 +134,13 @@ async fn every_answer_is_taken_for_what_it_means_and_shows_no_token() {
         assert_eq!(tell(&api, &http, None).await, Ok(()), "{kind:?}");
         // The same again.
         assert_eq!(tell(&api, &http, None).await, Ok(()), "{kind:?}");
-        let soon = jiff::Timestamp::now().as_second() + 100;
+        let soon = jiff::Timestamp::now().as_second() + 99;
         let limit = |reset: i64| Next::With(429, "ratelimit-reset", reset.to_string());
+        // As GitHub and as GitLab tell that a limit is used up, or is not.
+        let used_up = |status, prefix: &str, left: &str, reset: i64| {
+            let name = |end: &str| format!("{prefix}ratelimit-{end}");
+            Next::Says(status, vec![(name("remaining"), left.to_owned()), (name("reset"), reset.to_string())], "no")
+        };
         for (next, want) in [
             (Next::Status(401), "token git.acme.io answered 401 to the token #env T: no, *** (and that is why)"),
             (Next::Status(403), "token git.acme.io answered 403 to the token #env T"),
@@ -144,6 +150,13 @@ async fn every_answer_is_taken_for_what_it_means_and_shows_no_token() {
             (Next::With(429, "retry-after", "7".to_owned()), "busy Some(7s) git.acme.io does not take calls now"),
             (Next::With(403, "retry-after", "7".to_owned()), "busy Some(7s)"),
             (limit(soon), "busy None"),
+            (used_up(403, "x-", "0", soon), "busy Some(9"),
+            (used_up(403, "x-", "0", soon - 200), "busy Some(1s)"),
+            (used_up(403, "x-", "5", soon), "token git.acme.io answered 403"),
+            (used_up(429, "", "0", soon), "busy Some(9"),
+            (used_up(503, "x-", "0", soon), "busy Some(9"),
+            (used_up(404, "x-", "0", soon), "refused git.acme.io refused this with 404"),
+            (Next::Says(403, vec![], "You have exceeded a secondary rate limit"), "busy Some(60s)"),
             (Next::Status(500), "busy None git.acme.io does not take calls now: it answered 500"),
             (Next::With(307, "location", "http://127.0.0.1:1/".to_owned()), "net 127.0.0.1"),
             (Next::Dropped, "unreachable "),
@@ -152,6 +165,10 @@ async fn every_answer_is_taken_for_what_it_means_and_shows_no_token() {
             assert!(said.starts_with(want), "{kind:?} {next:?}: {said}");
             assert!(!said.contains(TOKEN), "{said}");
         }
+        // Long answers are read whole, and endless ones are not.
+        assert_eq!(tell(&api, &http, Some(Next::Long(7 << 20))).await, Ok(()), "{kind:?}");
+        let said = tell(&api, &http, Some(Next::Long(9 << 20))).await.unwrap_err();
+        assert!(said.contains("longer than"), "{said}");
         assert!(api.heard().wrong.is_empty(), "{:?}", api.heard().wrong);
     }
 }

@@ -279,7 +279,13 @@ async fn a_thousand_concurrent_deliveries_are_all_kept_and_their_ids_are_distinc
 async fn a_new_tag_is_an_event_once_and_what_is_known_of_it_goes_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let tag = |name: &str, n: u32| TagPush { urls: push(1).urls, tag: name.into(), after: sha(n), pusher: None };
+    let tag = |name: &str, n: u32| TagPush {
+        urls: push(1).urls,
+        tag: name.into(),
+        after: sha(n),
+        commit: None,
+        pusher: None,
+    };
     let tagged = |id: &str, tag: TagPush| NewDelivery { tags: vec![tag], ..delivery(id, Vec::new()) };
     let first = events(&store.accept(tagged("t1", tag("v1", 1))).await.unwrap())[0];
     for (id, known) in [("t1", tag("v1", 1)), ("t2", tag("v1", 1))] {

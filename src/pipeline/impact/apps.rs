@@ -174,7 +174,7 @@ impl Inner {
         (git, plain): (&Mirrors, &Mirrors),
         standing: &Standing,
     ) -> Result<(), Verdict> {
-        let Some(_slot) = self.spare_slot(&asked.stop).await else { return Err(unknown("it was stopped")) };
+        let slot = self.spare_slot(&asked.stop).await.ok_or_else(|| unknown("it was stopped"))?;
         asked.edit_app(&app.name, |view| view.state = TrialState::Building);
         let low = u32::try_from(asked.view.borrow().id.0 & 0xffff_ffff).unwrap_or_default();
         // An id that no job has, for the runner's records: ids of jobs begin with the time, and this one in 1970.
@@ -198,6 +198,7 @@ impl Inner {
             stop: &asked.stop,
         };
         let (tried, log) = self.tell(&with, &folder.join("with.log")).await.map_err(unknown)?;
+        drop(slot);
         let Tried::Breaks { error, exit_code } = tried else { return Ok(()) };
         asked.edit_app(&app.name, |view| {
             (view.exit_code, view.log) = (exit_code, Some(log));
@@ -206,6 +207,8 @@ impl Inner {
         let Some(base) = own_base.filter(|base| !stand.files.is_empty() || *base != stand.base) else {
             return Err(Verdict { state: TrialState::BrokenBefore, why: error });
         };
+        // Jobs that came meanwhile are first.
+        let _slot = self.spare_slot(&asked.stop).await.ok_or_else(|| unknown("it was stopped"))?;
         let without = Trial { git: plain, reads: &[], base, files: &[], folder: &folder.join("without"), ..with };
         match self.tell(&without, &folder.join("without.log")).await.map_err(unknown)?.0 {
             Tried::Builds => Err(Verdict { state: TrialState::Breaks, why: error }),

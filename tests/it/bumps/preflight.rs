@@ -209,3 +209,27 @@ async fn each_file_that_no_other_leads_to_is_looked_at_by_itself() {
     assert!(faults(&[("shop/deps.edn", &hides), ("m/deps.edn", &both)]).await.is_empty());
     assert_eq!(faults(&[("a/deps.edn", &hides), ("m/deps.edn", &one), ("n/deps.edn", &both)]).await, ["n/deps.edn:2"]);
 }
+
+#[tokio::test]
+async fn what_goes_deeper_than_is_followed_is_left_to_the_build_and_said() {
+    let ask = Ask::new();
+    let lib = ask.scene.repo("lib");
+    let mut sha = lib.pushes("a", "1");
+    // Each commit depends on the one before it, by another name.
+    let bare = git2::Repository::open_bare(&lib.bare).unwrap();
+    let who = git2::Signature::new("Ann", "ann@example.com", &git2::Time::new(1_700_000_000, 0)).unwrap();
+    let mut parent = bare.find_commit(sha.to_string().parse().unwrap()).unwrap();
+    for n in 0..110 {
+        let text = deps(&[dep(&format!("lib{n}"), &lib, &sha, "")]);
+        let mut tree = bare.treebuilder(None).unwrap();
+        tree.insert("deps.edn", bare.blob(text.as_bytes()).unwrap(), 0o100_644).unwrap();
+        let tree = bare.find_tree(tree.write().unwrap()).unwrap();
+        let made = bare.commit(Some("refs/heads/main"), &who, &who, "deeper", &tree, &[&parent]).unwrap();
+        (sha, parent) = (made.to_string().parse().unwrap(), bare.find_commit(made).unwrap());
+    }
+    let found = look(&ask, &deps(&[dep("top", &lib, &sha, "")])).await;
+    assert!(found.faults.is_empty(), "{:?}", found.faults);
+    assert_eq!(found.unknown.len(), 1, "{:?}", found.unknown);
+    assert!(found.unknown[0].contains("more dependencies than are followed"), "{:?}", found.unknown);
+    assert!(found.libs.iter().any(|locked| locked.lib == "acme/top"), "what was seen counts");
+}

@@ -128,6 +128,8 @@ async fn closed_by_a_person_is_respected_and_a_cancel_leaves_it_as_it_is() {
     let job = world.ended(text(&job, "id")).await;
     assert_eq!(job["state"], "canceled", "{job:#}");
     assert!(text(&job, "reason").contains("was closed and not merged"), "{job:#}");
+    let told = api.until("shop", &pull.offers, "airplanes/shop", "canceled").await;
+    assert!(told.last().unwrap().description.contains("was closed and not merged"), "{told:#?}");
     // What was closed is not offered again by a push of the app's own.
     let own = world.push("shop", &[("b", "1")]).await.to_string();
     assert_eq!(world.job("shop").await["state"], "succeeded");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -36,6 +36,10 @@ pub enum Next {
     Status(u16),
     /// A status and a header.
     With(u16, &'static str, String),
+    /// A status, headers and a message.
+    Says(u16, Vec<(String, String)>, &'static str),
+    /// 200 with a body of so many bytes.
+    Long(usize),
     /// What is right, after all.
     Right,
     /// It is done, and the answer breaks off.
@@ -61,6 +65,8 @@ pub struct Heard {
     pub told: Vec<Told>,
     pub pulls: Vec<Pull>,
     pub checks: Vec<Check>,
+    /// Repositories whose calls are refused, and with which status.
+    pub refused: Vec<(String, u16)>,
     /// The checks that branches demand.
     pub demands: Vec<String>,
     pub wrong: Vec<String>,
@@ -103,6 +109,15 @@ impl ForgeApi {
     /// What the next calls are answered.
     pub fn will(&self, next: impl IntoIterator<Item = Next>) {
         self.heard().next.extend(next);
+    }
+    /// Every call of a repository is refused from now on; with 200 no longer.
+    pub fn refuse(&self, repo: &str, status: u16) {
+        let mut heard = self.heard();
+        heard.refused.retain(|(name, _)| name != repo);
+        heard.refused.extend((status != 200).then(|| (repo.to_owned(), status)));
+    }
+    fn refuses(&self, repo: &str) -> Option<u16> {
+        self.heard().refused.iter().find(|(name, _)| name == repo).map(|(_, status)| *status)
     }
     pub fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().unwrap()
@@ -148,9 +163,19 @@ async fn hear(State(api): State<ForgeApi>, method: Method, uri: Uri, headers: He
         Some(Next::Silence) => return std::future::pending().await,
         Some(Next::Status(status)) => return refusal(status, []),
         Some(Next::With(status, name, value)) => return refusal(status, [(name, value)]),
+        Some(Next::Says(status, headers, message)) => {
+            let mut answer =
+                (StatusCode::from_u16(status).unwrap(), axum::Json(json!({ "message": message }))).into_response();
+            for (name, value) in headers {
+                answer.headers_mut().insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            return answer;
+        }
+        Some(Next::Long(bytes)) => return Response::new(Body::from(vec![b' '; bytes])),
         Some(Next::Dropped | Next::Right) | None => {}
     }
     let answer = match checked(&api, method, &uri, &headers, &body) {
+        Ok(call) if let Some(status) = api.refuses(&call.repo) => return refusal(status, []),
         Ok(call) => super::forge_answers::answer(&api, &call),
         Err((status, wrong)) => {
             api.heard().wrong.push(format!("{uri}: {wrong}"));
