@@ -160,7 +160,7 @@ impl Reporter {
                         }
                         self.flush().await
                     }
-                    () = sleep_until(again.unwrap_or(all_again)) => Ok(()),
+                    () = sleep_until(again.map_or(all_again, |again| again.min(all_again))) => Ok(()),
                 };
                 if looked.is_err() || Instant::now() >= all_again {
                     break;

@@ -34,21 +34,39 @@ fn states(told: &[super::support::forge_api::Told]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_s_commit_and_the_app_s_say_how_the_app_fares() {
+    // A library and an app on a host of each kind.
+    let mut world = World::new(0);
+    let (mut hosts, mut entries, mut apps) = (Vec::new(), String::new(), String::new());
     for kind in KINDS {
-        let (world, api, _) = world(kind, "true").await;
-        let pushed = world.push("lib", &[("a", "1")]).await.to_string();
-        let job = world.job("shop").await;
+        let api = ForgeApi::start(kind, world.path("repos")).await;
+        let name = format!("{kind:?}").to_lowercase();
+        let (lib, shop) = (format!("lib-{name}"), format!("shop-{name}"));
+        let at = world.commit(&lib, &[("deps.edn", "{}")]);
+        world.commit(&shop, &[("deps.edn", &world.deps(&[(&lib, at)]))]);
+        for repo in [&lib, &shop] {
+            entries.push_str(&format!("{} ", api.entry(world.url(repo).id().as_str())));
+        }
+        apps.push_str(&format!(":{shop} {{:git-url \"{{repo:{shop}}}\" :update? true :build \"true\"}}\n"));
+        hosts.push((api, lib, shop));
+    }
+    world.config = format!(":url \"https://deploy.example.com\" :forges {{{entries}}}");
+    world.write_config();
+    world.deploy_edn(&apps);
+    world.start().await;
+    for (api, lib, shop) in hosts {
+        let (pushed, context) = (world.push(&lib, &[("a", "1")]).await.to_string(), format!("airplanes/{shop}"));
+        let job = world.job(&shop).await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
-        let told = api.until("lib", &pushed, "airplanes/shop", "success").await;
+        let told = api.until(&lib, &pushed, &context, "success").await;
         let first = states(&told)[0];
         assert!(["pending", "running"].contains(&first), "{told:#?}");
         let last = told.last().unwrap();
         let link = format!("https://deploy.example.com/jobs/{}", job["id"].as_str().unwrap());
         assert_eq!(last.url.as_deref(), Some(link.as_str()));
         assert!(last.description.starts_with("succeeded: "), "{last:?}");
-        let published = world.head("shop").to_string();
+        let published = world.head(&shop).to_string();
         assert_eq!(job["sha"], published.as_str());
-        api.until("shop", &published, "airplanes/shop", "success").await;
+        api.until(&shop, &published, &context, "success").await;
     }
 }
 

@@ -100,11 +100,12 @@ impl ForgeApi {
     }
     /// `:url`, and `:forges` for the git host of a world.
     pub fn config(&self) -> String {
+        format!(":url \"https://deploy.example.com\" :forges {{{}}}", self.entry("127.0.0.2"))
+    }
+    /// An entry of `:forges`.
+    pub fn entry(&self, prefix: &str) -> String {
         let kind = format!("{:?}", self.kind).to_lowercase();
-        format!(
-            ":url \"https://deploy.example.com\" :forges {{\"127.0.0.2\" {{:kind :{kind} :api \"{}\" :token \"{TOKEN}\"}}}}",
-            self.base()
-        )
+        format!("\"{prefix}\" {{:kind :{kind} :api \"{}\" :token \"{TOKEN}\"}}", self.base())
     }
     /// What the next calls are answered.
     pub fn will(&self, next: impl IntoIterator<Item = Next>) {
