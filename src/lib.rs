@@ -46,7 +46,9 @@
 //! 4. **A plan never changes.** A job that has not started can gain causes and then waits for the upstreams of all its
 //!    plans; an edge that would close a circle isn't waited for. A failed upstream takes that plan's cause from every
 //!    job downstream; a job with no cause left is skipped. What a job lost so is taken up by the app's next one, once
-//!    who had failed has taken it in: never half of a set. At most one job an app is not yet started. Apps that could
+//!    who had failed has taken it in: never half of a set. At most one job an app is not yet started, but for those
+//!    that differ in whether people have to merge something before or after ([`model::Merges`]): what need not wait
+//!    for a merge never joins what does, so that a person's push or deploy goes its way meanwhile. Apps that could
 //!    not be read when a plan was made stand in the store with it, and are run once for what they missed.
 //!    A hold keeps an app, or one library of it, where it is; its end and the run that makes up for it are one write.
 //! 5. **Observe, then act.** A step that was begun runs again after a crash and first looks whether its effect is
@@ -55,7 +57,8 @@
 //!    InvocationID is journaled before a restart. A user's own `:restart` command is at least once. What a host ran is
 //!    journaled before it is touched; a rollout that may fail goes back to that, by the same journal, and then it is held.
 //! 6. **Leases are values** that the worker holds: one for the app, one for (repository, branch) from prepare to
-//!    publish. They end with the process.
+//!    publish. They end with the process. Who waits for people to merge has neither: it takes the app's again for what
+//!    was merged, and the branch's if that has to be built.
 //! 7. **Never force-push; never publish what was not built.** Someone who was faster is fetched, the edit made again
 //!    on their head, and built again unless the tree is the one that was built. A refusal by policy is an error at once.
 //!    A pull request's merge is what was built if it is the same tree; else it is built before it goes live.
@@ -65,7 +68,8 @@
 //! 9. **Success is said last.** `succeeded` means that every host reports the sha and is well. Nothing stays running
 //!    without an owner.
 //! 10. **Own commits are known by sha** from our own journal, merges of our pull requests too. Their
-//!     webhooks do nothing if every dependent of today was in the plan that made them.
+//!     webhooks do nothing if every dependent of today was in the plan that made them. One that a person merges after
+//!     its job ended without that is a person's.
 //! 11. **Duplicates**: a known delivery id with the same (repository, ref, after), or an `after` that is the ref's last
 //!     accepted head; only while that event is open or ended well. Otherwise the apps that did not end well run again.
 //!     What was answered stays answered when `:keep` has let go of its jobs: events, heads and own commits remember.

@@ -37,6 +37,6 @@ pub use message::message;
 pub use mirror::{Fetched, Mirrors};
 pub use origin::{Origin, origin};
 pub use push::Pushed;
-pub use read::{CommitInfo, Rev};
+pub use read::{CommitInfo, Merging, Rev};
 pub use remote::Heads;
 pub use stand_in::Merged;

@@ -38,6 +38,17 @@ pub struct CommitInfo {
     pub time: Timestamp,
 }
 
+/// What a merge would come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merging {
+    /// It brings something.
+    Clean,
+    /// It brings nothing that is not there.
+    Nothing,
+    /// Both have changed the same.
+    Conflict,
+}
+
 /// A file larger than this is not read into memory.
 const FILE_MAX: usize = 16 * 1024 * 1024;
 
@@ -149,6 +160,23 @@ impl Mirrors {
     /// The id of a commit's tree: equal trees hold equal files.
     pub async fn tree_id(&self, repo: &RepoId, commit: Sha) -> Result<Sha, GitError> {
         self.read(repo, move |repo| tree_of(repo, &commit)).await
+    }
+
+    /// What merging one commit into another would come to. Nothing of it is kept.
+    pub async fn merging(&self, repo: &RepoId, into: Sha, from: Sha) -> Result<Merging, GitError> {
+        self.read(repo, move |repo| {
+            // What a merge writes goes nowhere.
+            let odb = repo.odb()?;
+            let _nowhere = odb.add_new_mempack_backend(1000)?;
+            let (into, from) = (repo.find_commit(oid(&into))?, repo.find_commit(oid(&from))?);
+            let index = repo.merge_commits(&into, &from, None)?;
+            if index.has_conflicts() {
+                return Ok(Merging::Conflict);
+            }
+            let changes = repo.diff_tree_to_index(Some(&into.tree()?), Some(&index), None)?;
+            Ok(if changes.deltas().len() == 0 { Merging::Nothing } else { Merging::Clean })
+        })
+        .await
     }
 
     /// Reads on a blocking thread. Damage that comes to light is noted for the next fetch.

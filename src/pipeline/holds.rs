@@ -3,23 +3,20 @@
 
 mod ends;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::task::{Id, JoinSet};
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::bumps::{BumpsError, Tree};
 use crate::git::{GitError, Mirrors};
 use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
-use crate::model::{App, AppName, Event, EventId, EventKind, HoldId, JobState, Lib, RepoId, Sha, Trigger};
+use crate::model::{App, AppName, HoldId, JobState, Lib, Sha, Trigger};
 use crate::planner::Held;
 use crate::store::{Release, StoreError};
 
-/// When a look that the store kept from its end is begun again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether a hold's time has come, at least: the clock may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -182,6 +179,8 @@ impl Inner {
         if released.is_some() {
             tracing::info!(app = %hold.app, by, "no longer so: {hold}");
             self.tick();
+            // One of its pull requests may have waited for this.
+            self.store.open_jobs_of(&hold.app).iter().for_each(|job| self.wake(job.id));
         }
         Ok(released)
     }
@@ -205,68 +204,6 @@ impl Inner {
                 _ = ticks.changed() => {}
                 () = self.ending.cancelled() => return,
             }
-        }
-    }
-}
-
-/// Pushes and tags that may end holds, or be merges of our pull requests: each is looked at before it is planned, and
-/// holds up no plan but those of later ones of its repository.
-#[derive(Default)]
-pub(super) struct Looks {
-    under_way: JoinSet<bool>,
-    of: HashMap<Id, (EventId, Vec<RepoId>)>,
-    done: HashSet<EventId>,
-}
-
-impl Looks {
-    /// Whether an event may be planned now. If not, a look has begun, for which `next` waits.
-    pub fn lets(&mut self, inner: &Arc<Inner>, event: &Event) -> Result<bool, StoreError> {
-        let repos = event.what.repos();
-        if self.of.values().any(|(id, theirs)| *id == event.id || theirs.iter().any(|repo| repos.contains(repo))) {
-            return Ok(false);
-        }
-        if self.done.contains(&event.id) {
-            return Ok(true);
-        }
-        let requests = match &event.what {
-            EventKind::Push(push) => inner.requests_for(push),
-            EventKind::Tag(_) | EventKind::Deploy { .. } => Vec::new(),
-        };
-        if requests.is_empty() && inner.waiting_for(&event.what)?.is_empty() {
-            return Ok(true);
-        }
-        let (inner, what) = (inner.clone(), event.what.clone());
-        let look = self.under_way.spawn(async move {
-            // A merge of ours is our own commit from then on.
-            inner.settle(requests).await;
-            let looked = async { inner.release_what_came(inner.waiting_for(&what)?, Some(&what)).await };
-            let looked = looked.await;
-            if let Err(error) = &looked {
-                tracing::error!(%error, "a push that may end a hold waits for the store");
-                tokio::time::sleep(AGAIN_AFTER).await;
-            }
-            looked.is_ok()
-        });
-        self.of.insert(look.id(), (event.id, repos));
-        Ok(false)
-    }
-
-    /// The event has its plan.
-    pub fn planned(&mut self, event: EventId) {
-        self.done.remove(&event);
-    }
-
-    /// Returns when a look has ended; never if none is under way.
-    pub async fn next(&mut self) {
-        let Some(ended) = self.under_way.join_next_with_id().await else { return std::future::pending().await };
-        let (id, looked) = ended.unwrap_or_else(|panic| {
-            tracing::error!(error = %panic, "a look at what a push ends panicked, which is a bug: the holds stay");
-            (panic.id(), true)
-        });
-        if let Some((event, _)) = self.of.remove(&id)
-            && looked
-        {
-            self.done.insert(event);
         }
     }
 }

@@ -28,15 +28,17 @@ impl Inner {
         if let Life::Open(Err(why)) = &seen.state {
             return Ok(Err(why.clone()));
         }
-        if let Some(by) = request.by {
-            return Ok(Err(format!("job {by} made it, and merges it")));
+        let merges =
+            |by: &JobState| by.waits_for_merge() && by.requested.as_ref().map(|r| r.number) == Some(request.number);
+        if let Some(by) = request.by.map(|by| self.store.job(by)).transpose()?.flatten().filter(|by| merges(by)) {
+            return Ok(Err(format!("job {} made it, and merges it", by.id)));
         }
-        if seen.head != Some(request.commit) {
+        let Some(offered) = self.offers_ours(request, seen)? else {
             return Ok(Err("somebody has pushed to its branch, so it is theirs to merge".to_owned()));
-        }
+        };
         let (rooms, repo) = (self.rooms.load_full(), job.app.repo());
         let api = api(&rooms, &repo)?;
-        let checks = all_checks(&api, &rooms.http, request.commit).await?;
+        let checks = all_checks(&api, &rooms.http, offered).await?;
         match Checks::of(&checks) {
             Checks::Good | Checks::None => {}
             Checks::Waiting(name) => return Ok(Err(format!("its check {name} is under way"))),
@@ -58,15 +60,15 @@ impl Inner {
         if let Some(hold) = self.hold_of_request(job, request) {
             return Ok(Err(hold));
         }
-        Ok(api.merged(&rooms.http.call(&api.merge(request.number, request.commit)).await?)?)
+        Ok(api.merged(&rooms.http.call(&api.merge(request.number, offered)).await?)?)
     }
 
     /// The hold of an app that would go on, or of a library that would move, by a merge.
     fn hold_of_request(&self, job: &JobState, request: &Request) -> Option<String> {
         let holds = self.store.holds();
-        let (repo, jobs) = (job.app.repo(), self.store.open_jobs());
+        let jobs = self.open_jobs_in(&job.app.repo());
         let shares = |other: &JobState| {
-            let its = other.requested.as_ref().filter(|_| other.waits_for_merge() && other.app.repo() == repo);
+            let its = other.requested.as_ref().filter(|_| other.waits_for_merge());
             its.is_some_and(|its| its.number == request.number)
         };
         let mut all = std::iter::once(job).chain(jobs.iter().map(|other| &**other).filter(|other| shares(other)));

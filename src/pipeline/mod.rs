@@ -12,6 +12,7 @@ mod holds;
 mod impact;
 mod lease;
 mod log;
+mod looks;
 mod merges;
 mod missed;
 mod owed;
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -195,6 +196,10 @@ struct Inner {
     /// The jobs that wait for room on the disk, and why in words.
     no_room: Mutex<HashMap<JobId, String>>,
     impacts: impact::Impacts,
+    /// What wakes the workers of jobs that wait for a merge.
+    bells: Mutex<HashMap<JobId, Arc<Notify>>>,
+    /// So many pull requests are looked at at once.
+    askers: Semaphore,
     /// Ticks when an event has been planned, or the apps have changed.
     ticks: watch::Sender<u64>,
     /// When all remotes were last asked for a commit that no mirror had, and what came of it.
@@ -224,6 +229,8 @@ impl Pipeline {
             cancels: Mutex::default(),
             no_room: Mutex::default(),
             impacts: impact::Impacts::default(),
+            bells: Mutex::default(),
+            askers: Semaphore::new(requests::AT_ONCE),
             ticks: watch::channel(0).0,
             searched: tokio::sync::Mutex::default(),
             ending: CancellationToken::new(),

@@ -1,15 +1,18 @@
 //! What an app is owed: causes that its jobs lost because something before them was not published. Its next job takes
 //! them up, once whoever had failed has taken in what it failed on: never half of a set.
 //!
-//! Asks mirrors, and remotes only for a commit that a mirror does not have. Must never hold up a job for long, nor give
-//! it a cause that it could only wait for: what can't be taken up now stays owed.
+//! Asks mirrors, and remotes only for a commit that a mirror does not have: while the job has neither lease nor slot.
+//! Must never hold up a job for long, nor give it a cause that it could only wait for: what can't be taken up now stays
+//! owed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Inner;
 use crate::git::Rev;
-use crate::model::{AppName, Cause, JobId, JobState, Outcome, PlanId, RepoId, Target, Why};
+use crate::model::{AppName, Cause, JobId, JobState, Merges, Outcome, PlanId, RepoId, Target, Why};
 use crate::store::{JobFilter, StoreError};
 
 /// So many jobs of an app are looked back upon.
@@ -17,20 +20,45 @@ const BACK: usize = 20;
 /// How long may be spent on seeing whether what is owed is still there.
 const WITHIN: Duration = Duration::from_secs(20);
 
+/// What an app is owed.
+pub(super) struct Owed {
+    /// What can be taken up, oldest first.
+    pub causes: Vec<Cause>,
+    /// What only remotes can tell of.
+    pub unseen: Vec<Cause>,
+}
+
 impl Inner {
-    /// The causes that a job takes up besides its own, oldest first, each with what has been published since in place
-    /// of what had failed.
-    pub(super) async fn owed(&self, job: &JobState) -> Result<Vec<Cause>, StoreError> {
-        let mut owed = Vec::new();
-        let deadline = tokio::time::Instant::now() + WITHIN;
+    /// The causes that a job takes up besides its own, each with what has been published since in place of what had
+    /// failed. Asks mirrors alone.
+    pub(super) async fn owed(&self, job: &JobState) -> Result<Owed, StoreError> {
+        let mut owed = Owed { causes: Vec::new(), unseen: Vec::new() };
         for cause in self.lost(job)? {
+            // A person's push does not wait for the merge of what is owed besides.
+            let is_offered = |why: &Why| Merges::of_cause(&job.app, why, false).own;
+            if is_offered(&cause.why) && !job.live_causes().any(|own| is_offered(&own.why)) {
+                continue;
+            }
             let Some(after) = self.made_good(cause.plan, &cause.after)? else { continue };
-            if tokio::time::timeout_at(deadline, self.is_still_there(job, &cause)).await.unwrap_or(false) {
-                owed.push(Cause { after, dropped: None, ..cause });
+            match self.is_still_there(job, &cause, None).await {
+                true => owed.causes.push(Cause { after, dropped: None, ..cause }),
+                false => owed.unseen.push(cause),
             }
         }
-        owed.reverse();
+        owed.causes.reverse();
         Ok(owed)
+    }
+
+    /// Asks remotes for what mirrors did not have.
+    pub(super) async fn fetch_owed(&self, job: &JobState, causes: &[Cause], stop: &CancellationToken) {
+        let all = async {
+            for cause in causes {
+                self.is_still_there(job, cause, Some(stop)).await;
+            }
+        };
+        if tokio::time::timeout(WITHIN, all).await.is_err() {
+            tracing::debug!(job = %job.id, "what is owed and could not be asked for in time stays owed");
+        }
     }
 
     /// The causes that earlier jobs of the app lost and no later one has had, newest first.
@@ -104,7 +132,8 @@ impl Inner {
     }
 
     /// Whether the commits of a lost cause are still on their branches: one that was pushed over would be waited for.
-    async fn is_still_there(&self, job: &JobState, cause: &Cause) -> bool {
+    /// Remotes are asked where somebody may `ask` them, until it stops.
+    async fn is_still_there(&self, job: &JobState, cause: &Cause, ask: Option<&CancellationToken>) -> bool {
         let git = self.rooms.load().git.clone();
         let own = match &cause.why {
             Why::OwnPush { after, .. } => job.app.branch.clone().map(|branch| Target {
@@ -125,11 +154,12 @@ impl Inner {
                 {
                     break;
                 }
+                let Some(stop) = ask else { return false };
                 let index = || self.store.index(&job.app.name).ok().flatten();
                 let named = || index()?.deps.into_iter().find(|dep| dep.repo == *repo)?.url;
                 let url = self.url_of(repo).or_else(named);
                 let Some(url) = url.filter(|_| !std::mem::replace(&mut asked, true)) else { return false };
-                if git.fetch(&url, &self.ending).await.is_err() {
+                if git.fetch(&url, stop).await.is_err() {
                     return false;
                 }
             }

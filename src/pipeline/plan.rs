@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::holds::Looks;
+use super::looks::Looks;
 use super::{Inner, unpoison};
+use crate::model::progress::REQUESTS;
 use crate::model::{AppName, Branch, Cause, Draft, Event, EventId, EventKind, Outcome, Push, Sha};
 use crate::planner::{self, Context};
 use crate::store::{OwnCommit, PlanOutcome, StoreError};
@@ -124,7 +125,7 @@ impl Inner {
             Some(branch) => Some(branch.clone()),
             None => self.default_branch(push).await,
         };
-        let own_plan = match self.store.own_commit(&push.after)? {
+        let own_plan = match self.made_by_us(push)? {
             Some(OwnCommit { past: Some(past), .. }) => Some(past.apps.into_iter().collect()),
             Some(own) => self.store.job(own.job)?.map(|job| self.apps_of_plans(&job.causes)).transpose()?,
             None => None,
@@ -135,6 +136,16 @@ impl Inner {
         };
         let untouched = self.untouched(push, default_branch.as_ref()).await?;
         Ok(Context { default_branch, own_plan, held, settled, untouched })
+    }
+
+    /// The commit that a push brought, if it is one of ours: not if a person brought it, who has merged it after its
+    /// job had ended without that.
+    pub(super) fn made_by_us(&self, push: &Push) -> Result<Option<OwnCommit>, StoreError> {
+        let Some(own) = self.store.own_commit(&push.after)? else { return Ok(None) };
+        let is_offer = push.branch.as_str().starts_with(REQUESTS);
+        let job = self.store.job(own.job)?;
+        let by_person = !is_offer && job.is_some_and(|job| job.ended.is_some() && job.published.is_none());
+        Ok((!by_person).then_some(own))
     }
 
     /// What a mirror of the repository, if there is one, says of its default branch.

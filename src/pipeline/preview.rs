@@ -10,7 +10,8 @@ use crate::bumps::{self, Asking, Due, File, Rules, Tree, Want};
 use crate::git::Mirrors;
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
-    App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, Lib, Planned, Push, RepoId, RepoUrl, Sha, Why,
+    App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, JobState, Lib, Merges, Planned, Push, RepoId,
+    RepoUrl, Sha, Why,
 };
 use crate::planner::{self, Graph, Moved};
 use crate::{deps, edn};
@@ -43,12 +44,7 @@ impl Pipeline {
             };
             draft.apps.iter().map(|planned| (planned.app.name.clone(), place(&planned.app))).collect()
         };
-        let mut joined: HashMap<AppName, JobId> = HashMap::new();
-        for job in inner.store.open_jobs() {
-            if !job.started && job.ended.is_none() && job.canceling.is_none() {
-                joined.insert(job.app.name.clone(), job.id);
-            }
-        }
+        let mut merged: HashMap<AppName, bool> = HashMap::new();
         let deadline = tokio::time::Instant::now() + WITHIN;
         let mut apps = Vec::new();
         for planned in draft.apps {
@@ -59,6 +55,9 @@ impl Pipeline {
                 notes.push(format!("which lines of {} would change is not known: {why}", planned.app.name));
                 Lines::default()
             });
+            let before = planned.after.iter().any(|up| merged.get(up).is_some_and(|merged| *merged));
+            let merges = Merges::of_cause(&planned.app, &planned.why, before);
+            merged.insert(planned.app.name.clone(), merges.any());
             let why = match planned.why {
                 Why::OwnPush { .. } => "its own branch moved".to_owned(),
                 _ if planned.after.is_empty() => "it depends on the repository".to_owned(),
@@ -67,7 +66,7 @@ impl Pipeline {
             apps.push(PlannedView {
                 why,
                 hosts: planned.app.hosts.iter().map(|h| h.name.clone()).collect(),
-                joins: joined.get(&planned.app.name).copied(),
+                joins: inner.to_join(&planned.app.name, merges),
                 app: planned.app.name,
                 wave: planned.wave,
                 after: planned.after,
@@ -143,6 +142,15 @@ fn taking(planned: &Planned, published: &HashMap<AppName, (RepoId, Option<Branch
 }
 
 impl Inner {
+    /// The job that an app's next one would join, as far as can be told now.
+    fn to_join(&self, app: &AppName, merges: Merges) -> Option<JobId> {
+        let waits = |job: &JobState| !job.started && job.ended.is_none() && job.canceling.is_none();
+        let find = |id| self.store.job(id).ok().flatten().filter(|job| job.ended.is_none());
+        let jobs = self.store.open_jobs_of(app);
+        let like = jobs.iter().rev().find(|job| waits(job) && Merges::of_job(job, find) == merges);
+        like.map(|job| job.id)
+    }
+
     /// The lines of an app's files, as they were last read, that would move.
     async fn lines(&self, app: &App, taking: &[Taking]) -> Result<Lines, String> {
         if !app.update || taking.is_empty() {

@@ -1,21 +1,25 @@
 //! Pull requests that carry jobs' commits: what their hosts say of them, and what that means for the job. A worker
-//! looks now and again while its job waits; the planner looks when a webhook tells of a push to the branch that one is
-//! for, so that a merge of ours is known for what it is before it is planned.
+//! looks now and again while its job waits, ever less often; `looks` looks when a push to the branch that one is for is
+//! told of, so that a merge of ours is known for what it is before it is planned, and wakes the worker.
 //!
 //! Must never force a branch, or take a merge for what was built unless it is the same tree.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inner, Rooms};
+use tokio::sync::Notify;
+
+use super::{Inner, Pipeline, Rooms, unpoison};
 use crate::forge::api::{Api, ApiError, Life, Proposal, PullRequest};
-use crate::git::GitError;
-use crate::model::{Entry, JobId, JobState, Push, RepoId, Request, Sha};
+use crate::git::{GitError, Merging, Rev};
+use crate::model::{AppName, Entry, JobId, JobState, RepoId, Request, Sha};
 use crate::net::NetError;
 use crate::store::StoreError;
 
-/// How long a push may wait for its host to say whether it is a merge of ours.
-const LOOK_WITHIN: Duration = Duration::from_secs(20);
+/// How many pull requests are looked at at once.
+pub(super) const AT_ONCE: usize = 8;
+/// How long a remote may take to show what was merged: then it was pushed over.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a pull request could not be opened, looked at, merged or closed.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +36,17 @@ pub(super) enum RequestError {
     Store(#[from] StoreError),
     #[error("{0} does not show yet what its host says was merged")]
     NotShown(String),
+    #[error("{0} has no branch {1} any more, to which its host says that it was merged")]
+    NoBase(String, String),
 }
 
 impl RequestError {
     /// Whether the same may go better in a moment.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            RequestError::NoApi(_) | RequestError::Api(ApiError::Token { .. } | ApiError::Odd { .. }) => false,
+            RequestError::NoApi(_)
+            | RequestError::NoBase(..)
+            | RequestError::Api(ApiError::Token { .. } | ApiError::Odd { .. }) => false,
             RequestError::Api(error) => error.is_passing(),
             RequestError::Net(error) => matches!(error, NetError::Unreachable { .. }),
             RequestError::Git(error) => error.is_retryable(),
@@ -53,6 +61,10 @@ impl RequestError {
         }
     }
 }
+
+/// What a branch's head was when it was last seen whether a pull request still fits: as it was told, and as the mirror
+/// has it.
+pub(super) type Heads = (Option<Sha>, Option<Sha>);
 
 /// What a look at a pull request came to.
 pub(super) enum Looked {
@@ -90,8 +102,12 @@ impl Inner {
     }
 
     /// Looks at the pull request that a job waits for. A merge goes into its journal: as what was built, if the branch
-    /// has the very tree, or as something to be built.
-    pub(super) async fn look_at_request(&self, job: &JobState) -> Result<Looked, RequestError> {
+    /// has the very tree, or as something to be built. One that the remote has not shown for too long was pushed over.
+    pub(super) async fn look_at_request(
+        &self,
+        job: &JobState,
+        unshown: Option<Duration>,
+    ) -> Result<Looked, RequestError> {
         let (Some(request), Some(updated), Some((base, _))) = (&job.requested, &job.updated, &job.base) else {
             return Ok(Looked::GoesOn);
         };
@@ -103,9 +119,15 @@ impl Inner {
             Life::Closed => return Ok(Looked::Closed),
             Life::Merged(commit) => commit,
         };
+        let is_late = unshown.is_some_and(|unshown| unshown >= SHOWN_WITHIN);
         let head = rooms.git.fetch(url, &self.ending).await?.heads.branches.get(base).copied();
-        let head = head.ok_or_else(|| RequestError::NotShown(url.to_string()))?;
+        let head = match head {
+            Some(head) => head,
+            None if is_late => return Err(RequestError::NoBase(url.to_string(), base.to_string())),
+            None => return Err(RequestError::NotShown(url.to_string())),
+        };
         if let Some(commit) = commit
+            && !is_late
             && !rooms.git.is_ancestor(&repo, commit, head).await?
         {
             return Err(RequestError::NotShown(url.to_string()));
@@ -116,6 +138,93 @@ impl Inner {
         match self.store.append_to(job, vec![entry]).await {
             // Somebody else looked, too.
             Ok(_) | Err(StoreError::Moved(_)) => Ok(Looked::GoesOn),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The commit that a pull request offers, if that is ours.
+    pub(super) fn offers_ours(&self, request: &Request, seen: &PullRequest) -> Result<Option<Sha>, StoreError> {
+        let Some(head) = seen.head.filter(|head| *head != request.commit) else { return Ok(seen.head) };
+        let made = self.store.own_commit(&head)?.map(|own| own.job);
+        Ok(Some(head).filter(|_| made.is_some() && made == request.by))
+    }
+
+    /// The head of the branch that an open pull request is for, if it can't be merged into that any more, or would bring
+    /// it nothing; with the reason. Looks only where the branch has moved since it was last found to fit.
+    pub(super) async fn outdated(
+        &self,
+        job: &JobState,
+        looked: &mut Option<Heads>,
+    ) -> Result<Option<(Sha, String)>, RequestError> {
+        let (Some(request), Some((base, on))) = (&job.requested, &job.base) else { return Ok(None) };
+        let (git, repo) = (self.rooms.load().git.clone(), job.app.repo());
+        let told = self.store.accepted_head(&repo, base)?;
+        // No mirror: it comes with the fetch.
+        let there = git.resolve(&repo, Rev::Branch(base.clone())).await.unwrap_or(None);
+        if looked.is_some_and(|looked| looked == (told, there)) {
+            return Ok(None);
+        }
+        let fetched = git.fetch(&job.app.git_url, &self.ending).await?.heads.branches;
+        let head = fetched.get(base).copied();
+        let found = match (head, fetched.get(&request.branch)) {
+            (Some(head), Some(offered)) if head != *on => {
+                let why = match git.merging(&repo, head, *offered).await? {
+                    Merging::Clean => None,
+                    Merging::Nothing => Some(format!("{base} has it already, at {}", head.short())),
+                    Merging::Conflict => Some(format!("it conflicts with {base}, which is at {} now", head.short())),
+                };
+                why.map(|why| (head, why))
+            }
+            _ => None,
+        };
+        *looked = found.is_none().then_some((told, head));
+        Ok(found)
+    }
+
+    /// Begins a job again on the head of its branch, since its pull request is of no use any more: that is closed, if
+    /// nobody but us has pushed to it. None if it is somebody else's by now.
+    pub(super) async fn begin_again(
+        &self,
+        job: &JobState,
+        seen: &PullRequest,
+        head: Sha,
+        why: &str,
+    ) -> Result<Option<()>, RequestError> {
+        let Some(request) = job.requested.as_ref() else { return Ok(Some(())) };
+        if self.offers_ours(request, seen)?.is_none() {
+            return Ok(None);
+        }
+        // First the entry: one that is closed, and no more, was closed by a person.
+        match self.store.append_to(job, vec![Entry::Raced { head }]).await {
+            Err(StoreError::Moved(_)) => return Ok(Some(())),
+            appended => appended?,
+        };
+        let repo = job.app.repo();
+        if request.by.is_none() {
+            let word = format!("{why}; what is still due is offered anew");
+            if let Err(error) = self.close_request(&repo, request.number, &word).await {
+                tracing::warn!(job = %job.id, %error, "pull request {} is of no use any more, and stays open", request.number);
+            }
+            for other in self.open_jobs_in(&repo).iter().filter(|other| is_of(other, job.id)) {
+                self.wake(other.id);
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// Begins a job again whose pull request is closed, if another job had opened it and has gone on without it.
+    pub(super) async fn goes_on_too(&self, job: &JobState) -> Result<bool, RequestError> {
+        let (Some(request), Some((base, _))) = (&job.requested, &job.base) else { return Ok(true) };
+        let left = |by: &JobState| by.requested.as_ref().is_none_or(|theirs| theirs.number != request.number);
+        let by = request.by.map(|by| self.store.job(by)).transpose()?.flatten();
+        if !by.is_some_and(|by| by.ended.is_none() && left(&by)) {
+            return Ok(false);
+        }
+        let git = self.rooms.load().git.clone();
+        let head = git.fetch(&job.app.git_url, &self.ending).await?.heads.branches.get(base).copied();
+        let head = head.ok_or_else(|| RequestError::NoBase(job.app.git_url.to_string(), base.to_string()))?;
+        match self.store.append_to(job, vec![Entry::Raced { head }]).await {
+            Ok(_) | Err(StoreError::Moved(_)) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }
@@ -141,10 +250,8 @@ impl Inner {
     pub(super) fn request_alike(&self, job: &JobState) -> Option<Request> {
         let branch = |job: &JobState| job.base.as_ref().map(|(branch, _)| branch.clone());
         let tree = |job: &JobState| job.updated.as_ref().map(|updated| updated.tree.clone());
-        let is_alike = |other: &JobState| {
-            other.app.repo() == job.app.repo() && branch(other) == branch(job) && tree(other) == tree(job)
-        };
-        let jobs = self.store.open_jobs();
+        let is_alike = |other: &JobState| branch(other) == branch(job) && tree(other) == tree(job);
+        let jobs = self.open_jobs_in(&job.app.repo());
         let other = jobs.iter().find(|other| other.id != job.id && other.waits_for_merge() && is_alike(other))?;
         let (request, commit) = (other.requested.clone()?, job.updated.as_ref()?.commit);
         Some(Request { by: request.by.or(Some(other.id)), commit, ..request })
@@ -163,24 +270,43 @@ impl Inner {
         newer.filter(|other| covers(other)).find_map(|other| Some((other.id, other.requested.clone()?)))
     }
 
-    /// The jobs that wait for a pull request which a push may be the merge of.
-    pub(super) fn requests_for(&self, push: &Push) -> Vec<Arc<JobState>> {
-        let repos = push.repos();
-        let is_for = |job: &JobState| job.base.as_ref().is_some_and(|(base, _)| *base == push.branch);
-        let mut jobs = self.store.open_jobs();
-        jobs.retain(|job| job.waits_for_merge() && is_for(job) && repos.contains(&job.app.repo()));
+    /// The jobs under way of the apps that live in a repository, oldest first.
+    pub(super) fn open_jobs_in(&self, repo: &RepoId) -> Vec<Arc<JobState>> {
+        let apps: Vec<AppName> = unpoison(self.graph.read()).apps_in(repo).map(|app| app.name.clone()).collect();
+        let mut jobs: Vec<_> = apps.iter().flat_map(|app| self.store.open_jobs_of(app)).collect();
+        jobs.retain(|job| job.app.repo() == *repo);
+        jobs.sort_by_key(|job| job.id);
         jobs
     }
 
-    /// Looks at these jobs' pull requests. What can't be told now their workers look at later.
-    pub(super) async fn settle(&self, jobs: Vec<Arc<JobState>>) {
-        let looks = jobs.iter().map(|job| async {
-            match tokio::time::timeout(LOOK_WITHIN, self.look_at_request(job)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(job = %job.id, %error, "its pull request is looked at later"),
-                Err(_) => tracing::debug!(job = %job.id, "its pull request's host does not answer; it is asked later"),
-            }
-        });
-        futures_util::future::join_all(looks).await;
+    /// What wakes the worker of a job that waits for a merge.
+    pub(super) fn bell(&self, job: JobId) -> Arc<Notify> {
+        unpoison(self.bells.lock()).entry(job).or_default().clone()
+    }
+    /// It waits no longer.
+    pub(super) fn forget_bell(&self, job: JobId) {
+        unpoison(self.bells.lock()).remove(&job);
+    }
+    /// A job's pull request is looked at now.
+    pub(super) fn wake(&self, job: JobId) {
+        if let Some(bell) = unpoison(self.bells.lock()).get(&job) {
+            bell.notify_one();
+        }
+    }
+}
+
+/// Whether a job waits for the pull request that another has opened.
+fn is_of(job: &JobState, other: JobId) -> bool {
+    job.requested.as_ref().is_some_and(|request| request.by == Some(other))
+}
+
+impl Pipeline {
+    /// Looks now at the pull requests that an app's jobs wait for, or at all.
+    pub fn look_at_requests(&self, app: Option<&AppName>) {
+        let waiting: Vec<JobId> = match app {
+            Some(app) => self.inner.store.open_jobs_of(app).iter().map(|job| job.id).collect(),
+            None => unpoison(self.inner.bells.lock()).keys().copied().collect(),
+        };
+        waiting.into_iter().for_each(|job| self.inner.wake(job));
     }
 }

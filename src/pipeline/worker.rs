@@ -227,7 +227,7 @@ impl Inner {
     async fn wait_for_turn(self: &Arc<Self>, id: JobId, cancel: &CancellationToken) -> Result<Option<Turn>, Stopped> {
         let mut changes = self.store.changes();
         let mut ticks = self.ticks.subscribe();
-        let mut looked = None;
+        let (mut looked, mut asked) = (None, false);
         loop {
             let Some(job) = self.store.job(id)? else { return Ok(None) };
             if job.ended.is_some() {
@@ -269,7 +269,16 @@ impl Inner {
                     let now = self.store.job(id)?;
                     if now.as_ref().is_some_and(|now| now.seq == job.seq) && self.low().is_none() {
                         let app = || Box::new(job.app.clone());
-                        let owed = self.owed(&job).await?.into_iter();
+                        let owed = self.owed(&job).await?;
+                        if !owed.unseen.is_empty() && !std::mem::replace(&mut asked, true) {
+                            // A slow remote is waited for without what others could use.
+                            drop((lease, slot));
+                            let stop = self.stop(cancel);
+                            self.fetch_owed(&job, &owed.unseen, &stop).await;
+                            stop.cancel();
+                            continue;
+                        }
+                        let owed = owed.causes.into_iter();
                         let mut entries: Vec<Entry> = owed.map(|cause| Entry::Joined { app: app(), cause }).collect();
                         entries.push(Entry::Started);
                         let job = self.store.append_to(&job, entries).await?;

@@ -126,6 +126,9 @@ impl Reconcile {
             app.as_ref().is_none_or(|app| remote.apps.contains_key(app) || remote.dependents.contains(app))
         };
         self.inner.take_in(remotes.clone(), None);
+        if !dry_run {
+            self.inner.pipeline.look_at_requests(app.as_ref());
+        }
         let mut looks = JoinSet::new();
         for remote in remotes.into_values().filter(wanted) {
             let inner = self.inner.clone();

@@ -185,6 +185,11 @@ impl State {
                     decode(&key, &value)
                     && tx.hint::<OwnCommit>(&keys::own_commit(&commit)).is_some_and(|own| own.job == job.id)
                 {
+                    // Offered and never merged: who merges it after that is a person.
+                    if job.published.is_none() {
+                        tx.delete(keys::own_commit(&commit));
+                        continue;
+                    }
                     let past = Some(Past { app: job.app.name.clone(), apps: apps.clone() });
                     tx.put(keys::own_commit(&commit), &OwnCommit { job: job.id, past })?;
                 }

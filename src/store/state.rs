@@ -18,8 +18,8 @@ use super::tx::{Tx, fits, pieces};
 use super::{Change, StoreError, keys, missed};
 use crate::model::event::Answer;
 use crate::model::{
-    AppName, Cause, Delivery, DeliveryId, Draft, Entry, Event, EventId, EventKind, Forge, JobId, JobState, Outcome,
-    PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId, RepoUrl, TagPush,
+    AppName, Cause, Delivery, DeliveryId, Draft, Entry, Event, EventId, EventKind, Forge, JobId, JobState, Merges,
+    Outcome, PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId, RepoUrl, TagPush,
 };
 
 /// How long a text of an entry may be, in bytes: what a failed unit printed has to fit into a row.
@@ -65,8 +65,8 @@ pub struct PlanOutcome {
 pub(super) struct State {
     pub jobs: HashMap<JobId, Arc<JobState>>,
     pub unplanned: BTreeMap<EventId, Event>,
-    /// The one job of each app that can be joined.
-    waiting: HashMap<AppName, JobId>,
+    /// The jobs of each app that can be joined: one, or as many as differ in the merges that they wait for.
+    waiting: HashMap<AppName, BTreeSet<JobId>>,
     /// The jobs that keep a plan's event open.
     plan_jobs: HashMap<EventId, BTreeSet<JobId>>,
     pub holds: Arc<Holds>,
@@ -128,7 +128,7 @@ impl State {
 
     fn admit(&mut self, id: JobId, job: Arc<JobState>) {
         if can_be_joined(&job) {
-            self.waiting.insert(job.app.name.clone(), id);
+            self.waiting.entry(job.app.name.clone()).or_default().insert(id);
         }
         for cause in &job.causes {
             self.plan_jobs.entry(cause.plan).or_default().insert(id);
@@ -269,10 +269,14 @@ impl State {
         // All of it is made before any of it is written.
         let mut ids: HashMap<AppName, JobId> = HashMap::new();
         let mut waits: HashMap<JobId, Vec<JobId>> = HashMap::new();
+        let mut merged: HashMap<AppName, bool> = HashMap::new();
         let mut entries = Vec::with_capacity(draft.apps.len());
         for (index, planned) in (0u16..).zip(draft.apps) {
             let Planned { app, why, wave, after, targets, tags } = planned;
-            let existing = self.waiting.get(&app.name).copied();
+            let before = after.iter().any(|up| merged.get(up).is_some_and(|merged| *merged));
+            let merges = Merges::of_cause(&app, &why, before);
+            merged.insert(app.name.clone(), merges.any());
+            let existing = self.to_join(&app.name, merges);
             let job = existing.unwrap_or(JobId { event: id, index });
             // An edge that would close a circle is not waited for; nobody waits yet for a job that is new.
             let closes = |up: JobId| up == job || (existing.is_some() && self.waits_for(&waits, up, job));
@@ -320,6 +324,13 @@ impl State {
         self.unplanned.remove(&id);
         self.told.planned.push(id);
         Ok(outcome)
+    }
+
+    /// The job of an app that one more cause joins. A person's push is not to wait for a merge that only what it joins
+    /// would wait for.
+    fn to_join(&self, app: &AppName, merges: Merges) -> Option<JobId> {
+        let of = |id: &JobId| Some(Merges::of_job(self.jobs.get(id)?, |up| self.jobs.get(&up).cloned()));
+        self.waiting.get(app)?.iter().rev().copied().find(|id| of(id) == Some(merges))
     }
 
     /// Whether `job` waits for `other`, directly or through others, or will with what the plan in hand adds.
@@ -408,7 +419,9 @@ impl State {
     }
 
     fn stop_waiting(&mut self, job: &JobState) {
-        if self.waiting.get(&job.app.name) == Some(&job.id) {
+        let Some(waiting) = self.waiting.get_mut(&job.app.name) else { return };
+        waiting.remove(&job.id);
+        if waiting.is_empty() {
             self.waiting.remove(&job.app.name);
         }
     }

@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 const AGAIN_SOON: Duration = Duration::from_secs(60);
 
 /// A hold that waits for a commit or one that descends from it.
-pub(super) struct Waiting {
+pub(in crate::pipeline) struct Waiting {
     hold: Hold,
     repo: RepoId,
     sha: Sha,
@@ -57,7 +57,7 @@ impl Inner {
     }
 
     /// The holds that a push or a tag may end.
-    pub(super) fn waiting_for(&self, what: &EventKind) -> Result<Vec<Waiting>, StoreError> {
+    pub(in crate::pipeline) fn waiting_for(&self, what: &EventKind) -> Result<Vec<Waiting>, StoreError> {
         let repos = what.repos();
         if repos.is_empty() {
             return Ok(Vec::new());
@@ -75,7 +75,7 @@ impl Inner {
 
     /// Lets go of the holds whose commit is there by now. Gives whether all remotes could be asked, as far as there was
     /// need: what a push told of may be known already.
-    pub(super) async fn release_what_came(
+    pub(in crate::pipeline) async fn release_what_came(
         &self,
         waiting: Vec<Waiting>,
         what: Option<&EventKind>,

@@ -2,11 +2,13 @@
 //! the job waits without slot and leases until somebody has merged it, or until its checks are good where the app says
 //! `:auto-merge?`. What was merged goes live if it is the tree that was built; else it is built first.
 //!
-//! Idempotent: the branch and its pull request are looked for before they are made. One that a person closes is closed.
+//! Idempotent: the branch and its pull request are looked for before they are made. One that a person closes is closed;
+//! one that its branch has left behind (it conflicts, or somebody has brought the same) is closed by us, and the job
+//! begins again on the branch as it is. Nothing is forced.
 
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,17 +17,20 @@ use super::{StepError, Work, say};
 use crate::forge::api::{Life, Proposal, PullRequest};
 use crate::git::{PushError, WorkClone};
 use crate::model::progress::REQUESTS;
-use crate::model::{Branch, Bump, Entry, Outcome, Request, Sha, Step, StepResult};
-use crate::pipeline::requests::{Looked, RequestError};
+use crate::model::{Branch, Bump, Entry, JobId, Outcome, Request, Sha, Step, StepResult};
+use crate::pipeline::requests::{Heads, Looked, RequestError};
 use crate::process::LogFile;
-use crate::store::{Change, StoreError};
+use crate::store::StoreError;
 
 /// How many names are tried for the branch.
 const NAMES: usize = 9;
 /// How often the host is asked again for a pull request that can't be opened now.
 const TRIES: u32 = 8;
-/// How often it is looked whether it was merged, at first and at the least.
-const LOOKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// How often it is looked whether it was merged, at first and at the least. A push to the branch that it is for, `sync`
+/// and the like are told of at once.
+const LOOKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
+/// How long its base has to have left a pull request behind, with its host not saying that it was merged.
+const BEHIND: Duration = Duration::from_secs(5);
 /// The longest pause that a host may ask for.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -63,6 +68,7 @@ async fn offer(work: &mut Work, base: &Branch, commit: Sha, log: &mut LogFile) -
     if let Some(request) = work.inner.request_alike(&work.job) {
         say(log, format!("pull request {} makes the same change: {}", request.number, request.url)).await?;
         work.append(vec![Entry::Requested(request)]).await?;
+        wake_older(work);
         return Ok(());
     }
     let clone = work.bare_to_push().await?;
@@ -108,7 +114,14 @@ async fn offer(work: &mut Work, base: &Branch, commit: Sha, log: &mut LogFile) -
     log.settle().await?;
     let request = Request { number: opened.number, url: opened.url, branch: head, commit, by: None };
     work.append(vec![Entry::Requested(request)]).await?;
+    wake_older(work);
     Ok(())
+}
+
+/// The app's older jobs may be superseded.
+fn wake_older(work: &Work) {
+    let jobs = work.inner.store.open_jobs_of(&work.job.app.name);
+    jobs.iter().filter(|job| job.id != work.job.id).for_each(|job| work.inner.wake(job.id));
 }
 
 /// What people read: which dependency moves from where to where.
@@ -129,22 +142,49 @@ fn proposal(work: &Work, head: Branch, base: Branch, url: Option<&str>) -> Propo
     Proposal { head, base, title, body }
 }
 
+/// What is known of a pull request that is waited for.
+#[derive(Default)]
+struct Waiting {
+    /// What was last said.
+    told: String,
+    /// Since when its host says that it was merged, and the remote does not show it.
+    unshown: Option<Instant>,
+    /// The head of its branch's base that it was last seen to fit.
+    fits: Option<Heads>,
+    /// Since when its base has left it behind: or it is being merged, which its host says in a moment.
+    behind: Option<Instant>,
+}
+
 /// Returns when the journal says that it was merged, or that the job begins again on what was.
 async fn wait(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
     // First listen, then look: nothing falls between.
-    let mut changes = work.inner.store.changes();
-    let (mut pause, mut told, began) = (LOOKS[0], String::new(), Instant::now());
+    let (inner, id) = (work.inner.clone(), work.job.id);
+    let bell = inner.bell(id);
+    let waited = wait_for(work, log, &bell).await;
+    inner.forget_bell(id);
+    waited
+}
+
+async fn wait_for(work: &mut Work, log: &mut LogFile, bell: &Notify) -> Result<(), StepError> {
+    let (mut pause, mut waiting, began) = (LOOKS[0], Waiting::default(), Instant::now());
     loop {
         let Some(job) = work.inner.store.job(work.job.id)? else { return Err(StepError::Ending) };
         work.job = job;
         let Some(request) = work.job.requested.clone().filter(|_| work.job.published.is_none()) else { return Ok(()) };
         let looked = tokio::select! {
-            looked = look(work, &request, began.elapsed()) => looked,
+            looked = look(work, &request, &mut waiting, began.elapsed()) => looked,
             () = work.stop.cancelled() => return Err(work.stopped()),
         };
         let mut longer = pause;
+        if !matches!(looked, Err(RequestError::NotShown(_))) {
+            waiting.unshown = None;
+        }
         match looked {
             Ok(Next::Again) => continue,
+            Ok(Next::Goes(why)) => {
+                waiting.tell(work.job.id, why, log).await?;
+                continue;
+            }
             Ok(Next::Ends(outcome, reason)) => {
                 say(log, &reason).await?;
                 log.settle().await?;
@@ -154,40 +194,49 @@ async fn wait(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
                 }
                 return Err(StepError::Over);
             }
-            Ok(Next::Waits(why)) => tell(&mut told, why, log).await?,
+            Ok(Next::Soon) => (pause, longer) = (LOOKS[0], LOOKS[0]),
+            Ok(Next::Waits(why)) => waiting.tell(work.job.id, why, log).await?,
             Err(RequestError::Store(error)) => return Err(error.into()),
             Err(error) => {
+                if matches!(error, RequestError::NotShown(_)) {
+                    waiting.unshown.get_or_insert_with(Instant::now);
+                    (pause, longer) = (LOOKS[0], LOOKS[0]);
+                }
                 longer = longer.max(error.wait().unwrap_or_default()).min(LONGEST);
-                tracing::debug!(job = %work.job.id, %error, "a pull request can't be looked at");
-                tell(&mut told, error.to_string(), log).await?;
+                waiting.tell(work.job.id, error.to_string(), log).await?;
             }
         }
-        let app = work.job.app.name.clone();
-        let until = Instant::now() + longer;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => break,
-                () = work.stop.cancelled() => return Err(work.stopped()),
-                changed = changes.recv() => match changed {
-                    Ok(Change { state, .. }) if state.app.name != app => {}
-                    Ok(_) | Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return Err(StepError::Ending),
-                },
-            }
+        tokio::select! {
+            () = tokio::time::sleep(spread(longer)) => pause = (pause * 3 / 2).min(LOOKS[1]),
+            // Its host may need a moment, too.
+            () = bell.notified() => pause = LOOKS[0],
+            () = work.stop.cancelled() => return Err(work.stopped()),
         }
-        pause = (pause * 3 / 2).min(LOOKS[1]);
     }
+}
+
+/// A pause that is up to an eighth longer, so that those who began together do not ask together for ever.
+fn spread(pause: Duration) -> Duration {
+    let mut random = [0; 1];
+    // Without random bytes it is only less spread.
+    let _ = getrandom::fill(&mut random);
+    pause + pause * u32::from(random[0]) / 2048
 }
 
 /// What follows from a look.
 enum Next {
     Again,
+    /// Said already in the journal; here is why.
+    Goes(String),
+    /// What it is shows in a moment.
+    Soon,
     Waits(String),
     Ends(Outcome, String),
 }
 
-async fn look(work: &Work, request: &Request, waited: Duration) -> Result<Next, RequestError> {
+async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Duration) -> Result<Next, RequestError> {
     let (inner, job) = (&work.inner, &work.job);
+    let Ok(_turn) = inner.askers.acquire().await else { return Ok(Next::Again) };
     let repo = job.app.repo();
     let Request { number, url, .. } = request;
     if let Some((newer, by)) = inner.superseded_by(job) {
@@ -198,14 +247,34 @@ async fn look(work: &Work, request: &Request, waited: Duration) -> Result<Next, 
         }
         return Ok(Next::Ends(Outcome::Skipped, format!("superseded by job {newer}: {word}")));
     }
-    let seen: PullRequest = match inner.look_at_request(job).await? {
-        Looked::GoesOn => return Ok(Next::Again),
-        Looked::Closed => {
+    let looked = inner.look_at_request(job, waiting.unshown.map(|since| since.elapsed())).await;
+    let seen: PullRequest = match looked {
+        Ok(Looked::GoesOn) => return Ok(Next::Again),
+        Ok(Looked::Closed) if inner.goes_on_too(job).await? => return Ok(Next::Again),
+        Ok(Looked::Closed) => {
             let reason = format!("pull request {number} was closed and not merged: {url}");
             return Ok(Next::Ends(Outcome::Canceled, reason));
         }
-        Looked::Open(seen) => seen,
+        Ok(Looked::Open(seen)) => seen,
+        Err(error @ RequestError::NoBase(..)) => return Ok(Next::Ends(Outcome::Failed, error.to_string())),
+        Err(error) => return Err(error),
     };
+    let outdated = inner.outdated(job, &mut waiting.fits).await?;
+    if outdated.is_none() {
+        waiting.behind = None;
+    }
+    if let Some((head, why)) = outdated {
+        let why = format!("pull request {number} is left behind: {why}");
+        if waiting.behind.get_or_insert_with(Instant::now).elapsed() < BEHIND {
+            return Ok(Next::Soon);
+        }
+        if inner.begin_again(job, &seen, head, &why).await?.is_some() {
+            return Ok(Next::Goes(why));
+        }
+        return Ok(Next::Waits(format!(
+            "{why}; somebody has pushed to its branch, so it is theirs to mend or to close"
+        )));
+    }
     if !job.app.updates.auto_merge {
         let waits = format!("waiting for somebody to merge pull request {number}: {url}");
         return Ok(Next::Waits(match seen.state {
@@ -219,13 +288,16 @@ async fn look(work: &Work, request: &Request, waited: Duration) -> Result<Next, 
     })
 }
 
-/// Says what has changed since it was last said.
-async fn tell(told: &mut String, words: String, log: &mut LogFile) -> Result<(), StepError> {
-    if *told != words {
-        say(log, &words).await?;
-        *told = words;
+impl Waiting {
+    /// Says what has changed since it was last said.
+    async fn tell(&mut self, job: JobId, words: String, log: &mut LogFile) -> Result<(), StepError> {
+        if self.told != words {
+            tracing::debug!(%job, "{words}");
+            say(log, &words).await?;
+            self.told = words;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 async fn pause_for(work: &Work, pause: Duration) -> Result<(), StepError> {

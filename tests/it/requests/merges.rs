@@ -145,7 +145,16 @@ async fn closed_by_a_person_is_respected_and_a_cancel_leaves_it_as_it_is() {
     assert_eq!(api.pulls("shop")[1].state, "open");
     // And so is what is due when a person says so.
     world.deploy("shop").await;
-    offered(&world, &api, 3).await;
+    let (last, job) = offered(&world, &api, 3).await;
+    let (status, answer) = world.post(&format!("/jobs/{}/cancel", text(&job, "id"))).await;
+    assert!(status < 300, "{answer}");
+    world.ended(text(&job, "id")).await;
+    // What a person takes all the same is a person's push, though we have made the commit.
+    let before = world.head("shop").to_string();
+    world.in_bare("shop", &["update-ref", "refs/heads/main", &last.offers]);
+    tell_of(&world, "shop", &before, &last.offers).await;
+    let job = world.job("shop").await;
+    assert_eq!((job["state"].as_str(), live(&world)), (Some("succeeded"), last.offers), "{job:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,8 +176,50 @@ async fn a_newer_one_takes_the_place_of_an_older_one_that_it_covers() {
     assert!(world.file("shop", "deps.edn").contains(&newest.to_string()));
 }
 
+/// A person changes the app's deps.edn, and the forge tells of it.
+async fn by_hand(world: &World, deps: &str) -> String {
+    world.push("shop", &[("deps.edn", deps)]).await.to_string()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_depends_on_it_waits_for_the_merge() {
+async fn one_that_its_branch_has_left_behind_is_made_again_on_the_branch_or_not_needed_any_more() {
+    let (world, api) = world(Kind::Github, "", "").await;
+    let pushed = world.push("lib", &[("a", "1")]).await.to_string();
+    let (first, job) = offered(&world, &api, 1).await;
+    let id = text(&job, "id").to_owned();
+    // Somebody has a branch of the next name.
+    let foreign = format!("{}-2", first.head);
+    let theirs = world.in_bare("shop", &["commit-tree", "main^{tree}", "-m", "of somebody else"]);
+    world.in_bare("shop", &["branch", &foreign, &theirs]);
+    // They conflict, and the bump is still due.
+    let line = |text: &str| text.lines().find(|line| line.contains("acme/lib")).unwrap().to_owned();
+    let before = world.file("shop", "deps.edn");
+    by_hand(&world, &before.replace(&line(&before), &format!("{} ; ours", line(&before)))).await;
+    let (second, job) = offered(&world, &api, 2).await;
+    assert_eq!(text(&job, "id"), id);
+    assert_eq!(second.head, format!("{}-3", first.head), "no branch is forced");
+    assert_eq!(world.in_bare("shop", &["rev-parse", &foreign]), theirs);
+    let told = async || Some(api.pulls("shop")).filter(|pulls| !pulls[0].comments.is_empty());
+    let pulls = world.until("the first one is closed with a word", told).await;
+    assert_eq!((pulls[0].state, pulls[1].state), ("closed", "open"));
+    assert!(pulls[0].comments[0].contains("conflicts with main"), "{:?}", pulls[0].comments);
+    // Somebody bumps by hand what it offers: there is nothing left to merge.
+    let before = world.file("shop", "deps.edn");
+    let old = line(&before).split('"').nth(3).unwrap().to_owned();
+    let own = by_hand(&world, &before.replace(&old, &pushed)).await;
+    let job = world.ended(&id).await;
+    assert_eq!((job["state"].as_str(), job["sha"].as_str()), (Some("succeeded"), Some(own.as_str())), "{job:#}");
+    let pulls =
+        world.until("so is the second", async || Some(api.pulls("shop")).filter(|pulls| !pulls[1].comments.is_empty()));
+    let pulls = pulls.await;
+    assert_eq!((pulls.len(), pulls[1].state), (2, "closed"));
+    assert!(pulls[1].comments[0].contains("has it already"), "{:?}", pulls[1].comments);
+    assert!(world.settled().await.iter().all(|job| job["state"] == "succeeded"), "{}", world.log());
+    assert_eq!((live(&world), world.head("shop").to_string()), (own.clone(), own));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_depends_on_it_waits_for_the_merge_and_a_person_s_word_does_not() {
     let (mut world, api) = world(Kind::Github, "", "").await;
     let shop = world.head("shop");
     world.commit("top", &[("deps.edn", &world.deps(&[("shop", shop)]))]);
@@ -182,9 +233,25 @@ async fn what_depends_on_it_waits_for_the_merge() {
     world.push("lib", &[("a", "1")]).await;
     let (pull, _) = offered(&world, &api, 1).await;
     let top = async || world.get("/jobs?app=top").await["jobs"].as_array()?.first().cloned();
-    assert_eq!(world.until("the job of top", top).await["state"], "waiting");
+    let waits = world.until("the job of top", top).await;
+    assert_eq!(waits["state"], "waiting");
+    // A person's push, and a deploy, are jobs of their own.
+    let own = world.push("top", &[("b", "1")]).await.to_string();
+    let pushed = async || {
+        let jobs = world.get("/jobs?app=top").await;
+        let job = jobs["jobs"].as_array()?.first()?.clone();
+        (job["id"] != waits["id"] && job["finished_at"] != Value::Null).then_some(job)
+    };
+    let job = world.until("the own push has gone through", pushed).await;
+    assert_eq!((job["state"].as_str(), job["sha"].as_str()), (Some("succeeded"), Some(own.as_str())), "{job:#}");
+    let deployed = world.deploy("top").await;
+    let job = world.ended(&deployed).await;
+    assert_eq!(job["causes"].as_array().map(Vec::len), Some(1), "{job:#}");
+    // What comes by shop again joins what waits for it, also after a restart.
+    world.kill();
+    world.start().await;
     let merged = api.merge(pull.number, How::Squash);
-    let job = world.job("top").await;
+    let job = world.ended(text(&waits, "id")).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert!(world.file("top", "deps.edn").contains(&merged), "{}", world.file("top", "deps.edn"));
 }

@@ -1,6 +1,6 @@
 //! Plans, joins and journals: all or nothing, and only what the fold admits.
 
-use airplanes::model::{Bump, Host};
+use airplanes::model::{Bump, Host, Publish};
 use airplanes::model::{FoldError, HostResult, HostState, Progress};
 
 use super::*;
@@ -75,6 +75,39 @@ async fn a_job_on_its_way_out_is_not_joined() {
     store.append(jobs[0], ended(Outcome::Canceled)).await.unwrap();
     let third = events(&store.accept(delivery("d3", vec![push(3)])).await.unwrap())[0];
     assert_eq!(store.plan(third, draft(vec![planned("a", &[])])).await.unwrap().joined, second);
+}
+
+#[tokio::test]
+async fn what_need_not_wait_for_a_merge_joins_nothing_that_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let offered = |app: Planned| {
+        let updates = Updates { publish: Publish::PullRequest, ..Updates::default() };
+        Planned { app: App { updates, ..app.app }, ..app }
+    };
+    let own = |app: Planned| Planned { why: Why::OwnPush { before: None, after: sha(9) }, ..app };
+    let cascade = || vec![offered(planned("a", &[])), planned("b", &["a"]), planned("c", &["b"])];
+    let (_, jobs) = planned_event(&store, 1, cascade()).await;
+    // Its own push, a library's that comes by nobody, and a cascade once more.
+    let (_, pushed) = planned_event(&store, 2, vec![own(planned("c", &[]))]).await;
+    assert_eq!(pushed.len(), 1, "c waits for the merge of a, by b: its push does not");
+    let plan = async |n: u32, draft_: Vec<Planned>| {
+        let event = events(&store.accept(delivery(&format!("d{n}"), vec![push(n)])).await.unwrap())[0];
+        store.plan(event, draft(draft_)).await.unwrap()
+    };
+    assert_eq!(plan(3, vec![planned("c", &[])]).await.joined, pushed);
+    assert_eq!(plan(4, cascade()).await.joined, jobs);
+    // What goes into a pull request itself takes no person's push with it.
+    assert_eq!(plan(5, vec![own(offered(planned("a", &[])))]).await.created.len(), 1);
+    assert_eq!(plan(6, vec![offered(planned("a", &[]))]).await.joined, [jobs[0]]);
+    // The same after a reload.
+    let before = store.open_jobs();
+    drop(store);
+    let store = open_again(folder.path());
+    assert_eq!(store.open_jobs(), before);
+    let event = events(&store.accept(delivery("d7", vec![push(7)])).await.unwrap())[0];
+    let outcome = store.plan(event, draft(vec![own(planned("c", &[]))])).await.unwrap();
+    assert_eq!((outcome.created.len(), outcome.joined), (0, pushed));
 }
 
 #[tokio::test]
