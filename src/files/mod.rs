@@ -2,6 +2,8 @@
 //!
 //! Must never let a file have its name before its content is on disk.
 
+pub mod crash;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;

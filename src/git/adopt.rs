@@ -11,6 +11,7 @@ use super::mirror::{Health, Mirrors, check, damaged, open, packs, suspect_mark, 
 use super::read::{absent, descends};
 use super::remote::oid;
 use super::task;
+use crate::files::crash;
 use crate::model::Sha;
 
 impl Mirrors {
@@ -56,6 +57,8 @@ fn take_in(clone: &WorkClone, commit: &Sha, dir: &Path) -> Result<bool, GitError
     };
     pack().map_err(|e| clone.unusable(&e))?;
     sync_new_packs(dir, &before)?;
+    // The objects are there, and no branch has them yet.
+    crash::at("adopt");
     let put = || mirror.reference_matching(&name, wanted, true, head, "published").map(drop);
     put().map_err(|e| damaged(dir, &e))?;
     Ok(true)

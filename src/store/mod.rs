@@ -11,7 +11,6 @@
 mod archive;
 mod backup;
 mod closures;
-mod crash;
 mod disk;
 mod folder;
 mod forget;

@@ -30,7 +30,8 @@ use super::state::{Accepted, NewDelivery, PlanOutcome, State};
 use super::statuses::Due;
 use super::telling::Telling;
 use super::tx::Tx;
-use super::{Shared, StoreError, crash, index, start, statuses, unpoison};
+use super::{Shared, StoreError, index, start, statuses, unpoison};
+use crate::files::crash;
 use crate::model::hold::{Hold, Released};
 use crate::model::provenance::Locked;
 use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
@@ -117,7 +118,7 @@ impl Open {
             return Ok(());
         }
         let Files { disk, table, wal } = &mut self.files;
-        let here = crash::before(&tx);
+        let here = crash::before(|what| tx.holds(what));
         let _held = snapshot.keep(&tx)?;
         wal.append(tx.written()).map_err(|e| disk.refused(&e))?;
         disk.is_there()?;

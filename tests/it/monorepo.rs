@@ -180,6 +180,47 @@ async fn a_library_push_makes_one_commit_for_all_apps_of_a_repository_each_built
     assert_eq!(runs(&world, "web-1"), world.head("mono").to_string());
 }
 
+/// Killed before the push of the commit that two apps share, in between it and the entry that tells of it, and while the
+/// mirror takes it in.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_the_push_of_what_two_apps_share_there_is_one_commit_and_both_go_live() {
+    let mut world = World::new(2);
+    shop_and_admin(&mut world);
+    world.start().await;
+    for app in ["shop", "admin"] {
+        assert_eq!(world.deploy_to_the_end(app).await["state"], "succeeded", "{}", world.log());
+    }
+    for (n, at) in ["\"entry\":\"publishing\":after", "adopt:here", "\"entry\":\"published\":before"].iter().enumerate()
+    {
+        world.stop();
+        world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), (*at).to_owned())];
+        world.start().await;
+        let new = world.push("lib", &[("a", &n.to_string())]).await;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !world.has_died() {
+            assert!(std::time::Instant::now() < deadline, "{at}: it was not killed\n{}", world.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        (world.daemon, world.env) = (None, Vec::new());
+        world.start().await;
+        let jobs = world.settled().await;
+        assert!(jobs.iter().all(|job| job["state"] == "succeeded"), "{at}: {jobs:#?}\n{}", world.log());
+        assert_eq!((jobs.len(), world.count("mono")), (4 + 2 * n, 2 + n), "{at}: one commit, no job too many");
+        let tree = world.in_bare("mono", &["rev-parse", "main^{tree}"]);
+        for (app, host) in [("shop", "web-1"), ("admin", "web-2")] {
+            assert!(world.file("mono", &format!("{app}/deps.edn")).contains(&new.to_string()), "{at}: {app}");
+            assert!(built(&world, app).contains(&tree), "{at}: {app} runs what was built");
+            assert_eq!(runs(&world, host), world.head("mono").to_string(), "{at}");
+        }
+        // What was taken in half is whole, and nobody has to tell.
+        let mirrors = std::fs::read_dir(world.state("mirrors")).unwrap().flatten();
+        for mirror in mirrors.filter(|entry| entry.path().join("objects").exists()) {
+            super::support::world::git(&mirror.path(), &["fsck", "--connectivity-only"]);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_runs_those_whose_part_of_the_repository_it_touches() {
     let mut world = World::new(0);

@@ -1,19 +1,18 @@
 //! Power cuts on demand, for `scripts/crash`: with the feature `crash-points`, the process kills itself at the n-th
-//! commit, before or after it is on disk. Without the feature nothing of this is compiled.
+//! commit of the store, before or after it is on disk, or at a place that has a name. Without the feature nothing of
+//! this is compiled.
 
 #[cfg(feature = "crash-points")]
 mod on {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use crate::store::tx::Tx;
-
     static COMMITS: AtomicU64 = AtomicU64::new(0);
     static AT: OnceLock<Option<(String, String)>> = OnceLock::new();
 
     /// `AIRPLANES_CRASH_AT=17:before` is the 17th commit, `"host-restarting","host":"web-1":after` the first that
-    /// holds this text.
-    fn at() -> Option<&'static (String, String)> {
+    /// holds this text, `adopt:here` a place.
+    fn asked() -> Option<&'static (String, String)> {
         let read = || {
             let text = std::env::var("AIRPLANES_CRASH_AT").ok()?;
             text.rsplit_once(':').map(|(what, side)| (what.to_owned(), side.to_owned()))
@@ -21,20 +20,28 @@ mod on {
         AT.get_or_init(read).as_ref()
     }
 
-    /// Whether it is this commit.
-    pub(in crate::store) fn before(tx: &Tx<'_>) -> bool {
+    /// Whether it is this commit; `holds` says whether a text is in it.
+    pub fn before(holds: impl Fn(&str) -> bool) -> bool {
         let n = COMMITS.fetch_add(1, Ordering::SeqCst) + 1;
-        let Some((what, side)) = at() else { return false };
-        let here = what.parse::<u64>().map_or_else(|_| tx.holds(what), |at| at == n);
+        let Some((what, side)) = asked().filter(|(_, side)| side != "here") else { return false };
+        let here = what.parse::<u64>().map_or_else(|_| holds(what), |at| at == n);
         if here && side == "before" {
             die(n, "before");
         }
         here
     }
 
-    pub(in crate::store) fn after(here: bool) {
+    /// The commit is on disk.
+    pub fn after(here: bool) {
         if here {
             die(COMMITS.load(Ordering::SeqCst), "after");
+        }
+    }
+
+    /// A place that is no commit.
+    pub fn at(place: &str) {
+        if asked().is_some_and(|(what, side)| what == place && side == "here") {
+            die(COMMITS.load(Ordering::SeqCst), place);
         }
     }
 
@@ -45,11 +52,16 @@ mod on {
 }
 
 #[cfg(feature = "crash-points")]
-pub(super) use on::{after, before};
+pub use on::{after, at, before};
 
+/// Whether it is this commit; `holds` says whether a text is in it.
 #[cfg(not(feature = "crash-points"))]
-pub(super) fn before(_: &super::tx::Tx<'_>) -> bool {
+pub fn before(_: impl Fn(&str) -> bool) -> bool {
     false
 }
+/// The commit is on disk.
 #[cfg(not(feature = "crash-points"))]
-pub(super) fn after(_: bool) {}
+pub fn after(_: bool) {}
+/// A place that is no commit.
+#[cfg(not(feature = "crash-points"))]
+pub fn at(_: &str) {}
