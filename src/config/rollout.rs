@@ -1,18 +1,20 @@
-//! `:rollout` of an app in deploy.edn: in which batches its hosts get a commit, and what is done when one fails.
+//! `:rollout` and `:ship` of an app in deploy.edn: in which batches its hosts get a commit and where from, and what is
+//! done when one fails.
 
 use super::diagnostic::Fault;
 use super::section::{Context, Section};
 use super::settings::time;
 use crate::edn::{Node, Value};
-use crate::model::rollout::{Batch, OnFailure, Rollout, Unreachable};
+use crate::model::rollout::{Batch, OnFailure, Rollout, Ship, Unreachable};
 
 /// How many batches may be named, and how many hosts may be worked on at once.
 const MOST: (usize, u32) = (50, 100);
 
-/// The section, with its defaults: who writes one wants hosts that failed to go back. Without one, one host after the
-/// other.
+/// The section, with its defaults, and `:ship` beside it: who writes a `:rollout` wants hosts that failed to go back.
+/// Without one, one host after the other.
 pub(super) fn rollout(section: &mut Section<'_>, context: &mut Context) -> Rollout {
-    let Some(mut rollout) = section.section("rollout", context) else { return Rollout::default() };
+    let ship = section.read::<Ship>("ship", context).map(|ship| ship.value).unwrap_or_default();
+    let Some(mut rollout) = section.section("rollout", context) else { return Rollout { ship, ..Rollout::default() } };
     let bare = Rollout { on_failure: OnFailure::Rollback, ..Rollout::default() };
     let batches = rollout.node("batches").map(|node| batches(node, context)).filter(|batches| !batches.is_empty());
     let max_failures = rollout.read::<u32>("max-failures", context);
@@ -37,6 +39,7 @@ pub(super) fn rollout(section: &mut Section<'_>, context: &mut Context) -> Rollo
         on_failure: on_failure.unwrap_or(bare.on_failure),
         unreachable: unreachable.map_or(bare.unreachable, |what| what.value),
         parallel: parallel.map_or(bare.parallel, |parallel| parallel.value.max(1)),
+        ship,
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{CHECK, Patient, clock, too_slow};
 use crate::host::{self, Folder, HostFacts, Readiness, Remote, unit_of};
+use crate::model::rollout::Ship;
 use crate::model::{App, Check, Host};
 use crate::ssh::{self, Cause, Hosts};
 
@@ -68,6 +69,10 @@ async fn examine(patient: Arc<Patient>, pool: Hosts, host: Host, apps: Vec<App>)
             continue;
         }
         let name = format!("{} fetch", app.name);
+        if app.rollout.ship == Ship::Push {
+            checks.push(Check::ok(&group, name, "the host is sent what it lacks (:ship :push)"));
+            continue;
+        }
         let reached = tokio::time::timeout(CHECK, remote.reach(&folder, &app.git_url, app.branch.as_ref())).await;
         checks.push(match reached {
             Err(_) => too_slow(&group, name, CHECK),

@@ -21,6 +21,20 @@ pub struct Rollout {
     pub unreachable: Unreachable,
     /// How many hosts of a batch are worked on at once; at least one.
     pub parallel: u32,
+    /// Where a host has the commit from.
+    #[serde(default)]
+    pub ship: Ship,
+}
+
+/// Where a host has a commit from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ship {
+    /// It fetches from the app's repository, with access of its own.
+    #[default]
+    Pull,
+    /// It is sent what it lacks, and needs no access to the repository.
+    Push,
 }
 
 /// How many more hosts: a number, or a share of all.
@@ -63,6 +77,7 @@ impl Default for Rollout {
             on_failure: OnFailure::Halt,
             unreachable: Unreachable::Skip,
             parallel: 10,
+            ship: Ship::Pull,
         }
     }
 }

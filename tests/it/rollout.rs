@@ -134,12 +134,20 @@ async fn killed_anywhere_on_the_way_back_the_next_start_ends_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_many_may_fail_and_others_are_left_where_halt_is_wanted() {
-    let world = app(4, r#":rollout {:batches [1 "100%"] :max-failures 1 :on-failure :halt}"#).await;
+    let world = app(4, r#":ship :push :rollout {:batches [1 "100%"] :max-failures 1 :on-failure :halt}"#).await;
     let old = at(&world, "web-1");
+    // They are sent what they lack: their own way to the repository does not matter.
+    for n in 1..=4 {
+        git(&world.path("srv").join(format!("web-{n}")), &["remote", "set-url", "origin", "/nowhere/at/all.git"]);
+    }
     let head = world.commit("app", &[("sick", "web-1\n")]).to_string();
     let job = world.deploy_to_the_end("app").await;
     assert_eq!((text(&job, "state"), states(&job)), ("partial", vec!["failed", "done", "done", "done"]), "{job:#}");
     assert_eq!((at(&world, "web-1"), at(&world, "web-4")), (head.clone(), head));
+    let sent = std::env::home_dir().unwrap().join(".cache/airplanes");
+    let left = std::fs::read_dir(sent).map(|files| files.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    let id = text(&job, "id");
+    assert!(!left.iter().any(|file| file.file_name().to_string_lossy().contains(id)), "{left:?}");
     let head = world.commit("app", &[("sick", "web-1\nweb-2\nweb-3\n")]).to_string();
     let job = world.deploy_to_the_end("app").await;
     let seen = states(&job);

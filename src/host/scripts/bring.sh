@@ -1,6 +1,7 @@
 # $1 working directory, $2 url, $3 branch, $4 sha, $5 a bundle that was sent or nothing, then shas that we put there before.
 # Checks everything, then writes the marker, then moves the tree: killed anywhere, a second run ends it.
 WD=$1 URL=$2 BRANCH=$3 SHA=$4 BUNDLE=$5; shift 5
+[ -z "$BUNDLE" ] || trap 'rm -f "$BUNDLE"' EXIT
 command -v git >/dev/null 2>&1 || refuse no-git
 [ -d "$WD" ] || [ ! -e "$WD" ] || refuse not-git "said it is a file"
 [ ! -L "$WD/current" ] || [ -e "$WD/.git" ] || refuse not-git "said it holds the releases of an :artifact"
@@ -52,7 +53,6 @@ if [ -n "$BUNDLE" ] && ! have "$SHA"; then
   g fetch --no-progress "$BUNDLE" "+refs/heads/$BRANCH:refs/remotes/origin/$BRANCH" >&2 || refuse fetch "origin $BUNDLE"
   have "$SHA" || refuse no-commit "origin $BUNDLE"
 fi
-[ -z "$BUNDLE" ] || rm -f "$BUNDLE"
 if ! have "$SHA"; then
   say "fetching $BRANCH from $ORIGIN"
   fetch "+refs/heads/$BRANCH:refs/remotes/origin/$BRANCH" || refuse fetch "origin $ORIGIN"

@@ -246,7 +246,17 @@ impl Work {
         Ok(clone)
     }
 
-    /// Removes a folder of the job's.
+    /// Where a new file of the job's can be made.
+    pub(super) async fn work_file(&self, name: &str) -> Result<PathBuf, StepError> {
+        let folder = self.inner.work_folder(self.job.id);
+        let made = tokio::fs::create_dir_all(&folder).await;
+        made.map_err(|error| StepError::Retry(format!("could not make {}: {error}", folder.display())))?;
+        let file = folder.join(name);
+        self.clear(&file).await?;
+        Ok(file)
+    }
+
+    /// Removes a folder or a file of the job's.
     pub(super) async fn clear(&self, folder: &std::path::Path) -> Result<(), StepError> {
         let path = folder.to_owned();
         let removed = tokio::task::spawn_blocking(move || crate::process::remove(&path)).await;

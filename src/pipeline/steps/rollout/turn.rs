@@ -5,13 +5,15 @@
 //! canceled half-way, not even by a crash in between. Its end is an answer, never an error of the step, unless the store
 //! fails.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::super::{StepError, Work};
 use crate::host::{Check, Error, HostState, MarkerState, Remote, Restart};
-use crate::model::{App, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
+use crate::model::rollout::Ship;
+use crate::model::{App, Branch, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
 use crate::pipeline::log::HostLog;
 
 /// How long one operation on a host may take; a first clone is the longest.
@@ -169,7 +171,7 @@ impl<'a> Turn<'a> {
             let changed = resumed && restarting.is_some();
             return Ok(HostResult::Done { changed });
         }
-        let moved = self.bring().await?;
+        let moved = self.bring(seen.head).await?;
         if self.restart.is_some() {
             let before = match restarting {
                 // A tree that had to be moved again was not whole when the unit last started.
@@ -190,18 +192,47 @@ impl<'a> Turn<'a> {
         Ok(good.filter(|good| is_moving && *good != self.to).or(seen.head))
     }
 
-    /// Its tree at the commit; whether it moved.
-    pub async fn bring(&self) -> Result<bool, Cut> {
+    /// Its tree at the commit; whether it moved. `has` is what it has.
+    pub async fn bring(&self, has: Option<Sha>) -> Result<bool, Cut> {
         let (branch, _) = self.work.base()?;
+        let bundle = match self.app.rollout.ship {
+            Ship::Push if has != Some(self.to) => Some(self.bundle(&branch, has).await?),
+            _ => None,
+        };
         let last = self.work.inner.store.last_good(&self.app.name)?.map(|good| good.sha);
         let ours: Vec<Sha> = last.into_iter().chain(self.work.job.published).collect();
         self.log.line(&format!("bringing {} to {} on {branch}", self.folder, self.to));
         let (folder, url) = (&self.folder, &self.app.git_url);
-        let brought = again!(self, |remote| remote.bring(folder, url, &branch, &self.to, None, &ours))?;
+        let brought = again!(self, |remote| async {
+            let sent = match &bundle {
+                Some((file, name)) => Some(remote.send(file, name).await?),
+                None => None,
+            };
+            remote.bring(folder, url, &branch, &self.to, sent.as_deref(), &ours).await
+        });
+        if let Some((file, _)) = &bundle {
+            self.work.clear(file).await?;
+        }
+        let brought = brought?;
         if let Some(from) = brought.from.filter(|_| brought.moved) {
             self.log.line(&format!("moved from {from}"));
         }
         Ok(brought.moved)
+    }
+
+    /// What the host lacks of the commit, as a file, and the file's name there.
+    async fn bundle(&self, branch: &Branch, has: Option<Sha>) -> Result<(PathBuf, String), Cut> {
+        let (work, rooms) = (self.work, self.work.rooms());
+        work.bring_base(self.to).await?;
+        let name = format!("{}-{}.bundle", work.job.id, self.host.name);
+        let file = work.work_file(&name).await?;
+        rooms
+            .git
+            .bundle(&self.app.repo(), branch, self.to, has, file.clone())
+            .await
+            .map_err(|error| work.git(error))?;
+        self.log.line("sending what it lacks");
+        Ok((file, name))
     }
 
     /// Journals that the app is about to be restarted, with the unit as it is now.
