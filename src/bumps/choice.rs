@@ -67,7 +67,10 @@ impl Asking<'_> {
         let git = self.git;
         if !git.contains(&view.repo, current).await? {
             let (repo, head) = (view.repo.clone(), want.map(|(sha, _)| sha).or(default));
-            return Ok(Verdict::Stay(Why::Rewritten { current, repo, head }));
+            return Ok(Verdict::Stay(match self.deleted(current, view, rules).await {
+                Some(branch) => Why::Deleted { current, repo, branch, head },
+                None => Why::Rewritten { current, repo, head },
+            }));
         }
         let branch = match track {
             Some(branch) => branch.clone(),
@@ -162,12 +165,28 @@ impl Asking<'_> {
         let head = rules.commit(&view.repo).map(|(sha, _)| sha);
         let head = head.or_else(|| view.heads.branches.get(default?).copied());
         let repo = view.repo.clone();
+        if let Some(branch) = self.deleted(current, view, rules).await {
+            return Ok(Err(Why::Deleted { current, repo, branch, head }));
+        }
         Ok(Err(match head {
             Some(head) if self.git.is_ancestor(&view.repo, head, current).await? => {
                 Why::Rewound { current, repo, head }
             }
             head => Why::Orphan { current, repo, head },
         }))
+    }
+
+    /// The branch that held a commit and is no more, as far as is known.
+    async fn deleted(&self, commit: Sha, view: &View, rules: &Rules<'_>) -> Option<Branch> {
+        for (branch, head) in (rules.had)(&view.repo) {
+            if view.heads.branches.contains_key(&branch) || branch.as_str().starts_with(REQUESTS) {
+                continue;
+            }
+            if head == commit || self.git.is_ancestor(&view.repo, commit, head).await.unwrap_or(false) {
+                return Some(branch);
+            }
+        }
+        None
     }
 
     /// Whether a branch's history holds a commit.

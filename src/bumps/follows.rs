@@ -18,7 +18,8 @@ impl Asking<'_> {
         if !coord.is_movable() {
             return Follows::Nothing;
         }
-        let rules = Rules { wants: &HashMap::new(), all: true, track, held: &|_, _| None, own: None, lives_on };
+        let (wants, held, had) = (HashMap::new(), |_: &Lib, _: &str| None, |_: &RepoId| BTreeMap::new());
+        let rules = Rules { wants: &wants, all: true, track, held: &held, own: None, lives_on, had: &had };
         if let Some(Track::Branch(branch)) = rules.tracked(coord) {
             return Follows::Branch(branch.clone());
         }

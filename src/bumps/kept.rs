@@ -177,6 +177,23 @@ pub enum Why {
         /// The head of the branch that it would follow.
         head: Option<Sha>,
     },
+    /// The branch that it was on was deleted.
+    #[error(
+        "it stays at {}, which was on the branch {branch} of {repo}, and that was deleted. Set the sha by hand once, to \
+         {} if that is meant",
+        .current.short(),
+        head_words(.head)
+    )]
+    Deleted {
+        /// What the file says.
+        current: Sha,
+        /// Its repository.
+        repo: RepoId,
+        /// The branch that is no more.
+        branch: Branch,
+        /// The head of the branch that it would follow.
+        head: Option<Sha>,
+    },
     /// The branch that `:track` names is not there.
     #[error("{repo} has no branch {branch}; delete or correct its :track in deploy.edn")]
     BranchGone {
@@ -191,9 +208,18 @@ pub enum Why {
 }
 
 impl Why {
-    /// Whether only a person can say where it should go.
+    /// Whether only a person can say where it should go, since what it followed is no more.
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Orphan { .. } | Self::Rewritten { .. })
+        matches!(
+            self,
+            Self::Orphan { .. }
+                | Self::Rewritten { .. }
+                | Self::Deleted { .. }
+                | Self::BranchGone { .. }
+                | Self::Sideways { .. }
+                | Self::TagGone { .. }
+                | Self::TagMoved { .. }
+        )
     }
 }
 

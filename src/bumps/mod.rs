@@ -67,6 +67,8 @@ pub struct Rules<'a> {
     pub own: Option<&'a RepoId>,
     /// The branches that apps which live in a repository follow; none stands for its default branch.
     pub lives_on: &'a (dyn Fn(&RepoId) -> Vec<Option<Branch>> + Sync),
+    /// The heads that its branches were last known to have, also of those that were deleted since.
+    pub had: &'a (dyn Fn(&RepoId) -> BTreeMap<Branch, Sha> + Sync),
 }
 
 /// A file with dependencies.
@@ -112,9 +114,6 @@ pub enum BumpsError {
     /// A repository that has to be asked could not be, or the asking was ended.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// A dependency that has to move can't: a person has to say where to.
-    #[error("{0}")]
-    Stuck(Box<Kept>),
 }
 
 /// A fault in a file of a repository, as `file:line:column: what`.
@@ -179,9 +178,6 @@ impl Asking<'_> {
                     why,
                     named,
                 };
-                if named && kept.why.is_lost() {
-                    return Err(BumpsError::Stuck(Box::new(kept)));
-                }
                 due.kept.push(kept);
             }
             due.take(file, |coord| moves.get(&coord.span.start).cloned())?;

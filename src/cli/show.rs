@@ -167,6 +167,7 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
         Entry::Bumped { bumps } | Entry::Updated { bumps, .. } => {
             bumps.iter().map(|bump| format!("  {}", bump_line(bump))).collect()
         }
+        Entry::LeftAlone { why } => vec![format!("{begun} {}", plain(why))],
         Entry::Narrowed(narrowed) => vec![format!("{begun} {}", plain(&narrowed.to_string()))],
         Entry::Raced { head } => vec![format!("{begun} someone pushed {} first: once more on top of it", head.short())],
         Entry::Publishing { .. } => Vec::new(),

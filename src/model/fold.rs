@@ -71,6 +71,9 @@ pub struct JobState {
     pub bumped: Vec<Bump>,
     /// What update made of it.
     pub updated: Option<Updated>,
+    /// What update left alone, and why, where that is for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_alone: Option<String>,
     /// How far dependencies may move, after builds that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub narrowed: Vec<Narrowed>,
@@ -121,6 +124,7 @@ impl JobState {
             base: None,
             bumped: Vec::new(),
             updated: None,
+            left_alone: None,
             narrowed: Vec::new(),
             built: None,
             requested: None,
@@ -205,6 +209,10 @@ impl JobState {
                 self.must_run("updated", &Step::Update)?;
                 let bumps = [std::mem::take(&mut self.bumped), bumps.clone()].concat();
                 self.updated = Some(Updated { commit: *commit, tree: tree.clone(), time: *time, bumps });
+            }
+            Entry::LeftAlone { why } => {
+                self.must_run("left-alone", &Step::Update)?;
+                self.left_alone = Some(why.clone());
             }
             Entry::Narrowed(narrowed) => {
                 self.must_be_started(true, "narrowed")?;
@@ -402,6 +410,7 @@ impl JobState {
         }
         if *step == Step::Update {
             self.bumped.clear();
+            self.left_alone = None;
         }
         let state = &mut self.steps[index];
         state.state = Progress::Running;

@@ -272,6 +272,11 @@ pub enum Entry {
         /// What was changed, but for what `Bumped` told.
         bumps: Vec<Bump>,
     },
+    /// What update left alone though it moved, or though what it followed is no more.
+    LeftAlone {
+        /// Why, in words.
+        why: String,
+    },
     /// A build failed, and which commit of a dependency broke it was found: update begins again with the last good one.
     Narrowed(Narrowed),
     /// Someone was faster: update, build and publish begin again on their head.
@@ -361,6 +366,7 @@ impl Entry {
             Entry::Based { .. } => "based",
             Entry::Bumped { .. } => "bumped",
             Entry::Updated { .. } => "updated",
+            Entry::LeftAlone { .. } => "left-alone",
             Entry::Narrowed(_) => "narrowed",
             Entry::Raced { .. } => "raced",
             Entry::Publishing { .. } => "publishing",
@@ -389,6 +395,7 @@ impl Entry {
             | Entry::RollingBack { reason: text }
             | Entry::HostFinished { result: HostResult::Skipped { reason: text }, .. }
             | Entry::CauseDropped { reason: text, .. }
+            | Entry::LeftAlone { why: text }
             | Entry::Canceling { by: text }
             | Entry::Ended { reason: text, .. } => text,
             _ => return self,

@@ -25,7 +25,8 @@ pub struct Locked {
 /// Who runs a library, or a commit of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhereView {
-    /// The apps that were built with it, as their last good jobs left them.
+    /// The apps that were built with it, as jobs left them: their last good ones, and newer ones that got as far as some
+    /// hosts.
     pub runs: Vec<RunsView>,
     /// Apps of which it is not known, and why.
     pub unknown: Vec<UnknownView>,
@@ -36,7 +37,7 @@ pub struct WhereView {
 pub struct RunsView {
     /// The app.
     pub app: AppName,
-    /// Its last good job.
+    /// The job that left it there.
     pub job: JobId,
     /// When that ended.
     pub at: Timestamp,

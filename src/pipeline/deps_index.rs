@@ -130,6 +130,11 @@ impl Inner {
         unpoison(self.graph.read()).apps_in(repo).map(|app| app.branch.clone()).collect()
     }
 
+    /// The heads that a repository's branches were last known to have, also of those that were deleted since.
+    pub(super) fn had(&self, repo: &RepoId) -> BTreeMap<Branch, Sha> {
+        self.store.accepted_heads(repo).unwrap_or_default()
+    }
+
     /// Begins to read the apps whose dependencies are not known yet, in the background.
     pub(super) fn start_reading(self: &Arc<Self>) {
         let graph = unpoison(self.graph.read());

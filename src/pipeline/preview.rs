@@ -191,7 +191,9 @@ impl Inner {
         let lives_on = |repo: &RepoId| self.branches_of(repo);
         let track = &app.updates.track;
         let held = |lib: &Lib, file: &str| held.why(lib, file);
-        let rules = Rules { wants: &wants, all: false, track, held: &held, own: Some(&own), lives_on: &lives_on };
+        let had = |repo: &RepoId| self.had(repo);
+        let (own, lives_on) = (Some(&own), &lives_on);
+        let rules = Rules { wants: &wants, all: false, track, held: &held, own, lives_on, had: &had };
         let due = asking.due(files, &rules).await.map_err(|e| e.to_string())?;
         let lines = lines_of(files, &due);
         let bumps = due.bumps.into_iter().zip(lines).map(|(bump, line)| {

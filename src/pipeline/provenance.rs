@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -15,14 +16,18 @@ use crate::bumps::Preflight;
 use crate::deps;
 use crate::git::Mirrors;
 use crate::model::provenance::{LacksView, Locked, MissingView, RunsView, UnknownView, WhereView};
-use crate::model::{App, AppName, Follows, HostName, JobState, Lib, Progress, RepoId, Sha};
-use crate::store::{LastGood, StoreError};
+use crate::model::{App, AppName, Follows, HostName, HostState, JobId, JobState, Lib, Outcome, Progress, RepoId, Sha};
+use crate::store::{JobFilter, LastGood, StoreError};
 
 /// How many remotes are fetched at once for a commit that nobody has needed so far, and how long that may take.
 const FETCHES: usize = 8;
 const FETCHED_WITHIN: Duration = Duration::from_secs(60);
 /// How soon they are all asked again: most commits that nobody has are mistyped.
 const SEARCHED_AGAIN: Duration = Duration::from_secs(30);
+/// So many of an app's newest jobs are looked through for hosts that they have brought elsewhere.
+const NEWER: usize = 200;
+/// So many are, for what is published.
+const NEWEST: usize = 20;
 /// How many digits of a commit are asked for at the least.
 const DIGITS: usize = 7;
 
@@ -52,41 +57,69 @@ pub(super) struct Searched {
     asked: String,
 }
 
-/// What an app was left at by its last good job.
+/// What a job left an app at, or some of its hosts.
 struct Left {
     app: App,
-    good: LastGood,
-    job: Option<Arc<JobState>>,
+    job: JobId,
+    at: Timestamp,
+    commit: Sha,
+    /// The hosts that are there still: no later job has brought them elsewhere.
+    hosts: Vec<HostName>,
     closure: Option<Vec<Locked>>,
 }
 
-impl Left {
-    fn hosts(&self) -> Vec<HostName> {
-        let done = |job: &JobState| {
-            let hosts = job.hosts.iter().filter(|host| host.state == Progress::Done);
-            hosts.map(|host| host.name.clone()).collect()
-        };
-        self.job.as_deref().map(done).unwrap_or_default()
+/// Whether a job has brought a host to its commit, well or not.
+fn brought(job: &JobState, host: &HostState) -> bool {
+    match host.state {
+        Progress::Done => true,
+        Progress::Running | Progress::Failed | Progress::Unreachable => host.changed && host.back.is_none(),
+        // Nothing was to be done there.
+        Progress::Skipped => job.outcome() == Some(Outcome::Unchanged),
+        Progress::Pending | Progress::RolledBack => false,
     }
 }
 
 impl Inner {
-    /// What all apps were left at; those that no job has ended well for are told apart.
+    /// What all apps were left at; those that nothing was brought to are told apart.
     fn left(&self) -> Result<(Vec<Left>, Vec<UnknownView>), StoreError> {
         let apps: Vec<App> = unpoison(self.graph.read()).apps().cloned().collect();
         let (mut left, mut unknown) = (Vec::new(), Vec::new());
         for app in apps {
-            match self.store.last_good(&app.name)? {
-                None => {
-                    unknown.push(UnknownView { app: app.name, why: "no job of it has ended well yet".to_owned() });
-                }
-                Some(good) => {
-                    let (job, closure) = (self.store.job(good.job)?, self.store.closure(good.job)?);
-                    left.push(Left { app, good, job, closure });
-                }
+            let name = app.name.clone();
+            let of_app = self.left_of(app)?;
+            if of_app.is_empty() {
+                unknown.push(UnknownView { app: name, why: "no job of it has ended well yet".to_owned() });
             }
+            left.extend(of_app);
         }
         Ok((left, unknown))
+    }
+
+    /// The last good job of an app, and newer ones that have brought some of its hosts elsewhere.
+    fn left_of(&self, app: App) -> Result<Vec<Left>, StoreError> {
+        let good = self.store.last_good(&app.name)?;
+        let (mut left, mut settled, mut before) = (Vec::new(), BTreeSet::new(), None);
+        for _ in 0..NEWER {
+            let filter = JobFilter { app: Some(app.name.clone()), before, limit: 1, ..JobFilter::default() };
+            let Some(job) = self.store.jobs(&filter)?.pop() else { break };
+            before = Some(job.id);
+            let is_good = good.as_ref().is_some_and(|good| good.job == job.id);
+            let there = job.hosts.iter().filter(|host| brought(&job, host)).map(|host| &host.name);
+            let hosts: Vec<HostName> = there.filter(|host| settled.insert((*host).clone())).cloned().collect();
+            if let Some(commit) = job.commit().filter(|_| !hosts.is_empty()) {
+                let at = job.ended.as_ref().map_or(job.created_at, |(at, ..)| *at);
+                let closure = self.store.closure(job.id)?;
+                left.push(Left { app: app.clone(), job: job.id, at, commit, hosts, closure });
+            }
+            if is_good {
+                break;
+            }
+        }
+        if let Some(LastGood { job, sha, at }) = good.filter(|_| left.is_empty()) {
+            let closure = self.store.closure(job)?;
+            left.push(Left { app, job, at, commit: sha, hosts: Vec::new(), closure });
+        }
+        Ok(left)
     }
 }
 
@@ -137,8 +170,8 @@ impl Pipeline {
                     && sha.is_none_or(|sha| locked.sha.to_string().starts_with(sha))
             };
             for locked in closure.iter().filter(is_it) {
-                let LastGood { job, sha: commit, at } = left.good.clone();
-                let (app, hosts) = (left.app.name.clone(), left.hosts());
+                let Left { job, at, commit, .. } = left;
+                let (app, hosts) = (left.app.name.clone(), left.hosts.clone());
                 runs.push(RunsView { app, job, at, commit, locked: locked.clone(), hosts });
             }
         }
@@ -162,7 +195,7 @@ impl Pipeline {
             let app = left.app.name.clone();
             let mut at: Vec<(Option<Lib>, Sha)> = Vec::new();
             if left.app.repo() == repo {
-                at.push((None, left.good.sha));
+                at.push((None, left.commit));
             }
             match &left.closure {
                 Some(closure) => {
@@ -178,15 +211,41 @@ impl Pipeline {
                     continue;
                 }
                 let older = git.is_ancestor(&repo, *has, sha).await.unwrap_or(false);
-                let why = self.why_missing(&left.app, lib.as_ref(), older)?;
-                let (app, lib, hosts) = (app.clone(), lib.clone(), left.hosts());
+                let why = match self.published_with(&git, &app, &repo, sha).await?.filter(|(job, _)| *job != left.job) {
+                    Some((_, commit)) => {
+                        let commit = commit.short();
+                        format!("{commit}, which is published, has it: `airplanes deploy {app}` brings it there")
+                    }
+                    None => self.why_missing(&left.app, lib.as_ref(), older)?,
+                };
+                let (app, lib, hosts) = (app.clone(), lib.clone(), left.hosts.clone());
                 missing.push(LacksView { app, lib, has: *has, hosts, why });
             }
-            if !at.is_empty() && missing.len() == before {
+            if !at.is_empty() && missing.len() == before && !have.contains(&app) {
                 have.push(app);
             }
         }
+        have.retain(|app| !missing.iter().any(|lacks| lacks.app == *app));
         Ok(MissingView { repo, sha, have, missing, unknown })
+    }
+
+    /// The newest job that has published the app, with what, if a commit was in it.
+    async fn published_with(
+        &self,
+        git: &Mirrors,
+        app: &AppName,
+        repo: &RepoId,
+        sha: Sha,
+    ) -> Result<Option<(JobId, Sha)>, StoreError> {
+        let filter = JobFilter { app: Some(app.clone()), limit: NEWEST, ..JobFilter::default() };
+        let jobs = self.inner.store.jobs(&filter)?;
+        let Some((job, commit)) = jobs.iter().find_map(|job| Some((job.id, job.published?))) else { return Ok(None) };
+        for locked in self.inner.store.closure(job)?.iter().flatten().filter(|locked| locked.repo == *repo) {
+            if git.is_ancestor(repo, sha, locked.sha).await.unwrap_or(false) {
+                return Ok(Some((job, commit)));
+            }
+        }
+        Ok(None)
     }
 
     /// The repository whose mirror has a commit.

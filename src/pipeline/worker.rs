@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::lease::AppLease;
-use super::steps::{self, StepError, Work};
+use super::steps::{self, Slot, StepError, Work};
 use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
 use crate::store::{Change, StoreError};
 
@@ -16,6 +16,9 @@ use crate::store::{Change, StoreError};
 const ERRORS: u32 = 3;
 /// How often a job may be found interrupted with no step ended in between.
 const INTERRUPTIONS: u32 = 10;
+
+/// How long a job may ask remotes while it has a slot among the builds: one that does not answer holds up no others.
+const ASKS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a worker lets go of a job before its end.
 pub(super) enum Stopped {
@@ -55,7 +58,7 @@ impl Inner {
             cancel.cancel();
         }
         let lease;
-        let (mut slot, mut looked) = (None, None);
+        let (mut slot, mut looked) = (Slot::default(), None);
         if job.started {
             lease = match job.waits_for_merge() {
                 true => None,
@@ -70,7 +73,7 @@ impl Inner {
         } else {
             let Some(won) = self.wait_for_turn(id, cancel).await? else { return Ok(()) };
             (lease, job) = (Some(won.lease), won.job);
-            (slot, looked) = (Some(won.slot), won.looked);
+            (slot, looked) = (Slot::of(won.slot), won.looked);
         }
         if job.ended.is_some() {
             return Ok(());
@@ -128,13 +131,7 @@ impl Inner {
         }
         work.job = self.store.append(id, vec![Entry::StepStarted { step: step.clone() }]).await?;
         tracing::info!(job = %id, app = %work.job.app.name, %step, "step started");
-        let result = match &step {
-            Step::Prepare => steps::prepare::run(work).await,
-            Step::Update => steps::update::run(work).await,
-            Step::Build(name) => steps::build::run(work, name.as_deref()).await,
-            Step::Publish => steps::publish::run(work).await,
-            Step::Rollout => steps::rollout::run(work).await,
-        };
+        let result = self.attempt(work, &step).await;
         let errors = work.job.step(&step).map_or(0, |s| s.errors);
         let failed = |error: String, exit_code, retry| {
             vec![Entry::StepFinished { step: step.clone(), result: StepResult::Failed { error, exit_code, retry } }]
@@ -181,6 +178,24 @@ impl Inner {
             Err(StepError::Store(error)) => return Err(Stopped::Store(error)),
         }
         Ok(None)
+    }
+
+    async fn attempt(&self, work: &mut Work, step: &Step) -> Result<StepResult, StepError> {
+        let slot = work.slot.clone();
+        let mut run = std::pin::pin!(async {
+            match step {
+                Step::Prepare => steps::prepare::run(work).await,
+                Step::Update => steps::update::run(work).await,
+                Step::Build(name) => steps::build::run(work, name.as_deref()).await,
+                Step::Publish => steps::publish::run(work).await,
+                Step::Rollout => steps::rollout::run(work).await,
+            }
+        });
+        tokio::select! {
+            result = &mut run => return result,
+            () = tokio::time::sleep(ASKS_WITHIN), if matches!(step, Step::Prepare | Step::Update) => slot.give_back(),
+        }
+        run.await
     }
 
     async fn end(&self, job: &JobState, outcome: Outcome, reason: String) -> Result<(), Stopped> {

@@ -24,6 +24,7 @@ struct Ask {
     all: bool,
     track: BTreeMap<Lib, Track>,
     lives_on: Vec<Option<Branch>>,
+    had: BTreeMap<Branch, Sha>,
 }
 
 fn branch(name: &str) -> Branch {
@@ -34,7 +35,8 @@ impl Ask {
     fn new() -> Self {
         let scene = Scene::new();
         let mirrors = scene.mirrors();
-        Self { scene, mirrors, wants: HashMap::new(), all: true, track: BTreeMap::new(), lives_on: Vec::new() }
+        let (wants, had) = (HashMap::new(), BTreeMap::new());
+        Self { scene, mirrors, wants, all: true, track: BTreeMap::new(), lives_on: Vec::new(), had }
     }
     /// As a job asks that runs since this commit was pushed.
     fn pushed(&mut self, repo: &Repo, name: &str, sha: Sha) {
@@ -57,6 +59,7 @@ impl Ask {
                     held: &|_, _| None,
                     own: None,
                     lives_on: &lives_on,
+                    had: &|_| self.had.clone(),
                 },
             )
             .await

@@ -106,6 +106,20 @@ async fn hosts_are_asked_what_they_have_and_nothing_on_them_is_changed() {
     assert_eq!((host["state"].as_str(), host["has"].as_str()), (Some("other-commit"), Some(by_hand.as_str())));
     assert!(host["why"].as_str().unwrap().contains("no job of ours") && host["job"].is_null(), "{host}");
     assert_eq!(git(&folder, &["rev-parse", "HEAD"]), by_hand);
+    git(&folder, &["reset", "-q", "--hard", "HEAD^"]);
+
+    // A rollout that got as far as the host and was not well there: that is what runs.
+    world.edit("deploy.edn", ":restart \"true\"", ":restart \"false\"");
+    let fix = world.push("base", &[("fix", "1")]).await;
+    assert_eq!(world.job("app").await["state"], "failed", "{}", world.log());
+    assert_eq!(git(&folder, &["rev-parse", "HEAD"]), world.head("app").to_string());
+    let runs = world.get(&format!("/where?lib=acme/base&sha={fix}")).await;
+    let app =
+        runs["runs"].as_array().unwrap().iter().find(|run| run["app"] == "app").unwrap_or_else(|| panic!("{runs}"));
+    assert_eq!((&app["hosts"][0], &app["commit"]), (&"web-1".into(), &world.head("app").to_string().into()), "{app}");
+    let missing = world.get(&format!("/missing?sha={fix}")).await;
+    assert!(!apps(&missing["missing"]).contains(&"app"), "{missing:#}");
+
     world.host_down(1);
     let said = world.call(&["drift", "app"]).await;
     assert!(said.code == Some(1) && said.out.contains("unreachable"), "{said:?}");

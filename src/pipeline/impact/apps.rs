@@ -139,6 +139,7 @@ impl Inner {
             held: &|lib, file| held.why(lib, file),
             own: Some(&repo),
             lives_on: &|repo| self.branches_of(repo),
+            had: &|repo| self.had(repo),
         };
         let due = asking.tried(&files, &standing.instead, &rules).await.map_err(unknown)?;
         if due.bumps.is_empty() {

@@ -79,7 +79,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     let exit_code = match outcome {
         BuildOutcome::Done => {
             if index + 1 == app.build.len() {
-                work.slot = None;
+                work.slot.give_back();
             }
             return Ok(StepResult::Done);
         }

@@ -113,6 +113,7 @@ async fn of(
         let wants = wants(work, job, &files, log).await?;
         let held = inner.held_libs(&rooms.git, app, base).await.map_err(|error| work.git(error))?;
         let all = job.bumps_all();
+        say(log, format!("looking for what is due for {}", app.name)).await?;
         let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
         let rules = Rules {
             wants: &wants,
@@ -121,6 +122,7 @@ async fn of(
             held: &|lib, file| held.why(lib, file),
             own: Some(&own),
             lives_on: &|repo| inner.branches_of(repo),
+            had: &|repo| inner.had(repo),
         };
         due = asking.due(&files, &rules).await.map_err(|error| work.bumps(error))?;
     }
@@ -146,6 +148,7 @@ async fn look_ahead(
     base: Sha,
     log: &mut LogFile,
 ) -> Result<Preflight, StepError> {
+    say(log, "reading what its dependencies bring, from mirrors; those that lack a commit are fetched").await?;
     let after = preflight(work, files, base).await?;
     for words in &after.unknown {
         say(log, format!("note: not looked at before the build: {words}")).await?;

@@ -10,14 +10,15 @@ pub(super) mod rollout;
 pub(super) mod update;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::explain::LEFT_ALONE;
 use super::lease::{AppLease, BranchLease};
-use super::{Inner, Rooms};
+use super::{Inner, Rooms, unpoison};
 use crate::bumps::{self, BumpsError, Preflight, Tree};
 use crate::git::{GitError, WorkClone};
 use crate::model::{Branch, Entry, JobState, Narrowed, Outcome, Progress, Sha, Step};
@@ -33,7 +34,7 @@ pub(super) struct Work {
     /// The right to change the app's branch, from prepare to publish.
     pub branch_lease: Option<BranchLease>,
     /// The slot among the builds, until the build is done.
-    pub slot: Option<OwnedSemaphorePermit>,
+    pub slot: Slot,
     /// When its repository began to be fetched, if that was while it waited.
     pub looked: Option<Instant>,
     /// What preflight found of the commit that update made; none after a restart.
@@ -46,6 +47,25 @@ pub(super) struct Work {
     pub cancel: CancellationToken,
     /// A person's cancel or the daemon's end.
     pub stop: CancellationToken,
+}
+
+/// A slot among the builds, if there is one. Who waits for a remote gives it back.
+#[derive(Clone, Default)]
+pub(super) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Slot {
+    pub(super) fn of(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(Mutex::new(Some(permit))))
+    }
+    pub(super) fn give_back(&self) {
+        drop(unpoison(self.0.lock()).take());
+    }
+    fn is_held(&self) -> bool {
+        unpoison(self.0.lock()).is_some()
+    }
+    fn keep(&self, permit: Option<OwnedSemaphorePermit>) {
+        *unpoison(self.0.lock()) = permit;
+    }
 }
 
 /// Why a step did not come to its end.
@@ -135,8 +155,8 @@ impl Work {
     pub(super) fn base(&self) -> Result<(Branch, Sha), StepError> {
         self.job.base.clone().ok_or_else(|| StepError::failed("prepare has left no base; deploy the app again"))
     }
-    /// The right to change the app's branch; waited for if it is not held. The slot is given up meanwhile: who holds
-    /// the branch may be waiting for one.
+    /// The right to change the app's branch; waited for if it is not held. The slot is given back for that: who holds
+    /// the branch may be waiting for one, and the build takes another.
     pub(super) async fn take_branch(&mut self, branch: &Branch) -> Result<(), StepError> {
         if self.branch_lease.is_some() {
             return Ok(());
@@ -144,14 +164,11 @@ impl Work {
         let (inner, repo, stop) = (self.inner.clone(), self.job.app.repo(), self.stop.clone());
         self.branch_lease = inner.leases.branch_now(&repo, branch);
         if self.branch_lease.is_none() {
-            let had_slot = self.slot.take().is_some();
+            self.slot.give_back();
             self.branch_lease = tokio::select! {
                 lease = inner.leases.branch(&repo, branch) => Some(lease),
                 () = stop.cancelled() => return Err(self.stopped()),
             };
-            if had_slot {
-                self.take_slot().await?;
-            }
         }
         Ok(())
     }
@@ -168,13 +185,13 @@ impl Work {
     }
     /// A slot among the builds, where the worker has none.
     pub(super) async fn take_slot(&mut self) -> Result<(), StepError> {
-        if self.slot.is_none() {
+        if !self.slot.is_held() {
             let slots = self.inner.slots.clone();
             let slot = tokio::select! {
                 slot = slots.acquire_owned() => slot,
                 () = self.stop.cancelled() => return Err(self.stopped()),
             };
-            self.slot = slot.ok();
+            self.slot.keep(slot.ok());
         }
         Ok(())
     }
@@ -280,7 +297,8 @@ pub(super) fn success(job: &JobState) -> String {
         ([], false) => format!("{sha} is built"),
         (hosts, _) => format!("{sha} is live on {}", hosts.join(", ")),
     };
-    job.narrowed.iter().fold(well, |well, narrowed| format!("{well}; {narrowed}"))
+    let well = job.narrowed.iter().fold(well, |well, narrowed| format!("{well}; {narrowed}"));
+    job.left_alone.iter().fold(well, |well, why| format!("{well}; {LEFT_ALONE}{why}"))
 }
 
 /// How a job ends whose step failed for good: some hosts may run the new commit, or all be back at what they ran.

@@ -20,7 +20,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     if !work.job.waits_for_merge() {
         work.take_branch(&branch).await?;
     }
-    work.slot = None;
+    work.slot.give_back();
     let Some(updated) = work.job.updated.clone() else {
         return Err(StepError::failed("update has left no commit; deploy the app again"));
     };

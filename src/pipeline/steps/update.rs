@@ -35,9 +35,12 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     // Whole seconds: git keeps no more.
     let time = Timestamp::from_second(work.job.event_time().max(parent.time).as_second());
     let time = time.map_err(|e| StepError::failed(format!("the commit {base} has a time out of range: {e}")))?;
+    let lost = told(&due.kept, |kept| kept.why.is_lost());
+    let left_alone = (!lost.is_empty()).then_some(Entry::LeftAlone { why: lost });
     if bumps.is_empty() {
         let tree = git.tree_id(&repo, base).await.map_err(|e| work.git(e))?.to_string();
-        let reason = match told(&due.kept) {
+        let is_told = |kept: &bumps::Kept| kept.named && !matches!(kept.why, bumps::Why::Pinned) || kept.why.is_lost();
+        let reason = match told(&due.kept, is_told) {
             _ if !app.update => ":update? is not set".to_owned(),
             told if told.is_empty() => match made_by_another(work, base)? {
                 Some(other) => format!("what is due is there already: {} is of {other}", base.short()),
@@ -62,7 +65,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
             .await?;
             return Err(StepError::Over);
         }
-        work.append(vec![updated]).await?;
+        work.append(left_alone.into_iter().chain([updated]).collect()).await?;
         return Ok(skipped);
     }
     let clone = work.bare().await?;
@@ -75,14 +78,15 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     say(&mut log, format!("committed {commit}")).await?;
     log.settle().await?;
     work.preflight(&bumps).await?;
-    work.append(vec![Entry::Updated { commit, tree, time, bumps }]).await?;
+    let updated = Entry::Updated { commit, tree, time, bumps };
+    work.append(left_alone.into_iter().chain([updated]).collect()).await?;
     Ok(StepResult::Done)
 }
 
-/// Why what moved is not bumped, in words, each once.
-fn told(kept: &[bumps::Kept]) -> String {
+/// What stays and why, in words, each once.
+fn told(kept: &[bumps::Kept], is_told: impl Fn(&bumps::Kept) -> bool) -> String {
     let mut told: Vec<String> = Vec::new();
-    for kept in kept.iter().filter(|kept| kept.named && !matches!(kept.why, bumps::Why::Pinned)) {
+    for kept in kept.iter().filter(|kept| is_told(kept)) {
         let words = kept.to_string();
         if !told.contains(&words) {
             told.push(words);

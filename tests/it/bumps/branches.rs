@@ -1,9 +1,9 @@
 //! A sha follows the branch that holds it: never backwards, never sideways, and told in words.
 
-use airplanes::bumps::BumpsError;
+use std::collections::BTreeMap;
 
 use super::{Ask, branch, force, goes_to, pushes_to};
-use crate::support::git_remote::git;
+use crate::support::git_remote::{Repo, git};
 
 fn says(told: &Option<Result<String, String>>, words: &[&str]) {
     let why = told.as_ref().unwrap().as_ref().unwrap_err();
@@ -97,12 +97,20 @@ async fn a_rewritten_history_leaves_the_sha_and_says_what_to_do() {
     says(&ask.of(&lib, &gone.to_string()).await, &["taken back", "by hand", &base.short()]);
     let new = lib.pushes("b", "2");
     says(&ask.of(&lib, &gone.to_string()).await, &["on no branch", "rewritten", "by hand once", &new.to_string()]);
-    // Where it is the push that asks, the job has to fail with it.
+    // Also where it is the push that asks, and the rest is bumped.
+    let other = ask.scene.repo("other");
+    let old = other.pushes("a", "1");
+    ask.pushed(&other, "main", other.pushes("a", "2"));
     ask.pushed(&lib, "main", new);
-    let text = format!("{{:deps\n {{acme/lib {{:git/url \"{}\" :git/sha \"{gone}\"}}}}}}", lib.url());
-    let stuck = ask.files(&[("deps.edn", &text)]).await.unwrap_err();
-    assert!(matches!(&stuck, BumpsError::Stuck(kept) if kept.line == 2), "{stuck:?}");
-    assert!(stuck.to_string().starts_with("acme/lib in deps.edn: "), "{stuck}");
+    let coord = |repo: &Repo, name, sha| format!("acme/{name} {{:git/url \"{}\" :git/sha \"{sha}\"}}", repo.url());
+    let text = format!("{{:deps\n {{{}\n {}}}}}", coord(&lib, "lib", gone), coord(&other, "other", old));
+    let due = ask.files(&[("deps.edn", &text)]).await.unwrap();
+    let [kept] = due.kept.as_slice() else { panic!("{due:?}") };
+    assert!(kept.line == 2 && kept.why.is_lost() && kept.named, "{kept:?}");
+    assert_eq!(due.bumps.iter().map(|bump| bump.lib.as_str()).collect::<Vec<_>>(), ["acme/other"]);
+    // A branch that is known to have held it was deleted: nobody rewrote anything.
+    ask.had = BTreeMap::from([(branch("feat"), gone)]);
+    says(&ask.of(&lib, &gone.to_string()).await, &["branch feat", "was deleted", "by hand once", &new.to_string()]);
 }
 
 #[tokio::test]

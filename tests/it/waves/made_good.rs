@@ -138,6 +138,24 @@ async fn what_a_skipped_job_should_have_taken_up_is_taken_up_by_the_next_one_and
     world.push("other", &[("x", "2")]).await;
     let jobs = world.jobs_of("app").await;
     assert_eq!(jobs[0]["causes"].as_array().unwrap().len(), 1, "{jobs:#?}");
+
+    // It names a repository whose git host says nothing, and there is one slot: others are built all the same.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ssh://git@{}/acme/silent.git", silent.local_addr().unwrap());
+    let coord = format!("{{:deps {{acme/silent {{:git/url \"{url}\" :git/sha \"{}\"}}", "a".repeat(40));
+    world.push("app", &[("deps.edn", &world.file("app", "deps.edn").replacen("{:deps {", &coord, 1))]).await;
+    world.until("app is in update", async || in_update(&world, "app").await.then_some(())).await;
+    std::fs::write(world.path("go"), "").unwrap();
+    world.push("slow", &[("x", "1")]).await;
+    let slow = async || world.get("/jobs?app=slow&limit=1").await["jobs"][0]["state"] == "succeeded";
+    world.until("slow is built", async || slow().await.then_some(())).await;
+    assert!(in_update(&world, "app").await, "it still asks");
+    let (_, told) = world.cli(&["logs", "last", "update"]);
+    assert!(told.contains("reading what its dependencies bring"), "{told}");
+}
+
+async fn in_update(world: &World, app: &str) -> bool {
+    world.get(&format!("/jobs?app={app}&limit=1")).await["jobs"][0]["reason"] == "in update"
 }
 
 #[tokio::test(flavor = "multi_thread")]
