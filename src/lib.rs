@@ -26,8 +26,8 @@
 //! |---|---|
 //! | 5 | [`daemon`] composes all of it · [`demo`] shows it on one machine · `main` |
 //! | 4 | [`http`] the door · [`cli`] the commands |
-//! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`report`] commit statuses · [`reconcile`] remotes as they are · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
-//! | 2, I/O, one concern each | [`files`] [`store`] [`process`] [`watch`] [`net`] [`git`] [`ssh`] [`runner`] |
+//! | 3 | [`host`] what is done on a server · [`bumps`] which commit a dependency may move to · [`pipeline`] from events to ended jobs · [`report`] commit statuses · [`reconcile`] remotes as they are · [`servers`] servers made, waited for and destroyed · [`upkeep`] a year without care · [`notify`] who is told when it matters · [`doctor`] what works and what does not |
+//! | 2, I/O, one concern each | [`files`] [`store`] [`process`] [`watch`] [`net`] [`git`] [`ssh`] [`cloud`] [`runner`] |
 //! | 1, pure | [`edn`] lossless EDN · [`deps`] what deps.edn means · [`config`] the user's files · [`forge`] webhooks and APIs of git hosts · [`planner`] events to plans · [`render`] text files from templates |
 //! | 0 | [`model`] plain types: names, events, apps, plans, jobs and the fold that is their state |
 //!
@@ -56,6 +56,8 @@
 //!    (`.git/airplanes.json`: `moving` before its tree moves, `live` after restart and verification), and the unit's
 //!    InvocationID is journaled before a restart. A user's own `:restart` command is at least once. What a host ran is
 //!    journaled before it is touched; a rollout that may fail goes back to that, by the same journal, and then it is held.
+//!    A provider is asked for a server only once that is journaled; what may have come of a call that was not answered is
+//!    looked for by the server's own tag before it is asked again, and only what carries that tag is destroyed.
 //! 6. **Leases are values** that the worker holds: one for the app, one for (repository, branch) from prepare to
 //!    publish. They end with the process. Who waits for people to merge has neither: it takes the app's again for what
 //!    was merged, and the branch's if that has to be built.
@@ -101,12 +103,15 @@
 //!   one sync a group, and sled takes them over when there is time. The log also shows what sled would not: a loss.
 //! - A job that waits for a pull request has neither slot nor lease: own pushes go live meanwhile, as they are. It takes
 //!   the app's lease again once it was merged, and what goes live is the branch's head, which others may have moved.
+//! - Servers have journals of their own beside those of jobs: they have no app, commit, steps or lease, live for months,
+//!   and are taken back by being destroyed. The store keeps them by the same rules (a fold that refuses, one writer).
 //! - Half a build is none: a build that was interrupted begins again with its first command, in a fresh clone.
 //! - `{host}` and `{address}` may stand in `:working-directory` and in the health url, for hosts that share a file
 //!   system and apps that listen on the host's own address.
 
 pub mod bumps;
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod daemon;
 pub mod demo;
@@ -128,6 +133,7 @@ pub mod reconcile;
 pub mod render;
 pub mod report;
 pub mod runner;
+pub mod servers;
 pub mod ssh;
 pub mod store;
 pub mod upkeep;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, impact, init, jobs, keys, logs,
-    notify, provenance, render, repos, restore, status, sync, update,
+    notify, provenance, render, repos, restore, server, status, sync, update,
 };
 
 /// The commands.
@@ -50,6 +50,11 @@ pub enum Command {
         Examples:\n\n  airplanes render systemd shop\n  airplanes render nginx shop"
     )]
     Render(render::RenderArgs),
+    /// Make, list and destroy servers.
+    #[command(long_about = "Make, list and destroy servers, at the providers of :providers.\n\n  \
+        airplanes server create web-3 --provider linode --region eu-central --type g6-nanode-1 --image linode/debian12\n  \
+        airplanes server list\n  airplanes server destroy web-3\n  airplanes server create --help")]
+    Server(server::ServerArgs),
     /// Run the daemon.
     #[command(long_about = "Run the daemon: webhooks in, jobs out, until SIGTERM.\n\n\
         It reads the config file and deploy.edn, and reads them again when they change; a bad edit is reported and the \

@@ -34,6 +34,7 @@ mod provenance;
 mod render;
 mod repos;
 mod restore;
+mod server;
 mod show;
 mod status;
 mod sync;
@@ -151,6 +152,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Init(args) => init::init(globals, args).await,
         Command::Keys(args) => keys::keys(globals, args).await,
         Command::Host(args) => host::host(globals, args).await,
+        Command::Server(args) => server::server(&client()?, globals, args).await,
         Command::Completions(args) => completions(args.shell),
         Command::Check => check::check(globals),
         Command::Render(args) => render::render(globals, args),

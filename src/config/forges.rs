@@ -95,7 +95,7 @@ fn forge(prefix: &str, mut section: Section<'_>, context: &mut Context) -> Optio
 }
 
 /// Where an API is. The token goes there, so it is https, or this machine itself.
-fn api(text: Spanned<String>, context: &mut Context) -> Option<String> {
+pub(super) fn api(text: Spanned<String>, context: &mut Context) -> Option<String> {
     let span = text.span;
     let url = web_url(text, ":api", context)?;
     let plain = url.strip_prefix("http://");

@@ -11,7 +11,8 @@ use crate::edn::{Node, Span, Value};
 
 const STAR: u8 = b'*';
 /// Keys whose values, however deep, are secrets.
-const KEYS: [&str; 7] = ["forges", "webhooks", "https-tokens", "secret", "secrets", "signing-token", "password"];
+const KEYS: [&str; 8] =
+    ["forges", "providers", "webhooks", "https-tokens", "secret", "secrets", "signing-token", "password"];
 
 /// Whether what stands under this key is not to be shown.
 pub(super) fn is_secret_key(key: &str) -> bool {

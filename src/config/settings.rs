@@ -10,12 +10,13 @@ use super::diagnostic::Fault;
 use super::forges::{self, ForgeApi};
 use super::notify::{self, Notify};
 use super::prefix::ByPrefix;
+use super::providers::{self, ProviderApi};
 use super::section::{Context, Section};
 use super::templates::Templates;
 use super::values::{Size, Time};
 use crate::edn::de::Spanned;
 use crate::edn::{Node, Value};
-use crate::model::{Forge, ForgeSecrets, Host, HostName, RepoUrl, Secret};
+use crate::model::{Forge, ForgeSecrets, Host, HostName, Provider, RepoUrl, Secret};
 
 /// The daemon's settings, defaults filled in.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Config {
     pub git: Git,
     /// `:ssh`
     pub ssh: Ssh,
+    /// `:providers`: who makes servers.
+    pub providers: BTreeMap<Provider, ProviderApi>,
     /// `:hosts`
     pub hosts: BTreeMap<HostName, Host>,
     /// `:builds`
@@ -56,6 +59,7 @@ impl Config {
         let hooks = self.webhooks.values().flat_map(|forge| forge.secrets.iter().chain(&forge.signing_tokens));
         let tokens = self.git.https_tokens.iter().map(|(_, token)| token);
         let tokens = tokens.chain(self.forges.values().map(|forge| &forge.token));
+        let tokens = tokens.chain(self.providers.values().map(|provider| &provider.token));
         hooks.chain(tokens).chain(self.notify.secrets())
     }
 }
@@ -123,6 +127,7 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
     let git = git(root.section("git", context), context);
     let ssh = ssh(root.section("ssh", context), context);
     let hosts = root.node("hosts").map(|node| hosts(node, &ssh, context));
+    let providers = providers::read(&mut root, context);
     let builds = builds::read(root.section("builds", context), context);
     let poll = match root.node("poll") {
         Some(node) if node.value == Value::Bool(false) => None,
@@ -147,6 +152,7 @@ pub(super) fn read<'n>(mut root: Section<'n>, context: &mut Context) -> (Config,
         forges,
         git,
         ssh,
+        providers,
         hosts: hosts.unwrap_or_default(),
         builds,
         poll,

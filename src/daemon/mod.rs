@@ -33,6 +33,7 @@ use crate::process::Leftovers;
 use crate::reconcile::Reconcile;
 use crate::report;
 use crate::runner;
+use crate::servers::{self, Servers};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
 use crate::watch::FsSource;
@@ -68,6 +69,7 @@ pub struct Daemon {
     stop: CancellationToken,
     store: Store,
     pipeline: Pipeline,
+    servers: Servers,
     config_fault: Arc<ArcSwapOption<String>>,
     serving: JoinHandle<Result<(), http::HttpError>>,
     watching: JoinHandle<()>,
@@ -125,6 +127,14 @@ impl Daemon {
         let in_force = Arc::new(ArcSwap::from_pointee(loaded));
         let upkeep = Upkeep::new(state.clone(), store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
         let reconcile = Reconcile::new(store.clone(), pipeline.clone(), in_force.clone(), stop.clone());
+        let making = servers::Setup {
+            store: store.clone(),
+            in_force: in_force.clone(),
+            http: http.clone(),
+            state: state.clone(),
+            pace: servers::Pace::default(),
+        };
+        let servers = Servers::start(making, stop.clone());
         let reporting = report::Setup { store: store.clone(), in_force: in_force.clone(), http };
         report::start(reporting, stop.clone());
         let telling = notify::Setup {
@@ -142,6 +152,7 @@ impl Daemon {
             pipeline: pipeline.clone(),
             upkeep: upkeep.clone(),
             reconcile: reconcile.clone(),
+            servers: servers.clone(),
             forges: forges.clone(),
             config_fault: config_fault.clone(),
             config: path.to_owned(),
@@ -163,7 +174,7 @@ impl Daemon {
         upkeep.start();
         reconcile.start();
         tracing::info!(%address, state = %state.display(), builds = concurrency, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(Self { address, state, stop, store, pipeline, config_fault, serving, watching, backups })
+        Ok(Self { address, state, stop, store, pipeline, servers, config_fault, serving, watching, backups })
     }
 
     /// Where it listens.
@@ -183,6 +194,7 @@ impl Daemon {
         if tokio::time::timeout(DRAIN, self.pipeline.end()).await.is_err() {
             tracing::warn!("steps under way are left as they are; the next start looks at them and goes on");
         }
+        self.servers.end().await;
         self.watching.abort();
         // Ends at once.
         let _ = self.backups.await;

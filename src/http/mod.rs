@@ -30,6 +30,7 @@ mod refusals;
 mod repos;
 mod router;
 mod server;
+mod servers;
 mod status;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ use crate::model::{Forge, ForgeSecrets, Secret};
 use crate::notify::Notify;
 use crate::pipeline::Pipeline;
 use crate::reconcile::Reconcile;
+use crate::servers::Servers;
 use crate::store::{Store, StoreError};
 use crate::upkeep::Upkeep;
 
@@ -64,6 +66,8 @@ pub struct Door {
     pub upkeep: Upkeep,
     /// What looks at remotes.
     pub reconcile: Reconcile,
+    /// What makes servers.
+    pub servers: Servers,
     /// What authenticates webhooks; swapped when config.edn changes.
     pub forges: Arc<ArcSwap<BTreeMap<Forge, ForgeSecrets>>>,
     /// What is wrong with the last edit of the configuration, while an older one is in force.

@@ -8,7 +8,7 @@ use axum::routing::{get, post, put};
 use super::answer::{ApiError, render};
 use super::{
     Context, apps, auth, backup, deliveries, doctor, events, gc, holds, hooks, impact, jobs, logs, metrics, notify,
-    plans, provenance, repos, status,
+    plans, provenance, repos, servers, status,
 };
 
 /// The routes.
@@ -45,6 +45,8 @@ pub(super) fn router(context: Context) -> Router {
         .route("/impact", post(impact::ask))
         .route("/impact/{id}", get(impact::one).delete(impact::cancel))
         .route("/notify/test", post(notify::test))
+        .route("/servers", get(servers::list).post(servers::create))
+        .route("/servers/{name}", get(servers::one).delete(servers::destroy))
         .route("/deliveries", get(deliveries::list))
         .route("/doctor", get(doctor::examine))
         .route("/doctor/hook", post(doctor::hook))

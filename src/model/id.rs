@@ -73,6 +73,10 @@ id!(
     HoldId, "hold id"
 );
 id!(
+    /// One server that was asked for.
+    ServerId, "server id"
+);
+id!(
     /// One question of who would break.
     ImpactId, "impact id"
 );

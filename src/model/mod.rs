@@ -26,6 +26,7 @@ pub mod provenance;
 pub mod repo;
 pub mod rollout;
 pub mod secret;
+pub mod server;
 pub mod service;
 pub mod updates;
 pub mod upkeep;
@@ -37,14 +38,17 @@ pub use check::{Check, CheckUp, Finding};
 pub use event::{Delivery, Event, EventKind, Forge, Push, TagPush};
 pub use fold::{FoldError, JobState};
 pub use hex::hex;
-pub use id::{DeliveryId, EventId, HoldId, ImpactId, JobId, PlanId};
+pub use id::{DeliveryId, EventId, HoldId, ImpactId, JobId, PlanId, ServerId};
 pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 pub use merges::Merges;
-pub use names::{AppName, Branch, CredentialName, HostName, InvalidName, Lib, PgName, Sha, UnitName};
+pub use names::{
+    AppName, Branch, CloudName, CredentialName, HostName, InvalidName, Lib, PgName, ServerName, Sha, UnitName,
+};
 pub use notice::{Happening, NOTICE_VERSION, Notice, Outgoing, Topic, Trouble};
 pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};
 pub use progress::{Back, Culprit, HostState, Narrowed, Progress, Request, StepState, Updated};
 pub use secret::{ForgeSecrets, Secret};
+pub use server::{Provider, ServerEntry, ServerSpec, ServerState};
 pub use service::{Certificate, Postgres, RestartPolicy, Service, Site};
 pub use updates::{Follows, Publish, Track, Updates};
 pub use url::{RepoId, RepoUrl};

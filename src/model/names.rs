@@ -120,6 +120,25 @@ name!(
     HostName, "host name", |text| simple(text, 253, ":")
 );
 name!(
+    /// A server's name: its host name, and its key in `:hosts`. Each provider takes it for a label.
+    ServerName, "server name", |text| {
+        if !(3..=60).contains(&text.len()) {
+            return Err("it has to have 3 to 60 characters");
+        }
+        if !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            return Err("it may hold small letters, digits and `-`");
+        }
+        if !text.starts_with(|c: char| c.is_ascii_lowercase()) || text.ends_with('-') || text.contains("--") {
+            return Err("it begins with a letter, does not end with `-` and holds no `--`");
+        }
+        Ok(())
+    }
+);
+name!(
+    /// A provider's word for a region, a type of server or an image: `eu-central`, `g6-nanode-1`, `linode/debian12`.
+    CloudName, "region, type or image", |text| simple(text, 100, "/")
+);
+name!(
     /// A systemd unit's name without `.service`, as it stands in `:name`.
     UnitName, "unit name", |text| simple(text, 200, "@:\\")
 );
@@ -264,6 +283,11 @@ mod tests {
         assert!(HostName::new("-oProxyCommand=x").is_err());
         assert!(HostName::new("fe80::1").is_ok());
         assert!(UnitName::new("ep;reboot").is_err());
+        assert!(CloudName::new("linode/debian12").is_ok() && CloudName::new("../account").is_err());
+        for bad in ["w", "Web-1", "web--1", "web-", "1-web", "web.1", "wéb"] {
+            assert!(ServerName::new(bad).is_err(), "{bad}");
+        }
+        assert!(ServerName::new("web-1").is_ok());
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Http {
         self.send(&url, call).await
     }
 
-    /// A call of a git host's API. Whatever it answers but a redirect is its answer.
+    /// A call of a git host's or a provider's API. Whatever it answers but a redirect is its answer.
     pub async fn call(&self, call: &ApiCall) -> Result<Reply, NetError> {
         let url = parse(&call.url)?;
         let bad = |e: reqwest::header::InvalidHeaderValue| NetError::Url(format!("a header is not one: {e}"));
@@ -110,7 +110,7 @@ impl Http {
         credential.set_sensitive(true);
         let mut request = self.client.request(call.method.clone(), url.clone()).header(call.credential.0, credential);
         for (name, value) in &call.headers {
-            request = request.header(*name, *value);
+            request = request.header(*name, value);
         }
         if let Some(body) = &call.body {
             request = request.header("content-type", "application/json").body(body.clone());

@@ -1,6 +1,6 @@
 //! The store's keys: one tree, a prefix byte for each kind of row, big-endian numbers so that keys sort by time.
 
-use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, Lib, RepoId, Sha, Topic};
+use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, Lib, RepoId, ServerId, Sha, Topic};
 
 /// What the names of tags begin with where they stand beside those of branches.
 pub(super) const TAGS: &str = "refs/tags/";
@@ -34,6 +34,8 @@ pub(super) const HOLD: u8 = b'H';
 pub(super) const MISSED: u8 = b'M';
 /// Prefix of the marks of jobs whose commits' statuses are due.
 pub(super) const STATUS: u8 = b's';
+/// Prefix of servers' journals.
+pub(super) const SERVER: u8 = b'v';
 /// Prefix of what is known of apps' dependencies.
 pub(super) const INDEX: u8 = b'x';
 
@@ -79,6 +81,9 @@ pub(super) fn head(repo: &RepoId, branch: &Branch) -> Vec<u8> {
 }
 pub(super) fn hold(app: &AppName, lib: Option<&Lib>) -> Vec<u8> {
     with(HOLD, &[app.as_str().as_bytes(), b"\0", lib.map_or("", Lib::as_str).as_bytes()])
+}
+pub(super) fn server(id: ServerId, seq: u64) -> Vec<u8> {
+    with(SERVER, &[&id.0.to_be_bytes(), &seq.to_be_bytes()])
 }
 pub(super) fn missed(app: &AppName) -> Vec<u8> {
     with(MISSED, &[app.as_str().as_bytes()])

@@ -27,6 +27,7 @@ mod read;
 mod restore;
 mod rewrite;
 mod rows;
+mod servers;
 mod snapshot;
 mod start;
 mod state;
@@ -55,11 +56,15 @@ pub use observe::{SeenTags, Sighting};
 pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
 pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, LastSeen, OwnCommit, Past};
+pub use servers::Servers;
 pub use state::{Accepted, NewDelivery, PlanOutcome};
 pub use statuses::{Due, is_told};
 pub use telling::Telling;
 
-use crate::model::{AppName, Draft, Entry, Event, EventId, EventKind, FoldError, InvalidName, JobId, JobState, Record};
+use crate::model::server::ServerFault;
+use crate::model::{
+    AppName, Draft, Entry, Event, EventId, EventKind, FoldError, InvalidName, JobId, JobState, Record, ServerId,
+};
 
 /// What can go wrong with the store.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -144,6 +149,17 @@ pub enum StoreError {
     /// No job has that id, or it has ended.
     #[error("job {0} is not under way")]
     NotOpen(JobId),
+    /// The fold of a server refuses an entry, or its journal can't be read.
+    #[error("server {server}: {why}")]
+    Server {
+        /// The server.
+        server: ServerId,
+        /// The rule.
+        why: ServerFault,
+    },
+    /// The server has changed since the caller looked.
+    #[error("server {0} has changed meanwhile")]
+    ServerMoved(ServerId),
     /// No event has that id, or it has a plan.
     #[error("event {0} is not waiting for a plan")]
     NotWaiting(EventId),
@@ -178,6 +194,7 @@ struct Shared {
     jobs: RwLock<open::OpenJobs>,
     unplanned: RwLock<BTreeMap<EventId, Event>>,
     holds: ArcSwap<Holds>,
+    servers: ArcSwap<Servers>,
     fault: RwLock<Option<Fault>>,
     apps_print: AtomicU64,
     statuses: AtomicBool,

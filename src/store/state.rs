@@ -11,6 +11,7 @@ use super::holds::{self, Holds};
 use super::load::load_job;
 use super::observe::note_webhook;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
+use super::servers::{self, Servers};
 use super::statuses::is_told;
 use super::table::Table;
 use super::tag_events::tag_key;
@@ -70,6 +71,7 @@ pub(super) struct State {
     /// The jobs that keep a plan's event open.
     plan_jobs: HashMap<EventId, BTreeSet<JobId>>,
     pub holds: Arc<Holds>,
+    pub servers: Arc<Servers>,
     last_id: u64,
     /// A print of the apps in force.
     pub apps_print: u64,
@@ -88,6 +90,8 @@ pub(super) struct Told {
     pub released: Vec<JobId>,
     /// The holds are others.
     pub holds: bool,
+    /// Servers are.
+    pub servers: bool,
 }
 
 impl State {
@@ -96,7 +100,8 @@ impl State {
         let mut state = Self { holds: Arc::new(holds::load(table)?), ..Self::default() };
         let holds = state.holds.values().flat_map(|hold| [Some(hold), hold.beneath.as_deref()]).flatten();
         state.last_id = holds.map(|hold| hold.id.0).max().unwrap_or(0);
-        for prefix in [keys::DELIVERY, keys::EVENT, keys::ENDED, keys::OUTGOING] {
+        state.servers = Arc::new(servers::load(table)?);
+        for prefix in [keys::DELIVERY, keys::EVENT, keys::ENDED, keys::OUTGOING, keys::SERVER] {
             // The keys of a prefix sort by number: the last is the largest.
             if let Some((key, _)) = table.prefix(&[prefix]).next_back().transpose()? {
                 state.last_id = state.last_id.max(keys::number(&key).unwrap_or(0));

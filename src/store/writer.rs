@@ -34,7 +34,9 @@ use super::{Shared, StoreError, index, start, statuses, unpoison};
 use crate::files::crash;
 use crate::model::hold::{Hold, Released};
 use crate::model::provenance::Locked;
-use crate::model::{AppName, Draft, Entry, EventId, EventKind, JobId, JobState};
+use crate::model::{
+    AppName, Draft, Entry, EventId, EventKind, JobId, JobState, ServerEntry, ServerId, ServerSpec, ServerState,
+};
 
 /// How often a store that the disk refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -58,6 +60,8 @@ pub(super) enum Command {
     Hold(Box<Hold>, Reply<Hold>),
     Release(Release, Reply<Option<Released>>),
     MakeUp(MakeUp, Reply<Option<EventId>>),
+    AskForServer(ServerSpec, String, Reply<Arc<ServerState>>),
+    AppendToServer(ServerId, u64, Vec<ServerEntry>, Reply<Arc<ServerState>>),
     Answer(Reply<()>),
     Forget(Forget, Reply<Vec<usize>>),
     Tell(Telling, Reply<Vec<u64>>),
@@ -75,6 +79,7 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
         jobs: RwLock::new(OpenJobs::new(state.jobs.clone())),
         unplanned: RwLock::new(state.unplanned.clone()),
         holds: ArcSwap::new(state.holds.clone()),
+        servers: ArcSwap::new(state.servers.clone()),
         fault: RwLock::new(None),
         apps_print: AtomicU64::new(0),
         statuses: AtomicBool::new(false),
@@ -247,6 +252,7 @@ impl Writer {
                 *unpoison(self.shared.jobs.write()) = OpenJobs::new(state.jobs.clone());
                 *unpoison(self.shared.unplanned.write()) = state.unplanned.clone();
                 self.shared.holds.store(state.holds.clone());
+                self.shared.servers.store(state.servers.clone());
                 *unpoison(self.shared.fault.write()) = None;
                 self.state = state;
                 self.shared.table.store(Some(files.table.clone()));
@@ -299,6 +305,9 @@ impl Writer {
         if told.holds {
             self.shared.holds.store(self.state.holds.clone());
         }
+        if told.servers {
+            self.shared.servers.store(self.state.servers.clone());
+        }
         for change in told.changes {
             // An error means that no one listens, which is fine.
             let _ = self.shared.changes.send(change);
@@ -336,6 +345,10 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Hold(hold, reply) => answerer(reply, state.put_hold(tx, *hold, now)),
         Command::Release(release, reply) => answerer(reply, state.release(tx, release, now)),
         Command::MakeUp(made, reply) => answerer(reply, state.make_up(tx, made, now)),
+        Command::AskForServer(spec, by, reply) => answerer(reply, state.ask_for_server(tx, spec, by, now)),
+        Command::AppendToServer(id, seen, entries, reply) => {
+            answerer(reply, state.append_to_server(tx, id, seen, entries, now))
+        }
         Command::Answer(reply) => answerer(reply, Ok(())),
         Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
         Command::Tell(telling, reply) => answerer(reply, state.tell(tx, telling, now)),
@@ -356,6 +369,9 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Hold(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Release(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::MakeUp(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::AskForServer(_, _, reply) | Command::AppendToServer(_, _, _, reply) => {
+            drop(reply.send(Err(error.clone())));
+        }
         Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Tell(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Reported(_, reply) => drop(reply.send(Err(error.clone()))),

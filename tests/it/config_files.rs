@@ -3,6 +3,7 @@
 mod faults;
 mod forges;
 mod notify;
+mod providers;
 mod service;
 
 use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ fn the_example_documents_every_key_and_loads_clean() {
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.apps.len(), 3);
     assert_eq!(loaded.config.webhooks.len(), 4);
-    assert_eq!(loaded.config.secrets().count(), 13);
+    assert_eq!(loaded.config.secrets().count(), 15);
     assert_eq!(app(&loaded, "ep-build").hosts[0].user, "deploy");
     assert_eq!(app(&loaded, "ep-build").build_timeout, Duration::from_secs(1800));
     // A typo in any section is answered with the keys there are; all of them are in the example.

@@ -32,6 +32,7 @@ mod reconcile;
 mod render;
 mod requests;
 mod rollout;
+mod servers;
 mod setup;
 mod ssh;
 mod store;

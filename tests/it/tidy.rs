@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 6] = [
     &["model"],
     &["edn", "deps", "config", "forge", "planner", "render"],
     &["files", "store", "process", "watch", "net", "git", "ssh", "cloud", "auth", "runner"],
-    &["host", "bumps", "pipeline", "report", "reconcile", "upkeep", "notify", "doctor"],
+    &["host", "bumps", "pipeline", "report", "reconcile", "servers", "upkeep", "notify", "doctor"],
     &["http", "cli"],
     &["daemon", "demo", "main"],
 ];

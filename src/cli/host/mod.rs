@@ -3,6 +3,8 @@
 mod place;
 pub(super) mod trust;
 
+pub(super) use place::Place;
+
 use clap::{Args, Subcommand};
 
 use super::Globals;

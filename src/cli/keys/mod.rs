@@ -319,14 +319,22 @@ pub(super) fn add_entries(
     entries: &[Entry],
     globals: &Globals,
 ) -> Result<(Vec<String>, Vec<String>), CliError> {
+    add_to_config(path, &entries.iter().map(Entry::addition).collect::<Vec<_>>(), globals)
+}
+
+/// The same for whatever is to be added.
+pub(super) fn add_to_config(
+    path: &Path,
+    additions: &[Addition<'_>],
+    globals: &Globals,
+) -> Result<(Vec<String>, Vec<String>), CliError> {
     let (mut added, mut to_add) = (Vec::new(), Vec::new());
-    if entries.is_empty() {
+    if additions.is_empty() {
         return Ok((added, to_add));
     }
     let unreadable = |e| CliError::io(&format!("{} can't be read", path.display()), &e);
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let additions: Vec<Addition<'_>> = entries.iter().map(Entry::addition).collect();
-    let (text, each) = config::add(&text, &additions);
+    let (text, each) = config::add(&text, additions);
     for (addition, done) in additions.iter().zip(each) {
         match done {
             Ok(()) => added.push(addition.in_words()),

@@ -37,7 +37,7 @@ pub struct ApiCall {
     /// The header that lets us in.
     pub credential: (&'static str, Secret),
     /// Other headers.
-    pub headers: Vec<(&'static str, &'static str)>,
+    pub headers: Vec<(&'static str, String)>,
     /// JSON, where there is a body.
     pub body: Option<Vec<u8>>,
 }
@@ -238,7 +238,7 @@ impl<'c> Api<'c> {
             method,
             url: format!("{}{path}", self.forge.api),
             credential: (credential.0, Secret::new(token.name(), value)),
-            headers: headers.to_vec(),
+            headers: headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
             body: body.map(|body| body.to_string().into_bytes()),
         }
     }
@@ -303,7 +303,7 @@ fn said_in(body: &Value) -> String {
 }
 
 /// A text as one part of a url's path or query.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -181,7 +181,7 @@ fn every_fault_of_config_edn_has_words_of_its_own() {
             "config 1:37 `:webhooks :gitlab :signing-token` is no signing token | expected `whsec_` and base64, as GitLab shows it".into(),
         ),
         ("{:a 1 :a 2}", "config 1:7 the key `:a` stands twice in this map | here".into()),
-        ("{:x-ray 1}", "config 1:2 unknown key `:x-ray` in config.edn | expected a known key | known here: :listen :url :state :deploy :webhooks :forges :git :ssh :hosts :builds :poll :keep :disk :notify :smtp :dead-man :templates".into()),
+        ("{:x-ray 1}", "config 1:2 unknown key `:x-ray` in config.edn | expected a known key | known here: :listen :url :state :deploy :webhooks :forges :git :ssh :hosts :providers :builds :poll :keep :disk :notify :smtp :dead-man :templates".into()),
     ] {
         assert_eq!(config_faults(config), [want], "{config}");
     }

@@ -14,11 +14,13 @@ use airplanes::model::{
     App, AppName, Branch, Draft, Entry, EventKind, Forge, ForgeSecrets, JobId, Outcome, Planned, RepoUrl, Runner,
     Secret, Trigger, Updates, Why,
 };
+use airplanes::net::Http;
 use airplanes::notify::{Notify, Pace};
 use airplanes::pipeline::{Pipeline, Rooms, Setup};
 use airplanes::process::Leftovers;
 use airplanes::reconcile::Reconcile;
 use airplanes::runner::Local;
+use airplanes::servers::{self, Servers};
 use airplanes::ssh::{Hosts, Settings};
 use airplanes::store::Store;
 use airplanes::upkeep::Upkeep;
@@ -100,6 +102,16 @@ impl Server {
             config,
             in_force: in_force.clone(),
             notify: notify(&store, &pipeline, in_force.clone(), &shutdown),
+            servers: Servers::start(
+                servers::Setup {
+                    store: store.clone(),
+                    in_force: in_force.clone(),
+                    http: Http::new().unwrap(),
+                    state: folder.path().to_owned(),
+                    pace: servers::Pace::default(),
+                },
+                shutdown.clone(),
+            ),
             reconcile: Reconcile::new(store.clone(), pipeline.clone(), in_force.clone(), shutdown.clone()),
             upkeep: Upkeep::new(state, store.clone(), pipeline.clone(), in_force, ending),
             pipeline,

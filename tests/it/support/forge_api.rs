@@ -254,7 +254,7 @@ fn checked(api: &ForgeApi, method: Method, uri: &Uri, headers: &HeaderMap, body:
     Ok(Call { method, rest, query, repo, body })
 }
 
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

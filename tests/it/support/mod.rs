@@ -1,6 +1,7 @@
 //! What the tests share: the corpus beside the checkout.
 
 pub mod acts;
+pub mod cloud_api;
 pub mod edn_json;
 pub mod forge_answers;
 pub mod forge_api;
@@ -9,6 +10,7 @@ pub mod git_graph;
 pub mod git_http;
 pub mod git_remote;
 pub mod lab_world;
+pub mod openapi;
 pub mod receiver;
 pub mod smtp;
 pub mod world;
