@@ -3,6 +3,7 @@
 
 mod daemon;
 mod faults;
+mod prism;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,12 @@ fn published(provider: Provider) -> Option<PathBuf> {
 fn make_key(path: &Path) {
     let done = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
     assert!(done.success());
+}
+
+/// All cases at once: most of their time is waiting.
+async fn each<T>(cases: impl IntoIterator<Item = T>, run: impl AsyncFn(T)) {
+    let run = &run;
+    futures_util::future::join_all(cases.into_iter().map(async |case| run(case).await)).await;
 }
 
 fn spec(provider: Provider, name: &str) -> ServerSpec {
@@ -139,7 +146,7 @@ impl Drop for Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_made_with_the_key_that_it_shows_waited_for_listed_and_destroyed() {
-    for provider in BOTH {
+    each(BOTH, async |provider| {
         let scene = Scene::new(provider).await;
         let plan = scene.servers.plan(spec(provider, "web-3")).await.unwrap();
         assert_eq!((plan.price.unwrap().monthly, scene.api.heard().made.len()), (6.0, 0), "a dry run makes nothing");
@@ -172,12 +179,13 @@ async fn a_server_is_made_with_the_key_that_it_shows_waited_for_listed_and_destr
         };
         assert_eq!((count, keys), (2, 1), "the key is registered once, whatever comment it has there");
         scene.api.is_content();
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_one_servers_and_others_are_left_alone() {
-    for provider in BOTH {
+    each(BOTH, async |provider| {
         let scene = Scene::new(provider).await;
         scene.api.foreign("web-9");
         let view = scene.create("web-3").await;
@@ -207,12 +215,13 @@ async fn names_are_one_servers_and_others_are_left_alone() {
             Provider::Digitalocean => assert!(foreign.is_ok()),
         }
         scene.api.is_content();
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_provider_does_not_have_is_said_before_anything_is_made() {
-    for (provider, region, kind, image, words) in [
+    let cases = [
         (Provider::Linode, "mars", "g6-nanode-1", "linode/debian12", "linode has no region `mars`"),
         (Provider::Linode, "us-old", "g6-nanode-1", "linode/debian12", "no Metadata service in the region `us-old`"),
         (Provider::Linode, "eu-central", "g6-nanode-1", "linode/old", "does not run cloud-init in the image"),
@@ -221,7 +230,8 @@ async fn what_a_provider_does_not_have_is_said_before_anything_is_made() {
         (Provider::Digitalocean, "nyc2", "s-1vcpu-1gb", "debian-12-x64", "takes no new servers in `nyc2` now"),
         (Provider::Digitalocean, "fra1", "s-none", "debian-12-x64", "has no type `s-none` in the region `fra1`"),
         (Provider::Digitalocean, "fra1", "s-1vcpu-1gb", "none", "digitalocean has no image `none`"),
-    ] {
+    ];
+    each(cases, async |(provider, region, kind, image, words)| {
         let scene = Scene::new(provider).await;
         let of = |text: &str| text.parse().unwrap();
         let wrong = ServerSpec { region: of(region), kind: of(kind), image: of(image), ..spec(provider, "web-3") };
@@ -234,7 +244,8 @@ async fn what_a_provider_does_not_have_is_said_before_anything_is_made() {
         // None was made, so the name takes what was meant.
         assert_eq!(scene.create("web-3").await.state, ServerPhase::Ready);
         scene.api.is_content();
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
