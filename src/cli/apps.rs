@@ -9,7 +9,6 @@ use super::hold::held_lines;
 use super::output::{Paint, plain, print, say, table};
 use super::repos::last_seen;
 use super::{Form, Globals};
-use crate::edn::to_edn;
 use crate::model::api::{AppView, PlanQuery, PlanView};
 use crate::model::inbox::AppList;
 use crate::model::{AppName, Branch, Sha, Trigger};
@@ -85,10 +84,7 @@ pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> 
     let (repo, sha) = at.map_or((args.repo, None), |(repo, sha)| (repo, Some(sha)));
     let query = PlanQuery { repo, branch: args.branch.map(Branch::new).transpose()?, sha };
     let plan: PlanView = client.post(&["plans"], Some(&query)).await?;
-    if args.form.accept().is_some() {
-        let value = serde_json::to_value(&plan).map_err(|e| CliError::other(e.to_string()))?;
-        let text = if args.form.edn { to_edn(&value) } else { value.to_string() };
-        print(&format!("{text}\n"))?;
+    if args.form.print(&plan)? {
         return Ok(Exit::Done);
     }
     let paint = Paint::stdout(globals.color);

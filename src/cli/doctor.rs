@@ -16,7 +16,6 @@ use super::output::{Paint, plain, print, say};
 use super::{Form, Globals};
 use crate::config;
 use crate::doctor::{self, Patient};
-use crate::edn::to_edn;
 use crate::model::check::{CheckUp, DoctorLine};
 use crate::model::{AppName, Check, Finding};
 use crate::watch::FsSource;
@@ -152,10 +151,7 @@ impl Page {
     pub(super) fn end(self) -> Result<Exit, CliError> {
         let count = |finding| self.checks.iter().filter(|check| check.finding == finding).count();
         let (failed, warnings) = (count(Finding::Failed), count(Finding::Warning));
-        if self.form.accept().is_some() {
-            let value = serde_json::to_value(CheckUp::of(self.checks)).map_err(|e| CliError::other(e.to_string()))?;
-            print(&format!("{}\n", if self.form.edn { to_edn(&value) } else { value.to_string() }))?;
-        } else {
+        if !self.form.print(&CheckUp::of(self.checks))? {
             let of = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
             let warned = if warnings > 0 { format!(", {}", of(warnings, "warning")) } else { String::new() };
             say(&match failed {

@@ -9,7 +9,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, plain, print, say, table};
 use super::{Form, Globals};
-use crate::edn::to_edn;
 use crate::model::upkeep::{Bytes, DiskView, GcView};
 
 /// How often the daemon is asked how far it is.
@@ -39,10 +38,7 @@ pub(super) async fn gc(client: &Client, globals: &Globals, args: GcArgs) -> Resu
         tokio::time::sleep(LOOK_EVERY).await;
         round = client.get(&["gc"], &[]).await?;
     }
-    if args.form.accept().is_some() {
-        let value = serde_json::to_value(&round).map_err(|e| CliError::other(e.to_string()))?;
-        print(&format!("{}\n", if args.form.edn { to_edn(&value) } else { value.to_string() }))?;
-    } else {
+    if !args.form.print(&round)? {
         print(&page(Paint::stdout(globals.color), &round))?;
     }
     Ok(if round.faults.is_empty() { Exit::Done } else { Exit::Error })

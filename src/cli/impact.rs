@@ -9,7 +9,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, plain, print, say, table};
 use super::{Form, Globals};
-use crate::edn::to_edn;
 use crate::model::impact::{ImpactQuery, ImpactState, ImpactView, TrialState, TrialView};
 use crate::model::{AppName, Branch};
 
@@ -54,9 +53,7 @@ pub(super) async fn impact(client: &Client, globals: &Globals, args: ImpactArgs)
         Ok(()) = tokio::signal::ctrl_c() => client.delete(&["impact", &id], &[]).await?,
     };
     let exit = exit(&view);
-    if args.form.accept().is_some() {
-        let value = serde_json::to_value(&view).map_err(|e| CliError::other(e.to_string()))?;
-        print(&format!("{}\n", if args.form.edn { to_edn(&value) } else { value.to_string() }))?;
+    if args.form.print(&view)? {
         return Ok(exit);
     }
     print(&text(Paint::stdout(globals.color), &view))?;

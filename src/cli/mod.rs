@@ -143,6 +143,15 @@ impl Form {
             _ => None,
         }
     }
+    /// Prints a view in the form that was asked for; false if that is the one for people.
+    fn print(self, view: &impl serde::Serialize) -> Result<bool, CliError> {
+        if self.accept().is_none() {
+            return Ok(false);
+        }
+        let value = serde_json::to_value(view).map_err(|e| CliError::other(e.to_string()))?;
+        output::print(&format!("{}\n", if self.edn { crate::edn::to_edn(&value) } else { value.to_string() }))?;
+        Ok(true)
+    }
 }
 
 /// Runs a command that is not the daemon's own.

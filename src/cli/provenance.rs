@@ -7,7 +7,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, plain, print, say, table};
 use super::{Form, Globals};
-use crate::edn::to_edn;
 use crate::model::provenance::{Drift, DriftView, HostDrift, LacksView, MissingView, RunsView, UnknownView, WhereView};
 use crate::model::{AppName, HostName, Sha};
 
@@ -79,9 +78,7 @@ pub(super) async fn missing(client: &Client, globals: &Globals, args: MissingArg
     // What is not known may lack it.
     let all_have = view.missing.is_empty() && view.unknown.is_empty();
     let exit = if all_have { Exit::Done } else { Exit::Error };
-    if args.form.accept().is_some() {
-        let value = serde_json::to_value(&view).map_err(|e| CliError::other(e.to_string()))?;
-        print(&format!("{}\n", if args.form.edn { to_edn(&value) } else { value.to_string() }))?;
+    if args.form.print(&view)? {
         return Ok(exit);
     }
     let row = |lacks: &LacksView| {
@@ -110,9 +107,7 @@ pub(super) async fn drift(client: &Client, globals: &Globals, args: DriftArgs) -
     let view: DriftView = client.ask(&["drift"], &query).await?;
     let in_step = view.hosts.iter().all(|host| host.state == Drift::InStep);
     let exit = if in_step { Exit::Done } else { Exit::Error };
-    if args.form.accept().is_some() {
-        let value = serde_json::to_value(&view).map_err(|e| CliError::other(e.to_string()))?;
-        print(&format!("{}\n", if args.form.edn { to_edn(&value) } else { value.to_string() }))?;
+    if args.form.print(&view)? {
         return Ok(exit);
     }
     if view.hosts.is_empty() {

@@ -7,7 +7,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, plain, print, say, table};
 use super::{Form, Globals};
-use crate::edn::to_edn;
 use crate::model::repo::{MovedView, NewTagView, SyncView};
 use crate::model::{AppName, EventId};
 
@@ -30,9 +29,7 @@ pub(super) async fn sync(client: &Client, globals: &Globals, args: SyncArgs) -> 
     query.extend(app.map(|app| ("app", app.to_string())));
     let view: SyncView = client.post_with(&["sync"], &query, None::<&()>).await?;
     let exit = if view.failed.is_empty() { Exit::Done } else { Exit::Error };
-    if args.form.accept().is_some() {
-        let value = serde_json::to_value(&view).map_err(|e| CliError::other(e.to_string()))?;
-        print(&format!("{}\n", if args.form.edn { to_edn(&value) } else { value.to_string() }))?;
+    if args.form.print(&view)? {
         return Ok(exit);
     }
     let paint = Paint::stdout(globals.color);
