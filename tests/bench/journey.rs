@@ -7,17 +7,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use airplanes::model::{Forge, Sha};
 use anyhow::{Context, Result, ensure};
 
 use crate::Extent;
-use crate::stats::{median, time};
+use crate::script::{Script, compare, ssh_options};
 use crate::support::world::{World, git};
-use crate::table::{Table, Target};
+use crate::table::Table;
 
 pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
@@ -31,7 +29,7 @@ pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
         let bare = world.path("repos").join(format!("{app}.git"));
         git(&world.open(), &["clone", "-q", &bare.display().to_string(), &format!("srv-{app}")]);
     }
-    let script = Script::new(&world, port)?;
+    let script = script(&world, port)?;
     world.deploy_edn(&format!(
         r#":ours {{:git-url "{{repo:ours}}" :update? true :build "true" :working-directory "{{dir}}/srv-ours" :hosts [:web-1]
             :restart "true" :health {{:url "http://127.0.0.1:{port}/" :stable "0s"}}}}"#
@@ -40,26 +38,18 @@ pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
         world.start().await;
         world.get("/apps").await;
     });
-    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-    for turn in 0..extent.pick(12, 4) {
+    compare(table, "(b) push to live on one host over ssh, empty build", 0.7, extent.pick(12, 4), |turn| {
         let after = world.commit("lib", &[("change", &turn.to_string())]);
-        let peer = script.run(after)?;
+        let peer = script.run()?;
+        let live = git(&world.path("srv-theirs"), &["show", "HEAD:deps.edn"]);
+        ensure!(live.contains(&after.to_string()), "the script's host does not have the bump");
         if let Some(host) = &world.hosts[0] {
             host.drop_connections();
         }
         let own = runtime.block_on(ours_takes(&world, before, after))?;
         before = after;
-        // The first is a warm-up: mirrors are made.
-        if turn > 0 {
-            ratios.push(own / peer);
-            ours.push(own);
-            theirs.push(peer);
-        }
-    }
-    let shown = |seconds: &[f64]| time(Duration::from_secs_f64(median(seconds)));
-    let what = "(b) push to live on one host over ssh, empty build";
-    table.compare(what, shown(&ours), shown(&theirs), median(&ratios), Some(Target::AtMost(0.7)));
-    Ok(())
+        Ok((own, peer))
+    })
 }
 
 /// Seconds from the webhook's first byte to the end of the job that it made.
@@ -86,61 +76,24 @@ async fn ours_takes(world: &World, before: Sha, after: Sha) -> Result<f64> {
     }
 }
 
-/// The shell script with what it is given.
-struct Script {
-    env: Vec<(&'static str, String)>,
-}
-
-impl Script {
-    fn new(world: &World, port: u16) -> Result<Self> {
-        let host = world.hosts[0].as_ref().context("no host")?;
-        let options = format!(
-            "-i {} -o IdentitiesOnly=yes -o UserKnownHostsFile={} -o StrictHostKeyChecking=yes -o BatchMode=yes",
-            host.client_key().display(),
-            world.path("known_hosts").display()
-        );
-        let clone = world.path("script-clone");
-        let own = |key: &'static str, value: String| (key, value);
-        let script = Self {
-            env: vec![
-                own("CLONE", clone.display().to_string()),
-                own("LIBRARY", world.url("lib").to_string()),
-                own("GIT_SSH_COMMAND", format!("ssh {options}")),
-                own(
-                    "SSH",
-                    format!("ssh {options} -p {} {}@{}", host.address().port(), host.user(), host.address().ip()),
-                ),
-                own("FOLDER", world.path("srv-theirs").display().to_string()),
-                own("HEALTH", format!("http://127.0.0.1:{port}/")),
-            ],
-        };
-        let made = script.command("git").args(["clone", "-q", world.url("theirs").as_str()]).arg(&clone).status()?;
-        ensure!(made.success(), "the script's clone could not be made");
-        Ok(script)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.envs(self.env.iter().map(|(key, value)| (key, value))).stdin(Stdio::null());
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-        for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), "script").env(format!("GIT_{who}_EMAIL"), "script@example.com");
-        }
-        command
-    }
-
-    /// Seconds that it takes.
-    fn run(&self, after: Sha) -> Result<f64> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/journey.sh");
-        let began = Instant::now();
-        let status = self.command("sh").arg(file).status()?;
-        let took = began.elapsed().as_secs_f64();
-        ensure!(status.success(), "the script failed with {status}");
-        let folder = self.env.iter().find(|(key, _)| *key == "FOLDER").map(|(_, value)| value.as_str());
-        let live = git(Path::new(folder.unwrap_or_default()), &["show", "HEAD:deps.edn"]);
-        ensure!(live.contains(&after.to_string()), "the script's host does not have the bump");
-        Ok(took)
-    }
+fn script(world: &World, port: u16) -> Result<Script> {
+    let host = world.hosts[0].as_ref().context("no host")?;
+    let (options, clone) = (ssh_options(world, host.client_key()), world.path("script-clone"));
+    let ssh = format!("ssh {options} -p {} {}@{}", host.address().port(), host.user(), host.address().ip());
+    let script = Script {
+        file: "journey.sh",
+        env: vec![
+            ("CLONE", clone.display().to_string()),
+            ("LIBRARY", world.url("lib").to_string()),
+            ("GIT_SSH_COMMAND", format!("ssh {options}")),
+            ("SSH", ssh),
+            ("FOLDER", world.path("srv-theirs").display().to_string()),
+            ("HEALTH", format!("http://127.0.0.1:{port}/")),
+        ],
+    };
+    let made = script.command("git").args(["clone", "-q", world.url("theirs").as_str()]).arg(&clone).status()?;
+    ensure!(made.success(), "the script's clone could not be made");
+    Ok(script)
 }
 
 /// Answers every call with 200, on the port that it gives.

@@ -17,6 +17,7 @@ mod machine;
 mod plan;
 mod push;
 mod reader;
+mod script;
 mod stats;
 #[allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "it is the tests', where a fault is a panic")]
 #[path = "../it/support/mod.rs"]

@@ -4,8 +4,6 @@
 //!
 //! Both have repositories of their own on the same git host, and take turns.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use airplanes::model::{Forge, Sha};
@@ -13,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::Extent;
-use crate::stats::{median, time};
+use crate::script::{Script, compare, ssh_options};
 use crate::support::world::{World, git};
-use crate::table::{Table, Target};
+use crate::table::Table;
 
 /// Which app depends on which: diamonds, whose longest chain is 6 long.
 const DEPS: [&[usize]; 12] = [&[], &[0], &[0], &[1, 2], &[1], &[2], &[3, 4], &[3, 5], &[6, 7], &[6], &[8, 9], &[7]];
@@ -34,7 +32,7 @@ pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
     let alone: Vec<Vec<usize>> = (0..CHAIN.len()).map(|n| n.checked_sub(1).into_iter().collect()).collect();
     let alone: Vec<&[usize]> = alone.iter().map(Vec::as_slice).collect();
     make(&mut world, "theirs", &alone);
-    let script = Script::new(&world)?;
+    let script = script(&world)?;
     let apps: String = (0..DEPS.len())
         .map(|n| format!(":ours-{n} {{:git-url \"{{repo:ours-{n}}}\" :update? true :build \"{BUILD}\"}}\n"))
         .collect();
@@ -43,24 +41,14 @@ pub fn measure(extent: Extent, table: &mut Table) -> Result<()> {
         world.start().await;
         all_are_read(&world).await
     })?;
-    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-    for turn in 0..extent.pick(8, 3) {
+    let what = "(g) a plan of 12 apps over ssh, its longest chain by hand";
+    compare(table, what, 1.15, extent.pick(8, 3), |turn| {
         world.commit("theirs-0", &[("change", &turn.to_string())]);
-        let peer = script.run(&world)?;
+        let peer = theirs_takes(&script, &world)?;
         let before = world.head("ours-0");
         let after = world.commit("ours-0", &[("change", &turn.to_string())]);
-        let own = runtime.block_on(ours_takes(&world, before, after))?;
-        // The first is a warm-up: mirrors are made.
-        if turn > 0 {
-            ratios.push(own / peer);
-            ours.push(own);
-            theirs.push(peer);
-        }
-    }
-    let shown = |seconds: &[f64]| time(Duration::from_secs_f64(median(seconds)));
-    let what = "(g) a plan of 12 apps over ssh, its longest chain by hand";
-    table.compare(what, shown(&ours), shown(&theirs), median(&ratios), Some(Target::AtMost(1.15)));
-    Ok(())
+        Ok((runtime.block_on(ours_takes(&world, before, after))?, peer))
+    })
 }
 
 /// Repositories `NAME-0`, `NAME-1`, … that depend on each other.
@@ -131,60 +119,34 @@ fn tell_steps(jobs: &[&Value], app: &str) {
     eprintln!("  {app}: {}", told.join("  "));
 }
 
-/// The shell script with what it is given.
-struct Script {
-    env: Vec<(&'static str, String)>,
+fn script(world: &World) -> Result<Script> {
+    let clones = world.path("script-clones");
+    std::fs::create_dir_all(&clones)?;
+    let names: Vec<String> = (0..CHAIN.len()).map(|n| format!("theirs-{n}")).collect();
+    let script = Script {
+        file: "waves.sh",
+        env: vec![
+            ("NAMES", names.join(" ")),
+            ("CLONES", clones.display().to_string()),
+            ("GIT_SSH_COMMAND", format!("ssh {}", ssh_options(world, &world.path("git-sshd/client_ed25519")))),
+            ("BUILD", BUILD.to_owned()),
+        ],
+    };
+    for name in &names {
+        let mut clone = script.command("git");
+        clone.args(["clone", "-q", world.url(name).as_str(), name]).current_dir(&clones);
+        ensure!(clone.status()?.success(), "a clone of the script's could not be made");
+    }
+    Ok(script)
 }
 
-impl Script {
-    fn new(world: &World) -> Result<Self> {
-        let clones = world.path("script-clones");
-        std::fs::create_dir_all(&clones)?;
-        let known = world.path("known_hosts");
-        let ssh = format!(
-            "ssh -i {} -o IdentitiesOnly=yes -o UserKnownHostsFile={} -o StrictHostKeyChecking=yes -o BatchMode=yes",
-            world.path("git-sshd/client_ed25519").display(),
-            known.display()
-        );
-        let names: Vec<String> = (0..CHAIN.len()).map(|n| format!("theirs-{n}")).collect();
-        let script = Self {
-            env: vec![
-                ("NAMES", names.join(" ")),
-                ("CLONES", clones.display().to_string()),
-                ("GIT_SSH_COMMAND", ssh),
-                ("BUILD", BUILD.to_owned()),
-            ],
-        };
-        for name in &names {
-            let mut clone = script.command("git");
-            clone.args(["clone", "-q", world.url(name).as_str(), name]).current_dir(&clones);
-            ensure!(clone.status()?.success(), "a clone of the script's could not be made");
-        }
-        Ok(script)
+/// Seconds from the script's start to its end.
+fn theirs_takes(script: &Script, world: &World) -> Result<f64> {
+    let took = script.run()?;
+    for n in 1..CHAIN.len() {
+        let (repos, up) = (world.path("repos"), world.head(&format!("theirs-{}", n - 1)));
+        let text = git(&repos.join(format!("theirs-{n}.git")), &["show", "main:deps.edn"]);
+        ensure!(text.contains(&up.to_string()), "the script's theirs-{n} does not have the bump: {text}");
     }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.envs(self.env.iter().map(|(key, value)| (key, value))).stdin(Stdio::null());
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-        for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), "script").env(format!("GIT_{who}_EMAIL"), "script@example.com");
-        }
-        command
-    }
-
-    /// Seconds that it takes.
-    fn run(&self, world: &World) -> Result<f64> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/waves.sh");
-        let began = Instant::now();
-        let status = self.command("sh").arg(file).status()?;
-        let took = began.elapsed().as_secs_f64();
-        ensure!(status.success(), "the script failed with {status}");
-        for n in 1..CHAIN.len() {
-            let (repos, up) = (world.path("repos"), world.head(&format!("theirs-{}", n - 1)));
-            let text = git(&repos.join(format!("theirs-{n}.git")), &["show", "main:deps.edn"]);
-            ensure!(text.contains(&up.to_string()), "the script's theirs-{n} does not have the bump: {text}");
-        }
-        Ok(took)
-    }
+    Ok(took)
 }
