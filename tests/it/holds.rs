@@ -28,8 +28,7 @@ async fn two_apps() -> World {
          :till {:git-url \"{repo:till}\" :update? true :build \"true\"}",
     );
     world.start().await;
-    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 4).then_some(());
-    world.until("both are read", read).await;
+    world.knows(4).await;
     world
 }
 
@@ -51,9 +50,6 @@ impl World {
         let body = forge::push_payload(Forge::Github, &self.url(repo), &branch.parse().unwrap(), None, after);
         let answer = self.signed_body(Forge::Github, body, &format!("{branch} of {repo}")).send().await.unwrap();
         assert_eq!(answer.status(), 202);
-    }
-    async fn bumped(&self, app: &str, sha: Sha) {
-        self.until(&format!("{app} has {sha}; {}", self.log()), async || self.has(app, sha).then_some(())).await;
     }
 }
 
@@ -292,8 +288,7 @@ async fn a_remote_that_hangs_holds_up_no_plan_but_that_of_the_push_which_may_end
          :till {:git-url \"{repo:till}\" :update? true :build \"true\"}",
     );
     world.start().await;
-    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 4).then_some(());
-    world.until("both are read", read).await;
+    world.knows(4).await;
     let fix = world.unpushed("a");
     let body = json!({"lib": "acme/a", "reason": "until it is mended", "until_descendant_of": fix});
     assert_eq!(world.hold("shop", body).await.0, 200);

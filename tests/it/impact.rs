@@ -41,8 +41,7 @@ async fn diamond() -> World {
         |name: &str| format!(":{name} {{:git-url \"{{repo:{name}}}\" :update? true :build \"sh {{dir}}/check.sh\"}}\n");
     world.deploy_edn(&["b", "c", "app", "other"].map(entry).concat());
     world.start().await;
-    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 5).then_some(());
-    world.until("all are read", read).await;
+    world.knows(5).await;
     world
 }
 
@@ -343,8 +342,7 @@ async fn what_came_of_it_is_a_status_on_the_commit_if_asked() {
     world.deploy_edn(&entry.replace("BAD", &bad));
     world.start().await;
     let url = world.url("lib").to_string();
-    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 2).then_some(());
-    world.until("all are read", read).await;
+    world.knows(2).await;
     let said = world.call(&["impact", &url, "bad", "--report"]).await;
     assert!(said.code == Some(2) && said.err.contains("no entry in :forges"), "{said:?}");
     let text = world.read("config.edn");

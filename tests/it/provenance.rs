@@ -22,8 +22,7 @@ async fn chain(hosts: usize) -> World {
     );
     world.clone_to_hosts("app");
     world.start().await;
-    let read = async || (world.get("/repos").await["repos"].as_array()?.len() == 4).then_some(());
-    world.until("all are read", read).await;
+    world.knows(4).await;
     world
 }
 

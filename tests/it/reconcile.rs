@@ -46,12 +46,6 @@ async fn sync(world: &World, query: &str) -> Value {
     answer
 }
 
-/// Waits until an app's deps.edn at its remote holds a commit.
-async fn bumped(world: &World, app: &str, to: Sha) {
-    let there = async || world.file(app, "deps.edn").contains(&to.to_string()).then_some(());
-    world.until(&format!("{app} is bumped to {to}; {}", world.log()), there).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_whose_webhook_never_came_is_found() {
     let world = app_of_a_library("\"1s\"").await;
@@ -59,7 +53,7 @@ async fn a_push_whose_webhook_never_came_is_found() {
     assert!(world.settled().await.is_empty(), "where a repository is when it is first looked at is no push");
 
     let new = world.commit("lib", &[("a", "1")]);
-    bumped(&world, "app", new).await;
+    world.bumped("app", new).await;
     let of_lib = repo(&world, "lib").await;
     assert_eq!((of_lib["last_seen"]["by"].as_str(), of_lib["webhook_at"].as_str()), (Some("poll"), None), "{of_lib}");
     assert_eq!((&of_lib["dependents"][0], of_lib["apps"].as_array().map(Vec::len)), (&"app".into(), Some(0)));
@@ -73,7 +67,7 @@ async fn a_push_whose_webhook_never_came_is_found() {
     // A webhook is heard of as one.
     let next = world.push("lib", &[("a", "2")]).await;
     assert!(repo(&world, "lib").await["webhook_at"].is_string());
-    bumped(&world, "app", next).await;
+    world.bumped("app", next).await;
     world.settled().await;
     assert_eq!(world.jobs_of("app").await.len(), 3, "{}", world.log());
 }
@@ -94,7 +88,7 @@ async fn sync_says_what_moved_and_its_dry_run_does_nothing() {
     let moved = &answer["moved"][0];
     assert_eq!((moved["was"].as_str(), moved["now"].as_str()), (Some(&*was.to_string()), Some(&*now.to_string())));
     assert!(moved["event"].is_string(), "{answer}");
-    bumped(&world, "app", now).await;
+    world.bumped("app", now).await;
     // Our own commit is known for what it is: an event, and nothing to do.
     world.settled().await;
     let answer = sync(&world, "").await;
@@ -120,7 +114,7 @@ async fn a_webhook_and_a_poll_of_one_push_make_one_event() {
     assert!(sync(&world, "").await["moved"][0]["event"].is_string());
     let (status, answer) = world.hook(Forge::Github, "lib", Some(new), next, "late").await;
     assert_eq!((status, answer["status"].as_str()), (200, Some("duplicate")), "{answer} {old}");
-    bumped(&world, "app", next).await;
+    world.bumped("app", next).await;
     world.settled().await;
     assert_eq!((world.jobs_of("app").await.len(), world.count("app")), (2, 3));
 }
@@ -132,7 +126,7 @@ async fn a_push_while_the_daemon_was_down_is_found_when_it_is_back() {
     assert_eq!(world.stop(), Some(0));
     let new = world.commit("lib", &[("a", "1")]);
     world.start().await;
-    bumped(&world, "app", new).await;
+    world.bumped("app", new).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +139,7 @@ async fn a_poll_during_kill_9_loses_nothing_and_does_nothing_twice() {
         tokio::time::sleep(std::time::Duration::from_millis(300 * n)).await;
         world.kill();
         world.start().await;
-        bumped(&world, "app", new).await;
+        world.bumped("app", new).await;
         assert_eq!(world.count("app"), usize::try_from(n).unwrap() + 2, "{}", world.log());
     }
 }
@@ -199,7 +193,7 @@ async fn a_dead_host_is_left_alone_for_a_while_and_holds_up_no_other() {
     };
     world.until("the host is left alone", failing).await;
     let new = world.commit("lib", &[("a", "1")]);
-    bumped(&world, "app", new).await;
+    world.bumped("app", new).await;
     let said = world.call(&["repos"]).await;
     assert!(said.out.contains("not listed: 127.0.0.1/x/dead-0"), "{said:?}");
     let up = world.get("/doctor?app=dead-0").await.to_string();
@@ -234,7 +228,7 @@ async fn a_head_that_goes_back_is_taken_up_only_when_a_second_listing_says_so() 
     sync(&world, "").await;
     let old = world.head("lib");
     let new = world.push("lib", &[("a", "1")]).await;
-    bumped(&world, "app", new).await;
+    world.bumped("app", new).await;
     world.settled().await;
     // A server that lags behind the one that told, or a push that was taken back? Time tells.
     world.force("lib", old);
@@ -267,7 +261,7 @@ async fn a_push_that_is_told_while_its_remote_is_listed_is_not_undone_by_the_lis
     world.until("the app is read", async || (sync(&world, "").await["asked"] == 2).then_some(())).await;
     let first = world.commit("lib", &[("a", "1")]);
     assert!(sync(&world, "").await["moved"][0]["event"].is_string());
-    bumped(&world, "app", first).await;
+    world.bumped("app", first).await;
     world.settled().await;
 
     // The remote has listed the first commit, and answers only when the second has been told of.
@@ -288,7 +282,7 @@ async fn a_push_that_is_told_while_its_remote_is_listed_is_not_undone_by_the_lis
         answer["moved"].as_array().unwrap().iter().filter(|m| m["repo"] == *of_lib && !m["event"].is_null()).count()
     };
     assert_eq!(made(&answer), 0, "{answer}");
-    bumped(&world, "app", second).await;
+    world.bumped("app", second).await;
     assert_eq!(made(&sync(&world, "").await), 0);
 }
 
@@ -346,7 +340,7 @@ async fn a_tag_pushed_while_the_daemon_was_down_is_taken_up() {
     let two = world.commit("lib", &[("a", "1")]);
     tag_it(&world, "v1.2");
     world.start().await;
-    bumped(&world, "plain", two).await;
+    world.bumped("plain", two).await;
     taken(&world, "v1.2").await;
     world.settled().await;
     assert_eq!((world.count("app"), world.count("plain")), (2, 2), "{}", world.log());

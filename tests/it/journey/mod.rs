@@ -90,6 +90,16 @@ impl World {
         git(&person, &["fetch", "-q", "origin"]);
         git(&person, &["reset", "-q", "--hard", &to.to_string()]);
     }
+    /// Waits until the daemon knows so many repositories, since it has read who depends on them.
+    pub async fn knows(&self, repos: usize) {
+        let known = async || (self.get("/repos").await["repos"].as_array()?.len() == repos).then_some(());
+        self.until(&format!("{repos} known repositories"), known).await;
+    }
+    /// Waits until an app's deps.edn at its remote holds a commit.
+    pub async fn bumped(&self, app: &str, to: Sha) {
+        let there = async || self.file(app, "deps.edn").contains(&to.to_string()).then_some(());
+        self.until(&format!("{app} is bumped to {to}; {}", self.log()), there).await;
+    }
     /// A person's commit that is not pushed yet.
     pub fn unpushed(&self, repo: &str) -> Sha {
         let person = self.path("people").join(repo);
