@@ -127,6 +127,33 @@ pub struct App {
 }
 
 impl App {
+    /// An entry that says no more than its name and where it is.
+    pub fn bare(name: AppName, git_url: RepoUrl) -> Self {
+        Self {
+            name,
+            git_url,
+            branch: None,
+            update: false,
+            trigger: Trigger::default(),
+            build: Vec::new(),
+            build_timeout: Duration::from_secs(60),
+            build_silence: Duration::from_secs(60),
+            working_directory: None,
+            hosts: Vec::new(),
+            service: None,
+            nginx: Vec::new(),
+            postgres: None,
+            restart: None,
+            health: None,
+            runner: Runner::default(),
+            updates: Updates::default(),
+            rollout: Rollout::default(),
+        }
+    }
+    /// The branch that it is built from: its entry's, or its repository's default one, if anyone knows that.
+    pub fn lives_on<'a>(&'a self, default: Option<&'a Branch>) -> Option<&'a Branch> {
+        self.branch.as_ref().or(default)
+    }
     /// Its repository's identity.
     pub fn repo(&self) -> RepoId {
         self.git_url.id()

@@ -84,8 +84,9 @@ impl From<BumpsError> for IndexError {
 impl Inner {
     /// The apps of deploy.edn, in place of those before.
     pub(super) fn set_apps(&self, apps: BTreeMap<AppName, App>) {
-        self.store.know_apps(print(&apps));
+        let print = print(&apps);
         let mut graph = unpoison(self.graph.write());
+        self.store.know_apps(print);
         let mut unread = unpoison(self.unread.lock());
         let gone: Vec<AppName> = graph.apps().map(|a| a.name.clone()).filter(|name| !apps.contains_key(name)).collect();
         for name in gone {
@@ -373,7 +374,7 @@ impl Inner {
         let mut unread = unpoison(self.unread.lock());
         for app in push.repos().iter().flat_map(|repo| graph.apps_in(repo)).filter(|app| app.update) {
             let read = graph.read_at(&app.name);
-            let branch = app.branch.as_ref().or(push.default_branch.as_ref()).or(default).or(read.map(|(b, _)| b));
+            let branch = graph.lives_on(app, push.default_branch.as_ref().or(default));
             let is_its = branch.is_none_or(|branch| *branch == push.branch);
             if is_its && read.is_some_and(|(_, sha)| *sha != push.after) {
                 unread.entry(app.name.clone()).or_insert(Unread::New);

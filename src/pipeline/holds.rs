@@ -149,8 +149,8 @@ impl Inner {
             return Ok(held);
         }
         let default = git.head_branch(&repo).await?;
-        let branch = |app: &App| app.branch.clone().or_else(|| default.clone());
-        for other in beside.into_iter().filter(|other| branch(other) == branch(app)) {
+        let default = default.as_ref();
+        for other in beside.into_iter().filter(|other| other.lives_on(default) == app.lives_on(default)) {
             let files = match (Tree::Commit { git, repo: &repo, sha: commit }).files(&other.updates).await {
                 Ok(files) => files,
                 Err(BumpsError::Git(error)) => return Err(error),

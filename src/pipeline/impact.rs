@@ -88,7 +88,7 @@ impl Pipeline {
             }
         };
         // The url that keys are set up for, if the repository is known by one.
-        let known = self.remotes_now().await?.remove(&url.id());
+        let known = self.remotes_now().await?.get(&url.id()).cloned();
         url = known.and_then(|remote| remote.url).unwrap_or(url);
         if let Some(app) = query.app.as_ref().filter(|app| inner.app(app).is_none()) {
             return Err(self.no_such_app(app));

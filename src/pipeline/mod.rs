@@ -55,7 +55,7 @@ use crate::store::{Store, StoreError};
 pub use culprit::LOGS as CULPRIT;
 use lease::Leases;
 pub use log::Logs;
-pub use remotes::{Remote, Stand};
+pub use remotes::{Remote, StandsAt};
 
 /// What the names begin with of folders beside the jobs' that somebody tries something out in, for some minutes.
 pub const TRIALS: &str = "trial-";
@@ -200,6 +200,8 @@ struct Inner {
     bells: Mutex<HashMap<JobId, Arc<Notify>>>,
     /// So many pull requests are looked at at once.
     askers: Semaphore,
+    /// The remotes, as of when they were last asked for.
+    remotes: Mutex<remotes::Kept>,
     /// Ticks when an event has been planned, or the apps have changed.
     ticks: watch::Sender<u64>,
     /// When all remotes were last asked for a commit that no mirror had, and what came of it.
@@ -231,6 +233,7 @@ impl Pipeline {
             impacts: impact::Impacts::default(),
             bells: Mutex::default(),
             askers: Semaphore::new(requests::AT_ONCE),
+            remotes: Mutex::default(),
             ticks: watch::channel(0).0,
             searched: tokio::sync::Mutex::default(),
             ending: CancellationToken::new(),

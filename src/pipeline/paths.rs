@@ -54,7 +54,7 @@ impl Inner {
     ) -> Result<BTreeSet<AppName>, StoreError> {
         let mut untouched = BTreeSet::new();
         let is_its = |app: &&App| {
-            let branch = app.branch.as_ref().or(default);
+            let branch = app.lives_on(default);
             let has_part = app.updates.directory.is_some() || !app.updates.paths.is_empty();
             has_part && app.trigger != Trigger::Manual && branch.is_none_or(|branch| *branch == push.branch)
         };

@@ -38,10 +38,7 @@ impl Pipeline {
         let mut notes = draft.notes;
         let published: HashMap<AppName, (RepoId, Option<Branch>)> = {
             let graph = unpoison(inner.graph.read());
-            let place = |app: &App| {
-                let read = graph.read_at(&app.name).map(|(branch, _)| branch);
-                (app.repo(), app.branch.as_ref().or(read).cloned())
-            };
+            let place = |app: &App| (app.repo(), graph.lives_on(app, None).cloned());
             draft.apps.iter().map(|planned| (planned.app.name.clone(), place(&planned.app))).collect()
         };
         let mut merged: HashMap<AppName, bool> = HashMap::new();

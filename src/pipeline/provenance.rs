@@ -271,7 +271,7 @@ impl Pipeline {
         let places = Arc::new(Semaphore::new(FETCHES));
         let mut fetches = JoinSet::new();
         let mut silent: BTreeSet<RepoId> = BTreeSet::new();
-        for url in self.remotes_now().await?.into_values().filter_map(|remote| remote.url) {
+        for url in self.remotes_now().await?.values().filter_map(|remote| remote.url.clone()) {
             silent.insert(url.id());
             let (git, stop, places) = (git.clone(), self.inner.ending.clone(), places.clone());
             fetches.spawn(async move {

@@ -1,6 +1,7 @@
 //! The remotes that somebody follows: each once, however many apps share it. Must never ask one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Pipeline, unpoison};
 use crate::model::{App, AppName, Branch, Follows, RepoId, RepoUrl, Sha};
@@ -22,28 +23,41 @@ pub struct Remote {
     /// Branches that are followed as long as they are there: they may be merged into the default one.
     pub merged: BTreeSet<Branch>,
     /// Where coordinates stand that follow its tags.
-    pub tags: BTreeSet<Stand>,
+    pub tags: BTreeSet<StandsAt>,
 }
 
 /// Where a coordinate stands that follows tags.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stand {
+pub enum StandsAt {
     /// At a tag.
     At(String),
     /// On a commit, as far as it is named in full.
     On(Option<Sha>),
 }
 
+/// The remotes, and as of when.
+pub(super) type Kept = Option<((u64, u64), Arc<BTreeMap<RepoId, Remote>>)>;
+
 impl Pipeline {
-    /// All of them.
-    pub async fn remotes_now(&self) -> Result<BTreeMap<RepoId, Remote>, StoreError> {
+    /// All of them. They are put together anew only when an app or what one depends on is another.
+    pub async fn remotes_now(&self) -> Result<Arc<BTreeMap<RepoId, Remote>>, StoreError> {
         let pipeline = self.clone();
         let read = tokio::task::spawn_blocking(move || pipeline.remotes()).await;
         read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
     /// Reads a row of the store for each app.
-    fn remotes(&self) -> Result<BTreeMap<RepoId, Remote>, StoreError> {
-        let apps: Vec<App> = unpoison(self.inner.graph.read()).apps().cloned().collect();
+    fn remotes(&self) -> Result<Arc<BTreeMap<RepoId, Remote>>, StoreError> {
+        // Who asks meanwhile waits, and finds them.
+        let mut kept = unpoison(self.inner.remotes.lock());
+        let (since, apps): (_, Vec<App>) = {
+            let graph = unpoison(self.inner.graph.read());
+            // What is written while they are put together makes them old at once.
+            let since = self.inner.store.known_since();
+            if let Some((_, remotes)) = kept.as_ref().filter(|(at, _)| *at == since) {
+                return Ok(remotes.clone());
+            }
+            (since, graph.apps().cloned().collect())
+        };
         let mut remotes: BTreeMap<RepoId, Remote> = BTreeMap::new();
         for app in &apps {
             let remote = entry(&mut remotes, app.repo());
@@ -65,11 +79,13 @@ impl Pipeline {
                         remote.branches.insert(None);
                         remote.merged.insert(branch);
                     }
-                    Follows::Tags => drop(remote.tags.insert(dep.tag.map_or(Stand::On(dep.at), Stand::At))),
+                    Follows::Tags => drop(remote.tags.insert(dep.tag.map_or(StandsAt::On(dep.at), StandsAt::At))),
                     Follows::Nothing => {}
                 }
             }
         }
+        let remotes = Arc::new(remotes);
+        *kept = Some((since, remotes.clone()));
         Ok(remotes)
     }
 
@@ -81,14 +97,14 @@ impl Pipeline {
     }
 }
 
+impl Remote {
+    /// A remote that nobody follows yet.
+    pub fn of(repo: RepoId) -> Self {
+        let (apps, dependents, branches) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { repo, url: None, apps, dependents, branches, merged: BTreeSet::new(), tags: BTreeSet::new() }
+    }
+}
+
 fn entry(remotes: &mut BTreeMap<RepoId, Remote>, repo: RepoId) -> &mut Remote {
-    remotes.entry(repo.clone()).or_insert_with(|| Remote {
-        repo,
-        url: None,
-        apps: BTreeMap::new(),
-        dependents: BTreeSet::new(),
-        branches: BTreeSet::new(),
-        merged: BTreeSet::new(),
-        tags: BTreeSet::new(),
-    })
+    remotes.entry(repo.clone()).or_insert_with(|| Remote::of(repo))
 }

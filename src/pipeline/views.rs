@@ -33,10 +33,14 @@ impl Pipeline {
     }
     /// The apps of deploy.edn with what is known of them.
     pub fn apps(&self) -> Vec<AppView> {
-        let graph = unpoison(self.inner.graph.read());
-        let view = |app: &App| {
-            let mut view = AppView::of(app);
-            view.depends_on = graph.deps(&app.name).cloned().collect();
+        // Plans are made meanwhile: nothing else waits for these reads.
+        let apps: Vec<(App, BTreeSet<RepoId>)> = {
+            let graph = unpoison(self.inner.graph.read());
+            graph.apps().map(|app| (app.clone(), graph.deps(&app.name).cloned().collect())).collect()
+        };
+        let view = |(app, depends_on): (App, BTreeSet<RepoId>)| {
+            let mut view = AppView::of(&app);
+            view.depends_on = depends_on.into_iter().collect();
             if let Ok(Some(index)) = self.inner.store.index(&app.name) {
                 view.depends_on_ssh = index.deps.iter().filter_map(|dep| dep.ssh_url().cloned()).collect();
             }
@@ -51,7 +55,7 @@ impl Pipeline {
             }
             view
         };
-        graph.apps().map(view).collect()
+        apps.into_iter().map(view).collect()
     }
 
     /// What depends on what: all of it, or what an app or a repository stands on and what stands on it.

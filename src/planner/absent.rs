@@ -40,13 +40,9 @@ pub const UNKNOWN: &str = "it was held, not known to depend on it or out of reac
 
 fn why_not_itself(graph: &Graph, app: &App, moved: &Moved) -> Option<String> {
     let Moved::Branch { name: Some(name), is_default } = moved else { return None };
-    let read = graph.read_at(&app.name).map(|(branch, _)| branch);
-    let lives_here = match app.branch.as_ref().or(read) {
-        Some(branch) => branch == name,
-        None => *is_default != Some(false),
-    };
-    if !lives_here {
-        let branch = app.branch.as_ref().or(read).map_or("the default branch", |branch| branch.as_str());
+    let lives_on = graph.lives_on(app, None);
+    if !lives_on.map_or(*is_default != Some(false), |branch| branch == name) {
+        let branch = lives_on.map_or("the default branch", |branch| branch.as_str());
         return Some(format!("it is built from {branch}"));
     }
     Some(match app.trigger {

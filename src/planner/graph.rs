@@ -119,10 +119,14 @@ impl Graph {
     pub fn read_at(&self, name: &AppName) -> Option<&(Branch, Sha)> {
         self.known.get(name)?.at.as_ref()
     }
+    /// The branch that an app is built from, as far as known: its entry's, its repository's default one, or the one that
+    /// was read.
+    pub fn lives_on<'a>(&'a self, app: &'a App, default: Option<&'a Branch>) -> Option<&'a Branch> {
+        app.lives_on(default).or_else(|| self.read_at(&app.name).map(|(branch, _)| branch))
+    }
     /// What moves when an app publishes.
     pub fn published(&self, app: &App) -> Moved {
-        let read = self.read_at(&app.name).map(|(branch, _)| branch);
-        Moved::Branch { name: app.branch.as_ref().or(read).cloned(), is_default: None }
+        Moved::Branch { name: self.lives_on(app, None).cloned(), is_default: None }
     }
 }
 

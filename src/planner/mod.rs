@@ -76,10 +76,7 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
     }
     let repos: BTreeSet<RepoId> = push.repos().into_iter().collect();
     let default = push.default_branch.as_ref().or(context.default_branch.as_ref());
-    let on_branch = |app: &App| match &app.branch {
-        Some(branch) => *branch == push.branch,
-        None => default.is_none_or(|d| *d == push.branch),
-    };
+    let on_branch = |app: &App| app.lives_on(default).is_none_or(|branch| *branch == push.branch);
     let residents: Vec<&App> = repos.iter().flat_map(|r| graph.apps_in(r)).filter(|a| on_branch(a)).collect();
     let is_default = default.map(|d| *d == push.branch);
     let moved = Moved::Branch { name: Some(push.branch.clone()), is_default };

@@ -1,33 +1,12 @@
 //! The reverse index and the waves, on small worlds.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::*;
-use crate::model::{EventId, Follows, RepoUrl, Runner, TagPush, Updates};
+use crate::model::{EventId, Follows, RepoUrl, TagPush};
 
 fn app(name: &str) -> App {
-    App {
-        name: AppName::new(name).unwrap(),
-        git_url: url(name),
-        branch: None,
-        update: true,
-        trigger: Trigger::PushAny,
-        build: Vec::new(),
-        build_timeout: Duration::from_secs(60),
-        build_silence: Duration::from_secs(60),
-        working_directory: None,
-        hosts: Vec::new(),
-        service: None,
-        nginx: Vec::new(),
-        postgres: None,
-        restart: None,
-        health: None,
-        runner: Runner::Local,
-        updates: Updates::default(),
-        rollout: crate::model::rollout::Rollout::default(),
-    }
+    App { update: true, ..App::bare(AppName::new(name).unwrap(), url(name)) }
 }
 fn url(name: &str) -> RepoUrl {
     RepoUrl::new(format!("https://github.com/acme/{name}")).unwrap()

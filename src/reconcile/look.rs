@@ -1,8 +1,9 @@
 //! One look at one remote: its branches and tags as they are, against those that were accepted last.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{Inner, ReconcileError};
 use crate::git::{GitError, Heads};
@@ -29,13 +30,14 @@ impl Inner {
     /// Looks at a remote, and gives the store what nobody had told of.
     pub(super) async fn look(&self, remote: &Remote, dry_run: bool, insists: bool) -> Result<Looked, ReconcileError> {
         let url = remote.url.as_ref().ok_or_else(|| ReconcileError::NoUrl(remote.repo.clone()))?;
-        let (before, tags, heads) = {
+        let (began, before, tags, heads) = {
             let _place = self.pace.place(url, insists).await?;
             let before = self.known_of(remote)?;
+            let began = Instant::now();
             let tags = (!remote.tags.is_empty()).then(|| self.store.known_tags(&remote.repo)).transpose()?;
             let listed = self.list(url).await;
             self.pace.went(url, listed.as_ref().err());
-            (before, tags, listed?)
+            (began, before, tags, listed?)
         };
         let tags = match tags {
             Some(known) => Some(self.tags(remote, url, known, &heads).await),
@@ -57,7 +59,8 @@ impl Inner {
                 continue;
             };
             let back = seen != head && self.goes_back(&remote.repo, seen, head).await;
-            if !self.is_certain(&remote.repo, branch, head, back, dry_run) {
+            let is_certain = (back && dry_run) || self.doubts.are_over(&remote.repo, branch, head, back, began);
+            if !is_certain {
                 moved.push(view(remote, &push(url, branch, seen, head, &heads), back));
             } else if seen != head {
                 sighting.moved.push(push(url, branch, seen, head, &heads));
@@ -111,25 +114,6 @@ impl Inner {
         let has = async |sha| git.contains(repo, sha).await.unwrap_or(false);
         // It has the one and not yet the other: that one is newer.
         has(head).await && (!has(seen).await || git.is_ancestor(repo, head, seen).await.unwrap_or(false))
-    }
-
-    /// Whether a head may be taken for what it is: one that goes `back` only if the listing before said so too.
-    fn is_certain(&self, repo: &RepoId, branch: &Branch, head: Sha, back: bool, dry_run: bool) -> bool {
-        // A holder that panicked left whole data.
-        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (repo.clone(), branch.clone());
-        match back {
-            true if dry_run => true,
-            true if doubted.get(&place) == Some(&head) => doubted.remove(&place).is_some(),
-            true => {
-                doubted.insert(place, head);
-                false
-            }
-            false => {
-                doubted.remove(&place);
-                true
-            }
-        }
     }
 }
 

@@ -7,11 +7,12 @@
 //! alone for longer and longer, and holds up no other. Must never decide what an app does, and keeps nothing that a
 //! restart would need.
 
+mod doubts;
 mod look;
 mod pace;
 mod tags;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Loaded;
 use crate::git::GitError;
 use crate::model::repo::{LastSeenView, RepoFault, RepoView, SyncView, UnaskedView};
-use crate::model::{AppName, Branch, RepoId, Sha};
+use crate::model::{AppName, Branch, RepoId};
 use crate::pipeline::{Pipeline, Remote};
 use crate::store::{Store, StoreError};
+use doubts::Doubts;
 use look::Looked;
 use pace::{Pace, jittered};
 
@@ -83,9 +85,8 @@ struct Inner {
     in_force: Arc<ArcSwap<Loaded>>,
     stop: CancellationToken,
     pace: Pace,
-    remotes: Mutex<BTreeMap<RepoId, Known>>,
-    /// Heads that would go back, until a second listing says so too.
-    doubted: Mutex<HashMap<(RepoId, Branch), Sha>>,
+    remotes: Arc<Mutex<BTreeMap<RepoId, Known>>>,
+    doubts: Doubts,
 }
 
 /// A remote, and what was found at it.
@@ -99,11 +100,27 @@ struct Known {
     error: Option<RepoFault>,
 }
 
+/// A remote that is being listed. It is no more when this is dropped, be it by a panic: one that stayed so would never
+/// be listed again.
+struct Busy {
+    remotes: Arc<Mutex<BTreeMap<RepoId, Known>>>,
+    remote: Remote,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = remotes.get_mut(&self.remote.repo) {
+            known.busy = false;
+        }
+    }
+}
+
 impl Reconcile {
     /// What looks after the remotes, as the configuration in force wants it.
     pub fn new(store: Store, pipeline: Pipeline, in_force: Arc<ArcSwap<Loaded>>, stop: CancellationToken) -> Self {
-        let (pace, remotes, doubted) = (Pace::default(), Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { store, pipeline, in_force, stop, pace, remotes, doubted }) }
+        let (pace, remotes, doubts) = (Pace::default(), Arc::default(), Doubts::default());
+        Self { inner: Arc::new(Inner { store, pipeline, in_force, stop, pace, remotes, doubts }) }
     }
 
     /// Begins to list remotes by itself, until `stop`.
@@ -125,12 +142,12 @@ impl Reconcile {
         let wanted = |remote: &Remote| {
             app.as_ref().is_none_or(|app| remote.apps.contains_key(app) || remote.dependents.contains(app))
         };
-        self.inner.take_in(remotes.clone(), None);
+        self.inner.take_in(&remotes, None);
         if !dry_run {
             self.inner.pipeline.look_at_requests(app.as_ref());
         }
         let mut looks = JoinSet::new();
-        for remote in remotes.into_values().filter(wanted) {
+        for remote in remotes.values().filter(|remote| wanted(remote)).cloned() {
             let inner = self.inner.clone();
             looks.spawn(async move { (remote.repo.clone(), inner.look(&remote, dry_run, true).await) });
         }
@@ -159,7 +176,7 @@ impl Reconcile {
         let polls = self.inner.in_force.load().config.poll.is_some();
         let (now, clock) = (Instant::now(), Timestamp::now());
         let mut views = Vec::with_capacity(remotes.len());
-        for remote in remotes.into_values() {
+        for remote in remotes.values().cloned() {
             let seen = self.inner.store.last_seen(&remote.repo)?;
             let known = self.inner.remotes();
             let known = known.get(&remote.repo);
@@ -197,16 +214,16 @@ impl Inner {
             };
             if Instant::now() >= refresh {
                 match self.pipeline.remotes_now().await {
-                    Ok(remotes) => self.take_in(remotes, Some(poll)),
+                    Ok(remotes) => self.take_in(&remotes, Some(poll)),
                     Err(error) => tracing::warn!(%error, "it is not known which remotes there are"),
                 }
                 refresh = Instant::now() + (poll / 10).clamp(REFRESH.0, REFRESH.1);
             }
-            for remote in self.take_due(poll) {
+            for busy in self.take_due(poll) {
                 let inner = self.clone();
                 looks.spawn(async move {
-                    let look = inner.look(&remote, false, false).await;
-                    inner.note(&remote.repo, &look);
+                    let look = inner.look(&busy.remote, false, false).await;
+                    inner.note(&busy.remote.repo, &look);
                 });
             }
             let next = self.remotes().values().filter(|known| !known.busy).map(|known| known.next).min();
@@ -221,17 +238,18 @@ impl Inner {
 
     /// The remotes that there are, in place of those before. New ones get a time of their own soon, and none is listed
     /// later than `poll` from now, which may be another than it was.
-    fn take_in(&self, remotes: BTreeMap<RepoId, Remote>, poll: Option<Duration>) {
+    fn take_in(&self, remotes: &BTreeMap<RepoId, Remote>, poll: Option<Duration>) {
         let now = Instant::now();
         let mut known = self.remotes();
         known.retain(|repo, _| remotes.contains_key(repo));
         for (repo, remote) in remotes {
             let soon = || now + pace::share(poll.unwrap_or(FIRST).min(FIRST));
-            match known.get_mut(&repo) {
-                Some(known) => known.remote = remote,
+            match known.get_mut(repo) {
+                Some(known) if known.remote == *remote => {}
+                Some(known) => known.remote = remote.clone(),
                 None => {
-                    let (gone, error) = (BTreeSet::new(), None);
-                    known.insert(repo, Known { remote, next: soon(), busy: false, gone, error });
+                    let (remote, gone, error) = (remote.clone(), BTreeSet::new(), None);
+                    known.insert(repo.clone(), Known { remote, next: soon(), busy: false, gone, error });
                 }
             }
         }
@@ -243,14 +261,14 @@ impl Inner {
     }
 
     /// The remotes whose time has come; their next one is set.
-    fn take_due(&self, poll: Duration) -> Vec<Remote> {
+    fn take_due(&self, poll: Duration) -> Vec<Busy> {
         let now = Instant::now();
         let mut due = Vec::new();
         for known in self.remotes().values_mut().filter(|known| !known.busy && known.next <= now) {
             known.next = now + jittered(poll);
             if known.remote.url.is_some() {
                 known.busy = true;
-                due.push(known.remote.clone());
+                due.push(Busy { remotes: self.remotes.clone(), remote: known.remote.clone() });
             }
         }
         due
@@ -260,7 +278,6 @@ impl Inner {
     fn note(&self, repo: &RepoId, look: &Result<Looked, ReconcileError>) {
         let mut remotes = self.remotes();
         let Some(known) = remotes.get_mut(repo) else { return };
-        known.busy = false;
         match look {
             Ok(looked) => {
                 for branch in looked.gone.difference(&known.gone) {
@@ -285,5 +302,25 @@ impl Inner {
     fn remotes(&self) -> MutexGuard<'_, BTreeMap<RepoId, Known>> {
         // A holder that panicked left whole data: each change is one field.
         self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_remote_whose_listing_panicked_is_listed_again() {
+        let url = crate::model::RepoUrl::new("https://github.com/acme/snow").unwrap();
+        let remote = Remote::of(url.id());
+        let known =
+            Known { remote: remote.clone(), next: Instant::now(), busy: true, gone: BTreeSet::new(), error: None };
+        let remotes = Arc::new(Mutex::new(BTreeMap::from([(url.id(), known)])));
+        let busy = Busy { remotes: remotes.clone(), remote };
+        let look = tokio::spawn(async move {
+            assert!(busy.remote.url.is_some(), "a listing that panics");
+        });
+        assert!(look.await.is_err());
+        assert!(!remotes.lock().unwrap()[&url.id()].busy);
     }
 }

@@ -8,7 +8,7 @@ use super::Inner;
 use crate::deps::Version;
 use crate::git::Heads;
 use crate::model::{RepoUrl, Sha, TagPush};
-use crate::pipeline::{Remote, Stand};
+use crate::pipeline::{Remote, StandsAt};
 use crate::store::SeenTags;
 
 /// How many new tags of one listing are events: who follows tags looks at all of them, whichever tells.
@@ -55,8 +55,8 @@ impl Inner {
         let mut ahead = BTreeSet::new();
         for stand in &remote.tags {
             match stand {
-                Stand::At(tag) => ahead.extend(Version::of(tag).and_then(|ours| newest(heads, &ours))),
-                Stand::On(sha) => ahead.extend(self.newest_not_behind(remote, *sha, heads).await),
+                StandsAt::At(tag) => ahead.extend(Version::of(tag).and_then(|ours| newest(heads, &ours))),
+                StandsAt::On(sha) => ahead.extend(self.newest_not_behind(remote, *sha, heads).await),
             }
         }
         ahead

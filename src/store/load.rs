@@ -1,13 +1,11 @@
 //! A job from its journal. One that can't be read becomes a parked job, which holds its app until a person looks:
 //! it is never dropped, and never guessed at.
 
-use std::time::Duration;
-
 use super::rows::EventRow;
 use super::table::Table;
 use super::tx::{decode, get};
 use super::{StoreError, keys};
-use crate::model::{App, Cause, JobId, JobState, Outcome, PlanRow, Record, RepoUrl, Runner, Trigger, Updates, Why};
+use crate::model::{App, Cause, JobId, JobState, Outcome, PlanRow, Record, RepoUrl, Trigger, Why};
 
 /// The job that its journal makes; parked where an entry can't be read or can't follow those before it. Errs only
 /// where the disk can't be read or nothing at all is known of the job.
@@ -57,26 +55,7 @@ fn park(mut state: JobState, error: &StoreError) -> JobState {
 /// What is left of a job whose first entry is gone: its app's name, and that it is there.
 fn stub(id: JobId, row: PlanRow, event: Option<EventRow>) -> JobState {
     let at = event.map(|e| e.event.at).unwrap_or_default();
-    let app = App {
-        name: row.app,
-        git_url: RepoUrl::unknown(),
-        branch: None,
-        update: false,
-        trigger: Trigger::Manual,
-        build: Vec::new(),
-        build_timeout: Duration::ZERO,
-        build_silence: Duration::ZERO,
-        working_directory: None,
-        hosts: Vec::new(),
-        service: None,
-        nginx: Vec::new(),
-        postgres: None,
-        restart: None,
-        health: None,
-        runner: Runner::Local,
-        updates: Updates::default(),
-        rollout: crate::model::rollout::Rollout::default(),
-    };
+    let app = App { trigger: Trigger::Manual, ..App::bare(row.app, RepoUrl::unknown()) };
     let why = Why::Asked { by: "an entry that can't be read".to_owned() };
     let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
     let cause = Cause { plan: id.event, at, why, wave: row.wave, after, targets, tags, dropped: None };

@@ -197,6 +197,8 @@ struct Shared {
     servers: ArcSwap<Servers>,
     fault: RwLock<Option<Fault>>,
     apps_print: AtomicU64,
+    /// How many indexes of apps were put.
+    indexed: AtomicU64,
     statuses: AtomicBool,
     changes: broadcast::Sender<Change>,
     events: tokio::sync::watch::Sender<u64>,
@@ -248,7 +250,13 @@ impl Store {
     }
     /// Keeps what is known of an app's dependencies.
     pub async fn put_index(&self, app: AppName, index: AppIndex) -> Result<(), StoreError> {
-        self.ask(|reply| writer::Command::PutIndex(app, index, reply)).await
+        let put = self.ask(|reply| writer::Command::PutIndex(app, index, reply)).await;
+        self.shared.indexed.fetch_add(1, Ordering::Release);
+        put
+    }
+    /// How often what is known of apps has been another: of the ones in force, and of what they depend on.
+    pub fn known_since(&self) -> (u64, u64) {
+        (self.shared.apps_print.load(Ordering::Acquire), self.shared.indexed.load(Ordering::Acquire))
     }
     /// Returns once the writer has answered, be it that the disk refuses. It is asked nothing, and writes nothing.
     pub async fn answers(&self) -> Result<(), StoreError> {
@@ -259,7 +267,7 @@ impl Store {
     }
     /// The apps in force, as a print that changes with them: a push that concerned nobody may concern someone then.
     pub fn know_apps(&self, print: u64) {
-        self.shared.apps_print.store(print, Ordering::Relaxed);
+        self.shared.apps_print.store(print, Ordering::Release);
     }
     /// Job entries from now on, each after it is on disk. A receiver that lags must look at the store again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {

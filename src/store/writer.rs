@@ -82,6 +82,7 @@ pub(super) fn start(folder: Folder) -> Result<(Arc<Shared>, Sender<Command>), St
         servers: ArcSwap::new(state.servers.clone()),
         fault: RwLock::new(None),
         apps_print: AtomicU64::new(0),
+        indexed: AtomicU64::new(0),
         statuses: AtomicBool::new(false),
         changes: broadcast::channel(4096).0,
         events: watch::channel(0).0,

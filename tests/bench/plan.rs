@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use airplanes::git::{GitConfig, Mirrors};
 use airplanes::model::event::Answer;
-use airplanes::model::{App, AppName, Follows, Forge, Lib, Push, RepoUrl, Runner, Sha, Trigger, Updates};
+use airplanes::model::{App, AppName, Follows, Forge, Lib, Push, RepoUrl, Sha};
 use airplanes::pipeline::{Pipeline, Rooms, Setup};
 use airplanes::process::Leftovers;
 use airplanes::runner::{self, Local};
@@ -141,26 +141,7 @@ fn index(n: usize, affected: usize) -> Result<AppIndex> {
 }
 
 fn app(n: usize) -> Result<App> {
-    Ok(App {
-        name: name(n)?,
-        git_url: url(&format!("app-{n}"))?,
-        branch: None,
-        update: true,
-        trigger: Trigger::PushAny,
-        build: Vec::new(),
-        build_timeout: Duration::from_secs(60),
-        build_silence: Duration::from_secs(60),
-        working_directory: None,
-        hosts: Vec::new(),
-        service: None,
-        nginx: Vec::new(),
-        postgres: None,
-        restart: None,
-        health: None,
-        runner: Runner::Local,
-        updates: Updates::default(),
-        rollout: airplanes::model::rollout::Rollout::default(),
-    })
+    Ok(App { update: true, ..App::bare(name(n)?, url(&format!("app-{n}"))?) })
 }
 
 fn setup(state: &Path, apps: usize) -> Result<Setup> {

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use airplanes::model::event::Answer;
 use airplanes::model::{
-    App, AppName, Branch, Draft, Entry, EventId, EventKind, Forge, JobId, Outcome, Planned, Push, RepoUrl, Runner, Sha,
-    Step, StepResult, TagPush, Trigger, Updates, Why,
+    App, AppName, Branch, Draft, Entry, EventId, EventKind, Forge, JobId, Outcome, Planned, Push, RepoUrl, Sha, Step,
+    StepResult, TagPush, Why,
 };
 use airplanes::store::{Accepted, EventState, NewDelivery, Store, StoreError};
 
@@ -55,26 +55,7 @@ pub fn name(app: &str) -> AppName {
 }
 /// A library: three steps and no hosts.
 pub fn app(app: &str) -> App {
-    App {
-        name: name(app),
-        git_url: RepoUrl::new(format!("git@github.com:acme/{app}.git")).unwrap(),
-        branch: None,
-        update: true,
-        trigger: Trigger::PushAny,
-        build: Vec::new(),
-        build_timeout: Duration::from_secs(60),
-        build_silence: Duration::from_secs(60),
-        working_directory: None,
-        hosts: Vec::new(),
-        service: None,
-        nginx: Vec::new(),
-        postgres: None,
-        restart: None,
-        health: None,
-        runner: Runner::Local,
-        updates: Updates::default(),
-        rollout: airplanes::model::rollout::Rollout::default(),
-    }
+    App { update: true, ..App::bare(name(app), RepoUrl::new(format!("git@github.com:acme/{app}.git")).unwrap()) }
 }
 pub fn planned(name_: &str, after: &[&str]) -> Planned {
     Planned {

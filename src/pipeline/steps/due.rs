@@ -74,7 +74,7 @@ async fn beside(work: &Work) -> Result<Vec<Arc<JobState>>, StepError> {
     let plans: BTreeSet<EventId> = work.job.live_causes().map(|cause| cause.plan).collect();
     let mut found = Vec::new();
     for job in work.inner.open_jobs_in(&repo) {
-        let on = job.app.branch.as_ref().or(default.as_ref());
+        let on = job.app.lives_on(default.as_ref());
         let is_open = job.ended.is_none() && job.canceling.is_none() && job.published.is_none();
         if job.id == work.job.id || on != Some(&branch) || !job.app.update || !is_open {
             continue;

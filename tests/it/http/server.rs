@@ -11,8 +11,7 @@ use airplanes::git::{GitConfig, Mirrors};
 use airplanes::http::{self, Door, Limits};
 use airplanes::model::inbox::HookAnswer;
 use airplanes::model::{
-    App, AppName, Branch, Draft, Entry, EventKind, Forge, ForgeSecrets, JobId, Outcome, Planned, RepoUrl, Runner,
-    Secret, Trigger, Updates, Why,
+    App, AppName, Branch, Draft, Entry, EventKind, Forge, ForgeSecrets, JobId, Outcome, Planned, RepoUrl, Secret, Why,
 };
 use airplanes::net::Http;
 use airplanes::notify::{Notify, Pace};
@@ -199,24 +198,8 @@ impl Server {
 
 pub fn app_of(name: &str) -> App {
     App {
-        name: AppName::new(name).unwrap(),
-        git_url: RepoUrl::new(format!("https://github.com/acme/{name}.git")).unwrap(),
-        branch: None,
         update: true,
-        trigger: Trigger::PushAny,
-        build: vec![],
-        build_timeout: Duration::from_secs(60),
-        build_silence: Duration::from_secs(60),
-        working_directory: None,
-        hosts: vec![],
-        service: None,
-        nginx: Vec::new(),
-        postgres: None,
-        restart: None,
-        health: None,
-        runner: Runner::Local,
-        updates: Updates::default(),
-        rollout: airplanes::model::rollout::Rollout::default(),
+        ..App::bare(AppName::new(name).unwrap(), RepoUrl::new(format!("https://github.com/acme/{name}.git")).unwrap())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plans, joins and journals: all or nothing, and only what the fold admits.
 
-use airplanes::model::{Bump, Host, Publish};
+use airplanes::model::{Bump, Host, Publish, Updates};
 use airplanes::model::{FoldError, HostResult, HostState, Progress};
 
 use super::*;
