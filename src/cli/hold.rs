@@ -27,8 +27,8 @@ pub struct HoldArgs {
     /// When it ends by itself: `2d`, `90m`, or a time like 2026-12-24T18:00:00Z.
     #[arg(long, value_name = "WHEN", requires = "app")]
     until: Option<String>,
-    /// It ends by itself with a push of this commit or of one that descends from it: of the library's repository, or
-    /// without one of the app's.
+    /// It ends by itself once the branch (or the tags) that the app follows in the library's repository have this commit;
+    /// without a library, once the branch that the app is built from has it.
     #[arg(long, value_name = "SHA", requires = "app")]
     until_descendant_of: Option<String>,
     /// Let go of it. The app runs once, to make up for what was kept back.

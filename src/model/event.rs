@@ -127,6 +127,14 @@ pub enum EventKind {
     },
 }
 
+impl Event {
+    /// A push that nobody has made, to see what it would set in motion.
+    pub fn pretended(push: Push) -> Self {
+        let (at, what) = (Timestamp::UNIX_EPOCH, EventKind::Push(push));
+        Self { id: EventId(0), at, delivery: None, again: None, what }
+    }
+}
+
 impl EventKind {
     /// Every url of the repository in which something moved.
     pub fn urls(&self) -> &[RepoUrl] {

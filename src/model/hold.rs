@@ -31,7 +31,7 @@ pub struct Hold {
     /// When it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// It ends by itself with a push of this commit or of one that descends from it.
+    /// It ends by itself once what the app would take from there is this commit or descends from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_descendant_of: Option<Descendant>,
     /// What made it.

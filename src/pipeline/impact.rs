@@ -16,12 +16,11 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::preview::known_repo;
 use super::requests::api;
 use super::{Inner, Pipeline, PipelineError, TRIALS, trial, unpoison};
 use crate::git::Merged;
 use crate::model::impact::{ImpactQuery, ImpactState, ImpactView, TrialState, TrialView};
-use crate::model::{AppName, Branch, Draft, Event, EventId, EventKind, ImpactId, Planned, Push, RepoUrl, Sha};
+use crate::model::{AppName, Branch, Draft, Event, ImpactId, Planned, Push, RepoUrl, Sha};
 use crate::planner::{self, Moved};
 use apps::Standing;
 
@@ -80,13 +79,7 @@ impl Pipeline {
         if inner.ending.is_cancelled() {
             return Err(PipelineError::Ending);
         }
-        let (mut url, branch) = {
-            let graph = unpoison(inner.graph.read());
-            match AppName::new(query.repo.as_str()).ok().and_then(|name| graph.app(&name)) {
-                Some(app) => (app.git_url.clone(), app.branch.clone()),
-                None => (known_repo(&graph, &query.repo)?, None),
-            }
-        };
+        let (mut url, branch) = inner.place_of(&query.repo)?;
         // The url that keys are set up for, if the repository is known by one.
         let known = self.remotes_now().await?.get(&url.id()).cloned();
         url = known.and_then(|remote| remote.url).unwrap_or(url);
@@ -288,7 +281,7 @@ impl Inner {
 
     /// The plan that a push of the commit to the branch would make.
     fn draft_of_merge(&self, asked: &Asked, onto: &Branch, tried: Sha, default: Option<Branch>) -> Draft {
-        let push = Push {
+        let event = Event::pretended(Push {
             urls: vec![asked.url.clone()],
             branch: onto.clone(),
             before: None,
@@ -296,9 +289,7 @@ impl Inner {
             default_branch: default,
             pusher: None,
             subject: None,
-        };
-        let what = EventKind::Push(push);
-        let event = Event { id: EventId(0), at: Timestamp::UNIX_EPOCH, delivery: None, again: None, what };
+        });
         let graph = unpoison(self.graph.read());
         planner::plan(&graph, &event, &planner::Context::default())
     }

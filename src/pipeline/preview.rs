@@ -10,8 +10,7 @@ use crate::bumps::{self, Asking, Due, File, Rules, Tree, Want};
 use crate::git::Mirrors;
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
-    App, AppName, Branch, Bump, Draft, Event, EventId, EventKind, JobId, JobState, Lib, Merges, Planned, Push, RepoId,
-    RepoUrl, Sha, Why,
+    App, AppName, Branch, Bump, Draft, Event, JobId, JobState, Lib, Merges, Planned, Push, RepoId, RepoUrl, Sha, Why,
 };
 use crate::planner::{self, Graph, Moved};
 use crate::{deps, edn};
@@ -77,13 +76,7 @@ impl Pipeline {
 
     async fn draft_of(&self, query: &PlanQuery) -> Result<(RepoUrl, Draft), PipelineError> {
         let inner = &self.inner;
-        let (url, branch) = {
-            let graph = unpoison(inner.graph.read());
-            match AppName::new(query.repo.as_str()).ok().and_then(|name| graph.app(&name)) {
-                Some(app) => (app.git_url.clone(), app.branch.clone()),
-                None => (known_repo(&graph, &query.repo)?, None),
-            }
-        };
+        let (url, branch) = inner.place_of(&query.repo)?;
         let git = inner.rooms.load().git.clone();
         let head = git.head_branch(&url.id()).await.ok().flatten();
         let named = query.branch.clone().or(branch);
@@ -103,8 +96,7 @@ impl Pipeline {
             push.before = before;
             context.untouched = inner.untouched_since(&push, push.default_branch.as_ref(), is_new).await?;
         }
-        let what = EventKind::Push(push);
-        let event = Event { id: EventId(0), at: jiff::Timestamp::UNIX_EPOCH, delivery: None, again: None, what };
+        let event = Event::pretended(push);
         let graph = unpoison(inner.graph.read());
         Ok((url, planner::plan(&graph, &event, &context)))
     }
@@ -146,6 +138,15 @@ impl Inner {
         let jobs = self.store.open_jobs_of(app);
         let like = jobs.iter().rev().find(|job| waits(job) && Merges::of_job(job, find) == merges);
         like.map(|job| job.id)
+    }
+
+    /// The repository that is named by an app or as `known_repo` has it, and the branch of the app's entry.
+    pub(super) fn place_of(&self, text: &str) -> Result<(RepoUrl, Option<Branch>), PipelineError> {
+        let graph = unpoison(self.graph.read());
+        Ok(match AppName::new(text).ok().and_then(|name| graph.app(&name)) {
+            Some(app) => (app.git_url.clone(), app.branch.clone()),
+            None => (known_repo(&graph, text)?, None),
+        })
     }
 
     /// The lines of an app's files, as they were last read, that would move.
