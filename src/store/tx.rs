@@ -110,7 +110,6 @@ impl<'a> Tx<'a> {
         self.over.insert(key, None);
     }
     /// Whether a value that is written holds this text.
-    #[cfg(feature = "crash-points")]
     pub(super) fn holds(&self, text: &str) -> bool {
         let holds = |value: &Vec<u8>| value.windows(text.len()).any(|w| w == text.as_bytes());
         self.over.values().flatten().any(holds)
