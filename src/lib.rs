@@ -78,6 +78,8 @@
 //! 12. **Secrets have their own type** ([`model::Secret`]): no Display, no serialisation; masked in build logs. A build
 //!     gets nothing of the daemon's environment, and is kept from its state, keys, connections and other apps' files by
 //!     [`runner::cell`]; nothing of a clone is used once a build has been in it.
+//!     An app's own secrets are sealed in the store, handed to its unit on a host as credentials, and shown to nobody;
+//!     what reads one on a host reads it from a pipe, never from a command line.
 //! 13. **argv, never shell strings**, except the user's own commands. Names from outside are validated newtypes; what
 //!     runs on a host is a constant script with arguments.
 //! 14. **Errors are capped** at 3 attempts a step, interruptions at 10 with no step done in between. Ids are monotonic

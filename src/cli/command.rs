@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, impact, init, jobs, keys, logs,
-    notify, provenance, render, repos, restore, server, status, sync, update,
+    notify, provenance, render, repos, restore, secret, server, status, sync, update,
 };
 
 /// The commands.
@@ -33,9 +33,13 @@ pub enum Command {
         airplanes keys git@github.com:acme/snow.git"
     )]
     Keys(keys::KeysArgs),
-    /// Trust a host, by the key that it shows.
-    #[command(long_about = "What is done about one host. `trust` shows its key, asks, and records it.\n\n  \
-        airplanes host trust web-1\n  airplanes host trust --help")]
+    /// Trust a host, set it up, install an app's unit and sites there, look at it.
+    #[command(
+        long_about = "What is done about hosts. `trust` shows a host's key, asks, and records it; `setup` makes a bare server \
+        ready; `install` puts an app's unit and nginx sites there; `status` and `unit` look and act by hand.\n\n  \
+        airplanes host trust web-1\n  airplanes host setup web-1 --install java,nginx\n  \
+        airplanes host install shop --dry-run\n  airplanes host trust --help"
+    )]
     Host(host::HostArgs),
     /// Print what will be put on an app's hosts.
     #[command(
@@ -123,6 +127,13 @@ pub enum Command {
         airplanes hold shop --release\n  airplanes hold"
     )]
     Hold(hold::HoldArgs),
+    /// Set what an app's unit is given as credentials.
+    #[command(
+        long_about = "Set the secrets of an app, list their names, remove one. They are kept sealed, handed to the app's \
+        unit as credentials by its deploys, and never shown again. Which it gets, :secrets of its :service says.\n\n  \
+        airplanes secret set shop api-key\n  airplanes secret list shop\n  airplanes secret remove shop api-key"
+    )]
+    Secret(secret::SecretArgs),
     /// Say what a push would set in motion.
     #[command(
         long_about = "Say what a push to a repository would set in motion: which apps, in which order, to which hosts, \

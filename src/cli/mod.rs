@@ -34,6 +34,7 @@ mod provenance;
 mod render;
 mod repos;
 mod restore;
+mod secret;
 mod server;
 mod show;
 mod status;
@@ -177,6 +178,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Impact(args) => impact::impact(&client()?, globals, args).await,
         Command::Apps(args) => apps::apps(&client()?, globals, args).await,
         Command::Hold(args) => hold::hold(&client()?, globals, args).await,
+        Command::Secret(args) => secret::secret(&client()?, globals, args).await,
         Command::Where(args) => provenance::runs(&client()?, globals, args).await,
         Command::Missing(args) => provenance::missing(&client()?, globals, args).await,
         Command::Drift(args) => provenance::drift(&client()?, globals, args).await,

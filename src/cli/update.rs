@@ -206,7 +206,7 @@ impl Remotes {
 }
 
 /// A unified diff.
-fn diff(paint: Paint, name: &str, old: &str, new: &str) -> String {
+pub(super) fn diff(paint: Paint, name: &str, old: &str, new: &str) -> String {
     let diff = TextDiff::from_lines(old, new);
     let mut out = format!("{}\n{}\n", paint.bold(&format!("--- a/{name}")), paint.bold(&format!("+++ b/{name}")));
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {

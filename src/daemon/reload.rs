@@ -127,6 +127,7 @@ impl Kept {
         let runner = Runner::Local(local.in_cells(cells));
         let secrets: Vec<Secret> = config.secrets().chain([&self.token]).cloned().collect();
         let (forges, http, url) = (config.forges.clone(), self.http.clone(), config.url.clone());
-        Ok(Rooms { git, hosts, runner, forges, http, url, secrets, min_free: config.min_free })
+        let templates = config.templates.clone();
+        Ok(Rooms { git, hosts, runner, forges, http, url, secrets, templates, min_free: config.min_free })
     }
 }

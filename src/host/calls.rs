@@ -94,6 +94,33 @@ pub fn reach(working_directory: &str, url: &RepoUrl, branch: Option<&Branch>) ->
     call("reach the repository", script!("reach"), &[working_directory, url.as_str(), branch])
 }
 
+/// Runs the program airplanes-host, whose text is given for where we are root; what it reads is given with the call.
+pub fn program(what: &'static str, program: &str, verb: &str, argument: &str) -> Call {
+    call(what, script!("host_program"), &[program, verb, argument])
+}
+
+/// Makes a server ready for `user`, who is let in by `key`.
+pub fn setup(user: &str, key: Option<&str>, words: &[&str], dry: bool, program: &str) -> Call {
+    let (words, dry) = (words.join(" "), if dry { "yes" } else { "no" });
+    let as_root = include_str!("scripts/setup_as_root.sh");
+    call("set up the host", script!("setup"), &[user, key.unwrap_or(""), &words, dry, program, as_root])
+}
+
+/// What a host is and has. Changes nothing.
+pub fn host_status(program: &str) -> Call {
+    call("look at the host", script!("host_status"), &[program])
+}
+
+/// Starts a unit, stops it, and so on.
+pub fn unit_verb(verb: &'static str, unit: &UnitName) -> Call {
+    call(verb, script!("unit_verb"), &[verb, unit.as_str()])
+}
+
+/// How a unit is, and as systemd shows it. Changes nothing.
+pub fn unit_status(unit: &UnitName, lines: u32) -> Call {
+    call("look at the unit", script!("unit_status"), &[unit.as_str(), &lines.to_string()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -208,6 +208,18 @@ pub enum Error {
         /// What was seen last.
         said: String,
     },
+    /// The program by which units and sites are installed can't be called. In all words.
+    #[error("{said}")]
+    NoProgram {
+        /// What is missing, and what to do next.
+        said: String,
+    },
+    /// What is to be put there was not, or the host could not be set up. In all words.
+    #[error("{said}")]
+    Install {
+        /// What happened, and what to do next.
+        said: String,
+    },
     /// The answer made no sense.
     #[error(
         "the answer of {host} to `{what}` was not understood: {text:?}; is something printing in its shell's profile?"
@@ -241,9 +253,9 @@ impl Error {
             Error::NoGit { .. } | Error::NoSystemd { .. } | Error::NotGit { .. } | Error::Owner { .. } => true,
             Error::Busy { .. } | Error::Changed { .. } | Error::InTheWay { .. } | Error::Diverged { .. } => true,
             Error::Fetch { .. } | Error::NoCommit { .. } | Error::File { .. } | Error::Cut { .. } => true,
-            Error::NoSum { .. } | Error::NotReleases { .. } | Error::NoRelease { .. } => true,
+            Error::NoSum { .. } | Error::NotReleases { .. } | Error::NoRelease { .. } | Error::NoProgram { .. } => true,
             Error::Ssh(_) | Error::Sudo { .. } | Error::NoTool { .. } | Error::WrongSha { .. } => false,
-            Error::Unhealthy { .. } | Error::Garbled { .. } => false,
+            Error::Unhealthy { .. } | Error::Garbled { .. } | Error::Install { .. } => false,
         }
     }
     /// Whether the caller canceled.

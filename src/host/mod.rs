@@ -1,4 +1,4 @@
-//! What a rollout does on a host, each a constant script run over ssh and a typed reading of its answer.
+//! What is done on a host (by a rollout, to set it up, to put units and sites there), each a constant script run over ssh and a typed reading of its answer.
 //!
 //! Every operation looks first and acts only on what is missing, so it can be run again after a crash anywhere, of
 //! this daemon, of the connection or of the host. What a host is in the middle of stands in its own marker,
@@ -10,8 +10,10 @@
 
 pub mod calls;
 mod error;
+pub mod install;
 mod ops;
 mod readiness;
+pub mod setup;
 mod ship;
 mod state;
 

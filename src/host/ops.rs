@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls;
 use super::error::Error;
 use super::state::{Answer, HostState, Probe, UnitState};
+use super::{install, setup};
 use crate::model::{App, Branch, Host, RepoUrl, Sha, UnitName};
 use crate::ssh::{self, Call, Hosts, Output};
 
@@ -260,6 +261,14 @@ impl Remote<'_> {
         let path = subject.path.to_owned();
         let text = |key: &str| answer.get(key).unwrap_or_default().trim().to_owned();
         let said = text("said");
+        let what = text("what");
+        let more = install::words(kind, &host, &what, &said).or_else(|| setup::words(kind, &host, &what, &said));
+        if let Some(said) = more {
+            if ["no-program", "program-sudo"].contains(&kind) {
+                return Error::NoProgram { said };
+            }
+            return Error::Install { said };
+        }
         match (kind, subject.sha) {
             ("no-git", _) => Error::NoGit { host },
             ("no-systemd", _) => Error::NoSystemd { host },

@@ -114,6 +114,10 @@ impl Answer {
     pub(super) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, value)| value.as_str())
     }
+    /// All of it.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
     /// All values of a key, as a list of their own.
     pub(super) fn list(&self, key: &str) -> Vec<String> {
         self.all(key).map(str::to_owned).collect()

@@ -29,6 +29,7 @@ mod query;
 mod refusals;
 mod repos;
 mod router;
+mod secrets;
 mod server;
 mod servers;
 mod status;

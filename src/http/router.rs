@@ -8,7 +8,7 @@ use axum::routing::{get, post, put};
 use super::answer::{ApiError, render};
 use super::{
     Context, apps, auth, backup, deliveries, doctor, events, gc, holds, hooks, impact, jobs, logs, metrics, notify,
-    plans, provenance, repos, servers, status,
+    plans, provenance, repos, secrets, servers, status,
 };
 
 /// The routes.
@@ -30,6 +30,8 @@ pub(super) fn router(context: Context) -> Router {
         .route("/apps/{name}/deploy", post(apps::deploy))
         .route("/apps/{name}/hold", put(holds::put).delete(holds::delete))
         .route("/apps/{name}/{of_owner}/hold", put(holds::put_owned).delete(holds::delete_owned))
+        .route("/apps/{name}/secrets", get(secrets::list))
+        .route("/apps/{name}/secrets/{secret}", put(secrets::put).delete(secrets::delete))
         .route("/holds", get(holds::list))
         .route("/apps/{name}/{of_owner}", get(apps::owned))
         .route("/apps/{name}/{of_owner}/deploy", post(apps::deploy_owned))

@@ -1,7 +1,11 @@
 //! Secrets in a type of their own: no Display, no serialisation, and a Debug that says nothing. Wiped when dropped.
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::names::{AppName, CredentialName};
 
 /// A secret's bytes with the name by which a log may speak of it. Cheap to clone is not wanted; share it in an `Arc`.
 #[derive(Clone)]
@@ -41,6 +45,51 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Secret({}, {} bytes)", self.name, self.len())
     }
+}
+
+/// What sets an app's secret, on its way to the daemon.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSecret {
+    /// Its bytes in base64.
+    pub value: String,
+}
+
+impl Drop for NewSecret {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
+}
+
+/// A secret that was set or removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretSet {
+    /// Whose.
+    pub app: AppName,
+    /// Which.
+    pub name: CredentialName,
+    /// Whether there was one.
+    pub replaced: bool,
+}
+
+/// The secrets of an app, by their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretList {
+    /// Each.
+    pub secrets: Vec<SecretView>,
+    /// Always null: they are few.
+    pub next: Option<String>,
+}
+
+/// What is told of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretView {
+    /// Its name.
+    pub name: CredentialName,
+    /// When it was set; none if it was not.
+    pub set_at: Option<Timestamp>,
+    /// Whether the app's unit gets it.
+    pub used: bool,
 }
 
 /// What authenticates one forge's webhooks: `:webhooks {:gitlab {:secret … :signing-token …}}`. Several of each, so

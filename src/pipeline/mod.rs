@@ -22,6 +22,7 @@ mod preview;
 mod provenance;
 mod remotes;
 mod requests;
+mod secrets;
 mod space;
 mod steps;
 mod trial;
@@ -39,7 +40,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{ByPrefix, ForgeApi};
+use crate::config::{ByPrefix, ForgeApi, Templates};
 use crate::git::Mirrors;
 use crate::model::api::Submitted;
 use crate::model::hold::Hold;
@@ -152,6 +153,8 @@ pub struct Rooms {
     pub url: Option<String>,
     /// What must never be seen in a log.
     pub secrets: Vec<Secret>,
+    /// What is put on hosts is made from these, where there are.
+    pub templates: Templates,
     /// Below so many free bytes no build begins.
     pub min_free: u64,
 }

@@ -66,6 +66,10 @@ impl Folder {
     pub fn token(&self) -> PathBuf {
         self.state.join("operator-token")
     }
+    /// What secrets are sealed with.
+    pub fn secrets_key(&self) -> PathBuf {
+        self.state.join("secrets.key")
+    }
     pub fn backups(&self) -> PathBuf {
         self.state.join("backups")
     }

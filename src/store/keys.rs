@@ -1,6 +1,8 @@
 //! The store's keys: one tree, a prefix byte for each kind of row, big-endian numbers so that keys sort by time.
 
-use crate::model::{AppName, Branch, DeliveryId, EventId, Forge, JobId, Lib, RepoId, ServerId, Sha, Topic};
+use crate::model::{
+    AppName, Branch, CredentialName, DeliveryId, EventId, Forge, JobId, Lib, RepoId, ServerId, Sha, Topic,
+};
 
 /// What the names of tags begin with where they stand beside those of branches.
 pub(super) const TAGS: &str = "refs/tags/";
@@ -30,6 +32,8 @@ pub(super) const OUTGOING: u8 = b'N';
 pub(super) const ALIVE: &[u8] = b"m/alive";
 /// Prefix of holds.
 pub(super) const HOLD: u8 = b'H';
+/// Prefix of the apps' secrets, sealed.
+pub(super) const SECRET: u8 = b'S';
 /// Prefix of the apps that plans may lack.
 pub(super) const MISSED: u8 = b'M';
 /// Prefix of the marks of jobs whose commits' statuses are due.
@@ -84,6 +88,12 @@ pub(super) fn hold(app: &AppName, lib: Option<&Lib>) -> Vec<u8> {
 }
 pub(super) fn server(id: ServerId, seq: u64) -> Vec<u8> {
     with(SERVER, &[&id.0.to_be_bytes(), &seq.to_be_bytes()])
+}
+pub(super) fn secrets(app: &AppName) -> Vec<u8> {
+    with(SECRET, &[app.as_str().as_bytes(), b"\0"])
+}
+pub(super) fn secret(app: &AppName, name: &CredentialName) -> Vec<u8> {
+    with(SECRET, &[app.as_str().as_bytes(), b"\0", name.as_str().as_bytes()])
 }
 pub(super) fn missed(app: &AppName) -> Vec<u8> {
     with(MISSED, &[app.as_str().as_bytes()])

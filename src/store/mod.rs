@@ -27,6 +27,7 @@ mod read;
 mod restore;
 mod rewrite;
 mod rows;
+mod secrets;
 mod servers;
 mod snapshot;
 mod start;
@@ -56,6 +57,7 @@ pub use observe::{SeenTags, Sighting};
 pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
 pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, LastSeen, OwnCommit, Past};
+pub use secrets::{LONGEST_SECRET, SecretHead};
 pub use servers::Servers;
 pub use state::{Accepted, NewDelivery, PlanOutcome};
 pub use statuses::{Due, is_told};
@@ -163,6 +165,12 @@ pub enum StoreError {
     /// No event has that id, or it has a plan.
     #[error("event {0} is not waiting for a plan")]
     NotWaiting(EventId),
+    /// A secret can't be sealed, or not opened.
+    #[error("the secrets of apps: {why}")]
+    Sealing {
+        /// Why, and what to do next.
+        why: String,
+    },
     /// A name in a row is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),

@@ -24,6 +24,7 @@ use super::observe::Sighting;
 use super::open::OpenJobs;
 use super::read::Fault;
 use super::rows::AppIndex;
+use super::secrets::{self, Sealed};
 use super::snapshot::Snapshot;
 use super::start::{Files, Opened};
 use super::state::{Accepted, NewDelivery, PlanOutcome, State};
@@ -35,7 +36,8 @@ use crate::files::crash;
 use crate::model::hold::{Hold, Released};
 use crate::model::provenance::Locked;
 use crate::model::{
-    AppName, Draft, Entry, EventId, EventKind, JobId, JobState, ServerEntry, ServerId, ServerSpec, ServerState,
+    AppName, CredentialName, Draft, Entry, EventId, EventKind, JobId, JobState, ServerEntry, ServerId, ServerSpec,
+    ServerState,
 };
 
 /// How often a store that the disk refused is tried again.
@@ -66,6 +68,7 @@ pub(super) enum Command {
     Forget(Forget, Reply<Vec<usize>>),
     Tell(Telling, Reply<Vec<u64>>),
     Reported(Vec<Due>, Reply<()>),
+    Secret(AppName, CredentialName, Option<Sealed>, Reply<bool>),
 }
 
 /// Opens the store and starts the thread. It ends when the last handle is gone.
@@ -354,6 +357,7 @@ fn perform(state: &mut State, tx: &mut Tx, command: Command, now: Timestamp) -> 
         Command::Forget(what, reply) => answerer(reply, state.forget(tx, what)),
         Command::Tell(telling, reply) => answerer(reply, state.tell(tx, telling, now)),
         Command::Reported(done, reply) => answerer(reply, statuses::reported(tx, &done)),
+        Command::Secret(app, name, sealed, reply) => answerer(reply, secrets::put(tx, &app, &name, sealed.as_ref())),
     }
 }
 
@@ -376,6 +380,7 @@ fn refuse(command: Command, error: &StoreError) {
         Command::Forget(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Tell(_, reply) => drop(reply.send(Err(error.clone()))),
         Command::Reported(_, reply) => drop(reply.send(Err(error.clone()))),
+        Command::Secret(_, _, _, reply) => drop(reply.send(Err(error.clone()))),
     }
 }
 

@@ -154,6 +154,7 @@ fn setup(state: &Path, apps: usize) -> Result<Setup> {
         http: airplanes::net::Http::new()?,
         url: None,
         secrets: Vec::new(),
+        templates: Default::default(),
     };
     let apps: BTreeMap<AppName, App> = (0..apps).map(|n| Ok((name(n)?, app(n)?))).collect::<Result<_>>()?;
     Ok(Setup { state: state.to_owned(), rooms, apps, concurrency: 1 })

@@ -126,8 +126,8 @@ for name in $WANTED; do
     if [ ! -e "$CREDENTIALS/$NAME.$name" ]; then echo "secret new $name"
     elif cmp -s "$STAGE/new/secret.$name" "$CREDENTIALS/$NAME.$name"; then echo "secret same $name"
     else echo "secret differs $name"; fi
-  elif [ -e "$CREDENTIALS/$NAME.$name" ] || [ -n "$DATABASE" ] && case $name in postgres-password | pgpass) ;; *) false ;; esac; then
-    echo "secret same $name"
+  elif [ -e "$CREDENTIALS/$NAME.$name" ]; then echo "secret same $name"
+  elif [ -n "$DATABASE" ] && { [ "$name" = postgres-password ] || [ "$name" = pgpass ]; }; then : # made with it
   else echo "secret absent $name"; fi
 done
 # Whether what runs was started before what it runs by was put there.

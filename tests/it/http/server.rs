@@ -47,6 +47,7 @@ async fn pipeline(store: Store, state: &std::path::Path) -> Pipeline {
         http: airplanes::net::Http::new().unwrap(),
         url: None,
         secrets: Vec::new(),
+        templates: Default::default(),
     };
     let apps = BTreeMap::from([(AppName::new("anna/shop").unwrap(), app_of("anna/shop"))]);
     let pipeline = Pipeline::start(store, Setup { state: state.to_owned(), rooms, apps, concurrency: 1 });

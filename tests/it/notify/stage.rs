@@ -137,5 +137,6 @@ fn rooms(state: &std::path::Path, min_free: u64) -> Rooms {
         http: airplanes::net::Http::new().unwrap(),
         url: None,
         secrets: Vec::new(),
+        templates: Default::default(),
     }
 }

@@ -9,6 +9,7 @@
 
 mod back;
 mod batches;
+mod installs;
 mod preflight;
 mod turn;
 

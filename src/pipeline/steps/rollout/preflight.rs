@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::super::{StepError, Work};
+use super::installs;
 use super::turn::{Turn, close_log, open_log};
 use crate::host::{Error, HostState, MarkerState};
 use crate::model::rollout::Unreachable;
@@ -49,6 +50,8 @@ pub(super) async fn run(work: &mut Work, to: Sha) -> Result<Vec<(Host, HostResul
 
 /// A host, and why its turn can't come; none if it can.
 async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, HostResult)>, StepError> {
+    // What nobody has set is said before anything is changed.
+    installs::wanted(work, host)?;
     let log = open_log(work, host).await?;
     let turn = Turn::new(work, host, to, &log)?;
     log.line(&format!("looking at {} before anything is changed anywhere", turn.folder));

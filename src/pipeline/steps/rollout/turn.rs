@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{StepError, Work};
+use super::installs;
+use crate::host::install::Wanted;
 use crate::host::{Check, Error, HostState, MarkerState, Remote, Restart};
 use crate::model::rollout::Ship;
 use crate::model::{App, Branch, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
@@ -166,12 +168,25 @@ impl<'a> Turn<'a> {
         let resumed = self.state().is_some_and(|h| h.state == Progress::Running);
         self.append(Entry::HostStarted { host: self.host.name.clone(), previous: self.ran(&seen)? }).await?;
         let restarting = self.state().and_then(|h| h.restarting);
-        if seen.is_live_at(&self.to) && is_well(self.work, self.host, self.to, &CancellationToken::new()).await {
+        let due = self.install_due(&seen).await?;
+        if due.is_none()
+            && seen.is_live_at(&self.to)
+            && is_well(self.work, self.host, self.to, &CancellationToken::new()).await
+        {
             self.log.line("it is live and well at the commit already");
             let changed = resumed && restarting.is_some();
             return Ok(HostResult::Done { changed });
         }
+        if due.is_some() && !seen.exists && self.host.user != "root" {
+            // Where our user may make it, what follows does.
+            if let Err(error) = again!(self, |remote| remote.make_folder(&self.folder)) {
+                self.log.line(&error.to_string());
+            }
+        }
         let moved = self.bring(seen.head).await?;
+        if let Some(wanted) = &due {
+            again!(self, |remote| remote.install(wanted))?;
+        }
         if self.restart.is_some() {
             let before = match restarting {
                 // A tree that had to be moved again was not whole when the unit last started.
@@ -182,6 +197,23 @@ impl<'a> Turn<'a> {
         }
         self.verify().await?;
         Ok(HostResult::Done { changed: true })
+    }
+
+    /// What the app runs by there, if anything of it is missing, another, or newer than what runs.
+    async fn install_due(&self, seen: &HostState) -> Result<Option<Wanted>, Cut> {
+        let Some(wanted) = installs::wanted(self.work, self.host)? else { return Ok(None) };
+        match again!(self, |remote| remote.look_at(&wanted)) {
+            Ok(standings) => {
+                installs::tell(self.log, &standings);
+                Ok((!standings.is_settled()).then_some(wanted))
+            }
+            // A host that was not set up, with a unit that somebody else made: that one stays.
+            Err(Error::NoProgram { said }) if seen.unit.as_ref().is_some_and(|unit| !unit.is_missing()) => {
+                self.log.line(&format!("{said}; the unit that is there stays as it is"));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What the host goes back to if need be: what is there, or, where that was left in the middle of a move that nobody
@@ -329,7 +361,19 @@ pub(in crate::pipeline::steps) async fn is_live_everywhere(work: &Work, commit: 
         let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
         let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };
         let seen: Result<HostState, Error> = remote.observe(&folder, unit).await;
-        if !seen.is_ok_and(|seen| seen.is_live_at(&commit)) || !is_well(work, host, commit, &work.stop).await {
+        if !seen.is_ok_and(|seen| seen.is_live_at(&commit)) {
+            return false;
+        }
+        let Ok(wanted) = installs::wanted(work, host) else { return false };
+        if let Some(wanted) = &wanted {
+            match remote.look_at(wanted).await {
+                Ok(standings) if standings.is_settled() => {}
+                // Its unit is not ours to keep then; its turn says so.
+                Err(Error::NoProgram { .. }) => {}
+                _ => return false,
+            }
+        }
+        if !is_well(work, host, commit, &work.stop).await {
             return false;
         }
     }
