@@ -11,7 +11,6 @@ use super::exit::Exit;
 use super::follow::Absence;
 use super::output::{Paint, ago, can_ask, plain, print, say, says_yes, table};
 use super::{Form, Globals};
-use crate::edn::to_edn;
 use crate::model::server::{Price, ServerList, ServerPhase, ServerPlan, ServerRequest, ServerView};
 use crate::model::{CloudName, Provider, ServerName, ServerSpec};
 
@@ -115,8 +114,7 @@ async fn create(client: &Client, globals: &Globals, args: CreateArgs) -> Result<
     let request = ServerRequest { spec, dry_run };
     if dry_run {
         let plan: ServerPlan = client.post(&["servers"], Some(&request)).await?;
-        if form.accept().is_some() {
-            show(&plan, form)?;
+        if form.print(&plan)? {
             return Ok(Exit::Done);
         }
         let mut text = format!("{} at {} would cost {}\n", plan.spec.name, plan.spec.provider, cost(plan.price));
@@ -126,9 +124,7 @@ async fn create(client: &Client, globals: &Globals, args: CreateArgs) -> Result<
     }
     let asked: ServerView = client.post(&["servers"], Some(&request)).await?;
     let view = follow(client, globals, asked).await?;
-    if form.accept().is_some() {
-        show(&view, form)?;
-    }
+    let is_shown = form.print(&view)?;
     let paint = Paint::stderr(globals.color);
     if view.state != ServerPhase::Ready {
         let reason = view.reason.as_deref().map_or_else(|| format!("it is {}", view.state), plain);
@@ -139,7 +135,7 @@ async fn create(client: &Client, globals: &Globals, args: CreateArgs) -> Result<
         );
         return Err(CliError::Other { message, hint: Some(hint) });
     }
-    if form.accept().is_none() {
+    if !is_shown {
         let address = view.address.as_ref().map(ToString::to_string).unwrap_or_default();
         print(&format!("{} is ready at {address}, for {}\n", view.name, cost(view.price)))?;
     }
@@ -236,9 +232,7 @@ async fn destroy(client: &Client, globals: &Globals, args: DestroyArgs) -> Resul
     );
     let runs = if apps.is_empty() { String::new() } else { format!("; deploy.edn has {} on it", apps.join(", ")) };
     if dry_run {
-        if form.accept().is_some() {
-            show(&view, form)?;
-        } else {
+        if !form.print(&view)? {
             print(&format!("would destroy {what}{runs}\n"))?;
         }
         return Ok(Exit::Done);
@@ -255,20 +249,13 @@ async fn destroy(client: &Client, globals: &Globals, args: DestroyArgs) -> Resul
     }
     let going: ServerView = client.delete(&path, &[]).await?;
     let gone = follow(client, globals, going).await?;
-    if form.accept().is_some() {
-        show(&gone, form)?;
-    }
+    form.print(&gone)?;
     if gone.state != ServerPhase::Destroyed {
         let reason = gone.reason.as_deref().map(plain).unwrap_or_default();
         return Err(CliError::other(format!("the server {name} is not destroyed: {reason}")));
     }
     record::forget(globals, &gone)?;
     Ok(Exit::Done)
-}
-
-fn show<T: serde::Serialize>(value: &T, form: Form) -> Result<(), CliError> {
-    let value = serde_json::to_value(value).map_err(|e| CliError::other(e.to_string()))?;
-    print(&format!("{}\n", if form.edn { to_edn(&value) } else { value.to_string() }))
 }
 
 fn cost(price: Option<Price>) -> String {
