@@ -72,6 +72,8 @@ pub enum FaultKind {
     Commit,
     /// There is no deps.edn.
     Manifest,
+    /// The folder that `:local/root` names is not there.
+    Local,
     /// Versions of it that can't be compared.
     Conflict,
 }
@@ -258,6 +260,20 @@ impl Asking<'_> {
             let dep = match &one.kind {
                 NamedKind::Other => Dep::Other,
                 NamedKind::Local(root) => match below(&place.folder, root) {
+                    // Where the commit can't be read, nothing is said.
+                    Some(folder)
+                        if !folder.is_empty()
+                            && !self.git.has_path(&place.repo, place.sha, &folder).await.unwrap_or(true) =>
+                    {
+                        let line = text.lines().position(|line| line.contains(&one.lib)).map_or(1, |at| at + 1);
+                        let words = format!("Local lib {} not found: {folder}", one.lib);
+                        let (file, kind) = (name.to_owned(), FaultKind::Local);
+                        let fault = Fault { file, line, lib: one.lib.clone(), kind, words };
+                        if !look.found.faults.contains(&fault) {
+                            look.found.faults.push(fault);
+                        }
+                        continue;
+                    }
                     Some(folder) => Dep::Local(Place { folder, ..place.clone() }),
                     None => Dep::Other,
                 },

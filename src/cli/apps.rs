@@ -26,8 +26,9 @@ pub struct AppsArgs {
 /// `plan`.
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
-    /// A repository's url or identity (`github.com/acme/snow`), or an app's name; with `@SHA` for one commit.
-    #[arg(value_name = "REPO[@SHA]")]
+    /// A repository's url or identity (`github.com/acme/snow`), or an app's name; with `@SHA` (the first digits do) or
+    /// `@TAG` for one commit.
+    #[arg(value_name = "REPO[@SHA|@TAG]")]
     repo: String,
     /// The branch; the repository's default branch if it is left out.
     #[arg(long, value_name = "BRANCH")]
@@ -80,8 +81,11 @@ pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> 
 
 pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> Result<Exit, CliError> {
     // A url may have an `@` of its own.
-    let at = args.repo.rsplit_once('@').and_then(|(repo, sha)| Some((repo.to_owned(), sha.parse::<Sha>().ok()?)));
-    let (repo, sha) = at.map_or((args.repo, None), |(repo, sha)| (repo, Some(sha)));
+    let at = args.repo.rsplit_once('@').filter(|(_, rev)| !rev.is_empty() && !rev.contains(['/', ':']));
+    let (repo, sha) = match at {
+        Some((repo, rev)) => (repo.to_owned(), Some(rev.to_owned())),
+        None => (args.repo, None),
+    };
     let query = PlanQuery { repo, branch: args.branch.map(Branch::new).transpose()?, sha };
     let plan: PlanView = client.post(&["plans"], Some(&query)).await?;
     if args.form.print(&plan)? {
@@ -115,6 +119,13 @@ pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> 
         for kept in &app.kept {
             let why = format!("{} stays: {}", plain(&kept.lib), plain(&kept.why));
             out.push_str(&format!("{}: {}:{} {}\n", app.app, plain(&kept.file), kept.line, paint.dim(&why)));
+        }
+        for words in &app.refused {
+            out.push_str(&format!(
+                "{}: {}\n",
+                app.app,
+                paint.red(&format!("tools.deps would refuse: {}", plain(words)))
+            ));
         }
         if let Some(job) = app.joins {
             out.push_str(&format!("{}: job {job} has not started and would take it on\n", app.app));

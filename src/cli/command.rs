@@ -137,10 +137,10 @@ pub enum Command {
     /// Say what a push would set in motion.
     #[command(
         long_about = "Say what a push to a repository would set in motion: which apps, in which order, to which hosts, \
-        and which lines of their files would change. Nothing of it happens. With `@SHA` it is judged for that commit, \
-        which is fetched if the daemon does not have it.\n\n  airplanes plan github.com/acme/snow\n  \
+        and which lines of their files would change. Nothing of it happens. With `@SHA` or `@TAG` it is judged for that \
+        commit, which is fetched if the daemon does not have it, with what tools.deps would refuse of it.\n\n  airplanes plan github.com/acme/snow\n  \
         airplanes plan shop --branch master\n  \
-        airplanes plan github.com/acme/snow@4c4b6fa0e1d2c3b4a5968778695a4b3c2d1e0f90"
+        airplanes plan github.com/acme/snow@4c4b6fa"
     )]
     Plan(apps::PlanArgs),
     /// Try out who would break if a branch were merged.

@@ -72,6 +72,16 @@ impl Mirrors {
         .await
     }
 
+    /// The commit whose first digits these are; none if there is none or more than one.
+    pub async fn begins_with(&self, repo: &RepoId, digits: &str) -> Result<Option<Sha>, GitError> {
+        let digits = digits.to_owned();
+        self.read(
+            repo,
+            move |repo| Ok(absent(repo.find_commit_by_prefix(&digits))?.and_then(|commit| sha(commit.id()))),
+        )
+        .await
+    }
+
     /// The branch that the remote's HEAD named at the last fetch, if the remote has it.
     pub async fn head_branch(&self, repo: &RepoId) -> Result<Option<Branch>, GitError> {
         self.read(repo, |repo| {
@@ -130,6 +140,16 @@ impl Mirrors {
                 }
             }
             Ok(40)
+        })
+        .await
+    }
+
+    /// Whether a commit has a file or a folder of that name.
+    pub async fn has_path(&self, repo: &RepoId, commit: Sha, path: &str) -> Result<bool, GitError> {
+        let path = path.to_owned();
+        self.read(repo, move |repo| {
+            let tree = repo.find_commit(oid(&commit))?.tree()?;
+            Ok(absent(tree.get_path(Path::new(&path)))?.is_some())
         })
         .await
     }

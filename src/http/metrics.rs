@@ -174,8 +174,12 @@ impl Metrics {
         }
         self.no_room.set(whole(door.pipeline.count_without_room() as u64));
         let holds = door.pipeline.holds();
-        let by_people = holds.iter().filter(|hold| hold.kind == HoldKind::Manual).count();
-        for (kind, count) in [("manual", by_people), ("rollback", holds.len() - by_people)] {
+        let count = |is_it: fn(&HoldKind) -> bool| holds.iter().filter(|hold| is_it(&hold.kind)).count();
+        for (kind, count) in [
+            ("manual", count(|kind| matches!(kind, HoldKind::Manual))),
+            ("rollback", count(|kind| matches!(kind, HoldKind::Rollback { .. }))),
+            ("moved-back", count(|kind| matches!(kind, HoldKind::MovedBack { .. }))),
+        ] {
             self.holds.get_or_create(&ByKind { kind }).set(whole(count as u64));
         }
         if let Some(round) = door.upkeep.latest()

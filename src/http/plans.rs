@@ -19,7 +19,7 @@ pub(super) async fn preview(State(context): State<Context>, headers: HeaderMap, 
     let body = context.bodies.read(&headers, body, PLAN_LIMIT).await?;
     let query: PlanQuery = serde_json::from_slice(&body.bytes).map_err(|e| {
         ApiError::bad_request(format!("the body is not the JSON of a plan's question: {e}")).hint(
-            r#"send {"repo": "github.com/acme/snow", "branch": "master", "sha": "…"}; the last two can be left out"#,
+            r#"send {"repo": "github.com/acme/snow", "branch": "master", "sha": "4c4b6fa"}; the last two can be left out"#,
         )
     })?;
     Ok(Reply::ok(context.door.pipeline.preview(&query).await?))

@@ -268,9 +268,9 @@ pub struct PlanQuery {
     /// The branch; the default branch if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<Branch>,
-    /// The commit that would be pushed; whatever it may be if absent.
+    /// The commit that would be pushed: its digits, the first of them, or a tag of it. Whatever it may be if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha: Option<Sha>,
+    pub sha: Option<String>,
 }
 
 /// What a push would set in motion. Nothing of it happens.
@@ -306,6 +306,9 @@ pub struct PlannedView {
     /// Coordinates of what moves that would stay.
     #[serde(default)]
     pub kept: Vec<KeptView>,
+    /// What tools.deps would refuse of it, so that its job fails before it builds.
+    #[serde(default)]
+    pub refused: Vec<String>,
 }
 
 /// A line that would change.

@@ -63,6 +63,14 @@ pub enum HoldKind {
         /// The job that did.
         job: JobId,
     },
+    /// A person's push that put a library back behind what a bump of ours had set: no bump undoes that. It ends with a
+    /// push of a person that moves the library on.
+    MovedBack {
+        /// Where the bump had set it.
+        from: Sha,
+        /// Where the person has put it.
+        to: Sha,
+    },
 }
 
 impl Hold {
@@ -81,11 +89,34 @@ impl Hold {
             beneath: None,
         }
     }
+    /// The hold that a push makes which puts a library back, before the store has given it an id: from where to where,
+    /// and the app's commit that has it.
+    pub fn of_moved_back(app: AppName, lib: Lib, (from, to): (Sha, Sha), commit: Sha) -> Self {
+        let reason = format!(
+            "moved back from {} to {} in {}; `airplanes hold {app} {lib} --release` lets it move on",
+            from.short(),
+            to.short(),
+            commit.short()
+        );
+        Self {
+            id: HoldId(0),
+            app,
+            lib: Some(lib),
+            reason: reason.chars().take(REASON).collect(),
+            by: "a person's push".to_owned(),
+            at: Timestamp::now(),
+            until: None,
+            until_descendant_of: None,
+            kind: HoldKind::MovedBack { from, to },
+            beneath: None,
+        }
+    }
     /// The rollback's hold in it: itself, or the one that it was put over.
     pub fn of_a_rollback(&self) -> Option<&Hold> {
         match self.kind {
             HoldKind::Manual => self.beneath.as_deref(),
             HoldKind::Rollback { .. } => Some(self),
+            HoldKind::MovedBack { .. } => None,
         }
     }
     /// Whether nothing of the app runs at all.

@@ -45,7 +45,8 @@ impl Pipeline {
         let is_planned = plan.is_some();
         let (notes, rows) = plan.map(|(head, rows)| (head.notes, rows)).unwrap_or_default();
         let planned = rows.iter().map(|row| row.app.clone()).collect();
-        let left_out = if is_planned { self.left_out(&row.event, &planned) } else { Vec::new() };
+        let left_out = if is_planned { self.left_out(&row.event, &planned, &notes) } else { Vec::new() };
+        let notes = without(notes, &left_out);
         let job = |row: PlanRow| {
             let state = store.job(row.job)?.map(|job| JobView::of(&job).state);
             let state = state.unwrap_or_else(|| "no longer kept".to_owned());
@@ -67,7 +68,10 @@ impl Pipeline {
             waited_for.push(Upstream { app: job.app.name.clone(), job: *up, state, published: job.published });
         }
         let planned: BTreeSet<AppName> = rows.into_iter().map(|row| row.app).collect();
-        let left_out = event.as_ref().map(|event| self.left_out(event, &planned)).unwrap_or_default();
+        let left_out = event.as_ref().map(|event| self.left_out(event, &planned, &notes)).unwrap_or_default();
+        let mut notes = without(notes, &left_out);
+        // A circle is of those who are in it.
+        notes.retain(|note| !note.contains(planner::CIRCLE) || names(note, app));
         let tags = cause.tags.iter().map(|tag| format!("tag {} of {}", tag.tag, tag.repo));
         let targets = cause.targets.iter().map(|t| format!("{} of {} at {}", t.branch, t.repo, t.after.short()));
         let moved: Vec<String> = targets.chain(tags).collect();
@@ -75,7 +79,9 @@ impl Pipeline {
         let why = match &cause.why {
             Why::OwnPush { after, .. } => format!("{app}'s own branch moved to {}", after.short()),
             Why::Asked { by } => format!("{by} asked for it"),
-            Why::Dependency if moved.is_empty() => format!("{app} depends on what {} publish", ups.join(", ")),
+            Why::Dependency if moved.is_empty() => {
+                format!("{app} depends on what {} publish{}", ups.join(", "), if ups.len() == 1 { "es" } else { "" })
+            }
             Why::Dependency => format!("{app} depends on {}", moved.join(", ")),
         };
         Ok(CauseExplained {
@@ -91,19 +97,24 @@ impl Pipeline {
         })
     }
 
-    fn left_out(&self, event: &Event, planned: &BTreeSet<AppName>) -> Vec<LeftOut> {
+    fn left_out(&self, event: &Event, planned: &BTreeSet<AppName>, notes: &[String]) -> Vec<LeftOut> {
         let Some((repos, moved)) = moved_by(event) else { return Vec::new() };
         let mut found = {
             let graph = unpoison(self.inner.graph.read());
-            let mut moves: Vec<(RepoId, Moved)> = repos.into_iter().map(|repo| (repo, moved.clone())).collect();
+            let pushed: Vec<(RepoId, Moved)> = repos.into_iter().map(|repo| (repo, moved.clone())).collect();
             let ups = planned.iter().filter_map(|name| graph.app(name));
-            moves.extend(ups.map(|app| (app.repo(), graph.published(app))));
-            planner::left_out(&graph, &moves, planned)
+            let published: Vec<(RepoId, Moved)> = ups.map(|app| (app.repo(), graph.published(app))).collect();
+            planner::left_out(&graph, &pushed, &published, planned)
         };
-        // What is so now is likely why.
+        // What was noted then says why; else what is so now is likely why.
         let held = self.inner.held_apps();
         for (app, why) in found.iter_mut().filter(|(_, why)| why.as_str() == planner::UNKNOWN) {
-            if let Some(held) = held.get(app) {
+            let noted = notes.iter().find(|note| !note.contains(planner::CIRCLE) && names(note, app));
+            if let Some(noted) = noted {
+                why.clone_from(noted);
+            } else if event.again.is_some() {
+                *why = "it ended well for the event that this one repeats".to_owned();
+            } else if let Some(held) = held.get(app) {
                 why.clone_from(&held.words);
             } else if self.inner.is_unread(app) {
                 *why = "what it depends on is not known: once it can be read it is run for what it missed".to_owned();
@@ -123,6 +134,17 @@ impl Pipeline {
         let text = String::from_utf8_lossy(&bytes);
         text.lines().filter_map(|line| line.strip_prefix(LEFT_ALONE)).map(str::to_owned).collect()
     }
+}
+
+/// Whether a note is about an app.
+fn names(note: &str, app: &AppName) -> bool {
+    note.split(|c: char| c.is_whitespace() || matches!(c, ',' | ':' | ';')).any(|word| word == app.as_str())
+}
+
+/// The notes that no app that was left out is told by already.
+fn without(mut notes: Vec<String>, left_out: &[LeftOut]) -> Vec<String> {
+    notes.retain(|note| !left_out.iter().any(|left| left.why == *note));
+    notes
 }
 
 /// The names of the repository that moved, and what moved there; none if a person asked for something.

@@ -325,7 +325,7 @@ impl Inner {
         let planned: BTreeSet<AppName> = draft.apps.iter().map(|planned| planned.app.name.clone()).collect();
         let out = {
             let graph = unpoison(self.graph.read());
-            let mut out = planner::left_out(&graph, &[(asked.url.id(), moved.clone())], &planned);
+            let mut out = planner::left_out(&graph, &[(asked.url.id(), moved.clone())], &[], &planned);
             // Who lives there is no dependent.
             out.retain(|app, _| graph.app(app).is_some_and(|app| app.repo() != asked.url.id()));
             out

@@ -1,5 +1,5 @@
 //! What a push would set in motion, told before anyone pushes. Must never write anything but mirrors, nor ask a remote
-//! but that of the repository itself, for a commit that its mirror does not have.
+//! but for commits that its mirror does not have: that of the repository itself, and what preflight looks into.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::holds::HeldLibs;
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::bumps::{self, Asking, Due, File, Rules, Tree, Want};
-use crate::git::Mirrors;
+use crate::git::{Mirrors, Rev};
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
     App, AppName, Branch, Bump, Draft, Event, JobId, JobState, Lib, Merges, Planned, Push, RepoId, RepoUrl, Sha, Why,
@@ -26,14 +26,14 @@ struct Taking {
     to: Result<Sha, String>,
 }
 
-/// The lines of an app that would change, and those that would not.
-type Lines = (Vec<PlannedBump>, Vec<KeptView>);
+/// The lines of an app that would change, those that would not, and what tools.deps would refuse then.
+type Lines = (Vec<PlannedBump>, Vec<KeptView>, Vec<String>);
 
 impl Pipeline {
     /// What a push to a repository would set in motion, with the lines that would change.
     pub async fn preview(&self, query: &PlanQuery) -> Result<PlanView, PipelineError> {
         let inner = &self.inner;
-        let (url, draft) = self.draft_of(query).await?;
+        let (url, sha, draft) = self.draft_of(query).await?;
         let mut notes = draft.notes;
         let published: HashMap<AppName, (RepoId, Option<Branch>)> = {
             let graph = unpoison(inner.graph.read());
@@ -44,10 +44,10 @@ impl Pipeline {
         let deadline = tokio::time::Instant::now() + WITHIN;
         let mut apps = Vec::new();
         for planned in draft.apps {
-            let taking = taking(&planned, &published, query.sha);
+            let taking = taking(&planned, &published, sha);
             let lines = tokio::time::timeout_at(deadline, inner.lines(&planned.app, &taking)).await;
             let lines = lines.unwrap_or_else(|_| Err(format!("it took longer than {} s", WITHIN.as_secs())));
-            let (bumps, kept) = lines.unwrap_or_else(|why| {
+            let (bumps, kept, refused) = lines.unwrap_or_else(|why| {
                 notes.push(format!("which lines of {} would change is not known: {why}", planned.app.name));
                 Lines::default()
             });
@@ -68,16 +68,21 @@ impl Pipeline {
                 after: planned.after,
                 bumps,
                 kept,
+                refused,
             });
         }
         notes.extend(inner.unread_notes().into_iter().map(|(_, note)| note));
         Ok(PlanView { repo: url.id(), apps, notes })
     }
 
-    async fn draft_of(&self, query: &PlanQuery) -> Result<(RepoUrl, Draft), PipelineError> {
+    async fn draft_of(&self, query: &PlanQuery) -> Result<(RepoUrl, Option<Sha>, Draft), PipelineError> {
         let inner = &self.inner;
         let (url, branch) = inner.place_of(&query.repo)?;
         let git = inner.rooms.load().git.clone();
+        let sha = match &query.sha {
+            Some(rev) => Some(self.commit_of(&git, &url, rev).await?),
+            None => None,
+        };
         let head = git.head_branch(&url.id()).await.ok().flatten();
         let named = query.branch.clone().or(branch);
         let branch = named.clone().or_else(|| head.clone()).map_or_else(|| "main".parse(), Ok)?;
@@ -85,20 +90,53 @@ impl Pipeline {
             urls: vec![url.clone()],
             branch: branch.clone(),
             before: None,
-            after: query.sha.map_or_else(|| "f".repeat(40).parse(), Ok)?,
+            after: sha.map_or_else(|| "f".repeat(40).parse(), Ok)?,
             default_branch: head.or_else(|| named.is_none().then_some(branch)),
             pusher: None,
             subject: None,
         };
         let mut context = planner::Context { held: inner.held_apps(), ..planner::Context::default() };
-        if let Some(sha) = query.sha {
+        if let Some(sha) = sha {
             let (before, is_new) = before(&git, &url.id(), &push.branch, sha).await;
             push.before = before;
             context.untouched = inner.untouched_since(&push, push.default_branch.as_ref(), is_new).await?;
         }
         let event = Event::pretended(push);
         let graph = unpoison(inner.graph.read());
-        Ok((url, planner::plan(&graph, &event, &context)))
+        Ok((url, sha, planner::plan(&graph, &event, &context)))
+    }
+
+    /// The commit that somebody means: its digits, the first of them, or a tag. Its remote is asked for it where its
+    /// mirror does not have it.
+    async fn commit_of(&self, git: &Mirrors, url: &RepoUrl, rev: &str) -> Result<Sha, PipelineError> {
+        let repo = url.id();
+        let is_digits = (4..=40).contains(&rev.len()) && rev.bytes().all(|b| b.is_ascii_hexdigit());
+        let look = async || {
+            let tag = git.resolve(&repo, Rev::Tag(rev.to_owned())).await.ok().flatten();
+            match tag {
+                None if is_digits => git.begins_with(&repo, &rev.to_ascii_lowercase()).await.ok().flatten(),
+                tag => tag,
+            }
+        };
+        if let Some(sha) = look().await {
+            return Ok(sha);
+        }
+        let refuse = |why: String| Err(PipelineError::Senseless(why));
+        let url = self.inner.url_of(&repo).unwrap_or_else(|| url.clone());
+        match tokio::time::timeout(WITHIN, git.fetch(&url, &self.inner.ending)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return refuse(format!("whether {repo} has `{rev}` is not known: {error}")),
+            Err(_) => {
+                return refuse(format!("whether {repo} has `{rev}` is not known: it did not answer in {WITHIN:?}"));
+            }
+        }
+        match look().await {
+            Some(sha) => Ok(sha),
+            None => refuse(format!(
+                "{repo} has no commit and no tag `{rev}`, or several that begin so: is it pushed? Without `@{rev}` the plan is \
+                 that of whatever is pushed next"
+            )),
+        }
     }
 }
 
@@ -160,11 +198,11 @@ impl Inner {
         let tree = Tree::Commit { git: &rooms.git, repo: &app.repo(), sha: at };
         let files = tree.files(&app.updates).await.map_err(|e| e.to_string())?;
         let held = self.held_libs(&rooms.git, app, at).await.map_err(|e| e.to_string())?;
-        let (mut bumps, mut kept) = self.lines_to_commits(app, taking, &files, &held).await?;
+        let (mut bumps, mut kept, refused) = self.lines_to_commits(app, taking, (&files, at), &held).await?;
         let later = self.lines_to_come(app, taking, &files, &held).await?;
         bumps.extend(later.0);
         kept.extend(later.1);
-        Ok((bumps, kept))
+        Ok((bumps, kept, refused))
     }
 
     /// Those that would move to a commit that is there.
@@ -172,7 +210,7 @@ impl Inner {
         &self,
         app: &App,
         taking: &[Taking],
-        files: &[File],
+        (files, at): (&[File], Sha),
         held: &HeldLibs,
     ) -> Result<Lines, String> {
         let mut wants = HashMap::new();
@@ -190,10 +228,18 @@ impl Inner {
         let track = &app.updates.track;
         let held = |lib: &Lib, file: &str| held.why(lib, file);
         let had = |repo: &RepoId| self.had(repo);
-        let (own, lives_on) = (Some(&own), &lives_on);
-        let rules = Rules { wants: &wants, all: false, track, held: &held, own, lives_on, had: &had };
+        let lives_on = &lives_on;
+        let rules = Rules { wants: &wants, all: false, track, held: &held, own: Some(&own), lives_on, had: &had };
         let due = asking.due(files, &rules).await.map_err(|e| e.to_string())?;
         let lines = lines_of(files, &due);
+        let mut refused = Vec::new();
+        if !due.bumps.is_empty() {
+            let new = |file: &File| due.files.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
+            let new: Vec<File> = files.iter().map(new).collect();
+            let before = asking.preflight(files, (&own, at)).await.map_err(|e| e.to_string())?;
+            let after = asking.preflight(&new, (&own, at)).await.map_err(|e| e.to_string())?;
+            refused.extend(after.new_faults(&before).into_iter().map(ToString::to_string));
+        }
         let bumps = due.bumps.into_iter().zip(lines).map(|(bump, line)| {
             let (lib, file) = (bump.lib.to_string(), bump.file);
             PlannedBump { lib, file, line, from: bump.from, to: bump.to }
@@ -202,7 +248,7 @@ impl Inner {
             let why = kept.why.to_string();
             KeptView { lib: kept.lib, file: kept.file, line: kept.line, why }
         });
-        Ok((bumps.collect(), kept.collect()))
+        Ok((bumps.collect(), kept.collect(), refused))
     }
 
     /// Those that would move to what is not there yet.

@@ -20,6 +20,9 @@ const INTERRUPTIONS: u32 = 10;
 /// How long a job may ask remotes while it has a slot among the builds: one that does not answer holds up no others.
 const ASKS_WITHIN: Duration = Duration::from_secs(2);
 
+/// What stands between who failed and who stands in between.
+const SO: &str = ", so ";
+
 /// Why a worker lets go of a job before its end.
 pub(super) enum Stopped {
     /// The daemon is ending; the next one goes on.
@@ -358,8 +361,15 @@ impl Inner {
                 jobs.push(*up);
                 let Some(upstream) = self.store.job(*up)? else { continue };
                 let name = &upstream.app.name;
-                if upstream.causes.iter().any(|c| c.plan == cause.plan && c.dropped.is_some()) {
-                    dropped.push((cause.plan, format!("{name} went on without this change")));
+                let lost = upstream.causes.iter().find(|c| c.plan == cause.plan).and_then(|c| c.dropped.as_deref());
+                if let Some(why) = lost {
+                    // Who failed first is what a person looks for.
+                    let first = why.split_once(SO).map_or(why, |(first, _)| first);
+                    let what = match upstream.outcome() {
+                        Some(Outcome::Skipped) => "was skipped",
+                        _ => "went on without this change",
+                    };
+                    dropped.push((cause.plan, format!("{first}{SO}{name} {what}")));
                     break;
                 }
                 match upstream.outcome() {

@@ -5,16 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Graph, Moved, overview};
 use crate::model::{App, AppName, RepoId, Trigger};
 
-/// The apps that depend directly on what moved, or live there, and are not in `planned`, with the reason as the graph
-/// has it now.
-pub fn left_out(graph: &Graph, moves: &[(RepoId, Moved)], planned: &BTreeSet<AppName>) -> BTreeMap<AppName, String> {
+/// The apps that depend directly on what was `pushed`, live there, or depend on what the planned ones have `published`,
+/// and are not in `planned`, with the reason as the graph has it now. Who lives where one of ours is published has
+/// nothing to do with that.
+pub fn left_out(
+    graph: &Graph,
+    pushed: &[(RepoId, Moved)],
+    published: &[(RepoId, Moved)],
+    planned: &BTreeSet<AppName>,
+) -> BTreeMap<AppName, String> {
     let mut found = BTreeMap::new();
-    for (repo, moved) in moves {
+    for (repo, moved) in pushed {
         for app in graph.apps_in(repo).filter(|app| !planned.contains(&app.name)) {
             if let Some(why) = why_not_itself(graph, app, moved) {
                 found.insert(app.name.clone(), why);
             }
         }
+    }
+    for (repo, moved) in pushed.iter().chain(published) {
         for app in graph.dependents(repo).filter(|app| !planned.contains(&app.name) && app.repo() != *repo) {
             let follows = graph.follows(&app.name, repo);
             let why = if !app.update {
@@ -35,8 +43,8 @@ pub fn left_out(graph: &Graph, moves: &[(RepoId, Moved)], planned: &BTreeSet<App
     found
 }
 
-/// What can't be told from the graph as it is now.
-pub const UNKNOWN: &str = "it was held, not known to depend on it or out of reach then, or its turn had been before";
+/// What can't be told from the graph as it is now: nothing in it keeps the app from running.
+pub const UNKNOWN: &str = "it was not known to depend on it then";
 
 fn why_not_itself(graph: &Graph, app: &App, moved: &Moved) -> Option<String> {
     let Moved::Branch { name: Some(name), is_default } = moved else { return None };
@@ -47,9 +55,6 @@ fn why_not_itself(graph: &Graph, app: &App, moved: &Moved) -> Option<String> {
     }
     Some(match app.trigger {
         Trigger::Manual => "its :trigger is :manual, so only `airplanes deploy` runs it".to_owned(),
-        Trigger::Push | Trigger::PushAny if app.updates.directory.is_some() || !app.updates.paths.is_empty() => {
-            format!("the push touched nothing of its :paths or :directory, or {UNKNOWN}")
-        }
         Trigger::Push | Trigger::PushAny => UNKNOWN.to_owned(),
     })
 }

@@ -20,6 +20,7 @@ use crate::model::{
 pub use absent::{UNKNOWN, left_out};
 pub use graph::{Graph, Known, Moved};
 pub use overview::{Focus, overview, word};
+pub use walk::CIRCLE;
 use walk::Walk;
 
 /// What one event's planning needs besides the graph.

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Context, Graph, Moved, order};
 use crate::model::{App, AppName, Branch, Draft, Planned, RepoId, Target, Trigger, Why};
 
+/// What a note about a circle says.
+pub const CIRCLE: &str = "depend on each other in a circle";
+
 /// One event's way through the graph.
 pub(super) struct Walk<'a> {
     graph: &'a Graph,
@@ -141,7 +144,7 @@ impl<'a> Walk<'a> {
         });
         let notes = order.cycles.iter().map(|names| {
             let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
-            format!("these apps depend on each other in a circle, which was cut: {}", names.join(" > "))
+            format!("these apps {CIRCLE}, which was cut: {}", names.join(" > "))
         });
         let held = self.held.iter().filter_map(|name| Some(self.context.held.get(name)?.words.clone()));
         Draft { apps: apps.collect(), notes: notes.chain(held).collect(), unread: Vec::new() }

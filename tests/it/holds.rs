@@ -144,6 +144,33 @@ async fn a_held_library_stays_where_it_is_until_a_person_or_git_says_otherwise_a
     world.bumped("shop", later).await;
     assert!(!world.is_held().await);
 
+    // A person takes a bump back: no bump undoes that, until they say so or push it forward.
+    let back = world.file("shop", "deps.edn");
+    let newer = world.push("a", &[("x", "3")]).await;
+    world.bumped("shop", newer).await;
+    world.settled().await;
+    for released in [true, false] {
+        let sha = world.push("shop", &[("deps.edn", &back)]).await;
+        let job = world.job("shop").await;
+        assert!(job["state"] == "succeeded" && world.has("shop", later), "{job:#}");
+        let hold = world.get("/holds").await["holds"][0].clone();
+        assert_eq!((&hold["lib"], &hold["kind"]["kind"]), (&"acme/a".into(), &"moved-back".into()), "{hold}");
+        let said = world.call(&["explain", "shop"]).await;
+        assert!(said.out.contains(&format!("in {}", sha.short())) && said.out.contains("--release"), "{said:?}");
+        let newest = world.push("a", &[("x", "4"), ("released", if released { "1" } else { "2" })]).await;
+        world.settled().await;
+        assert!(world.has("till", newest) && world.has("shop", later), "{}", world.log());
+        if released {
+            assert_eq!(world.call(&["hold", "shop", "acme/a", "--release"]).await.code, Some(0));
+        } else {
+            let forward = back.replace(&later.to_string(), &newer.to_string());
+            world.push("shop", &[("deps.edn", &forward)]).await;
+        }
+        world.bumped("shop", newest).await;
+        world.settled().await;
+        assert!(!world.is_held().await);
+    }
+
     // A library without a group is its own group.
     let deps = world.file("shop", "deps.edn").replace("acme/b", "b");
     world.push("shop", &[("deps.edn", &deps)]).await;

@@ -73,6 +73,23 @@ async fn a_plan_names_the_lines_that_would_change_and_is_read_only() {
     assert_eq!(view["apps"][1]["kept"][0]["why"], "it is pinned");
     let (_, told) = world.cli(&["plan", &format!("{lib}@{new}")]);
     assert!(told.contains("mid: deps.edn:3 acme/lib ") && told.contains(&new.to_string()[..7]), "{told}");
+    world.in_bare("lib", &["tag", "v1.10.0", &new.to_string()]);
+    for rev in [&new.to_string()[..7], "v1.10.0"] {
+        let (_, by_rev) = world.cli(&["plan", &format!("{lib}@{rev}")]);
+        assert_eq!(by_rev, told, "{rev}");
+    }
+    for rev in ["1".repeat(40).as_str(), "1111111", "v9"] {
+        let said = world.call(&["plan", &format!("{lib}@{rev}")]).await;
+        assert!(said.code == Some(2) && said.err.contains("has no commit and no tag"), "{said:?}");
+    }
+    // What tools.deps would refuse of it is known before it is pushed anywhere.
+    let broken = world.commit("lib", &[("deps.edn", "{:deps {acme/x {:local/root \"x\"}}}")]);
+    let (_, told) = world.cli(&["plan", &format!("{lib}@{broken}")]);
+    assert!(
+        told.contains("mid: tools.deps would refuse: ") && told.contains("Local lib acme/x not found: x"),
+        "{told}"
+    );
+    world.in_bare("lib", &["update-ref", "refs/heads/main", &new.to_string()]);
     assert_eq!(before.0, world.get("/jobs").await, "nothing ran");
 }
 

@@ -45,8 +45,8 @@ impl Inner {
                     Some(app) => (app.repo(), *bad),
                     None => continue,
                 },
-                (HoldKind::Manual, Some(Descendant { repo, sha })) => (repo.clone(), *sha),
-                (HoldKind::Manual, None) => continue,
+                (HoldKind::Manual | HoldKind::MovedBack { .. }, Some(Descendant { repo, sha })) => (repo.clone(), *sha),
+                (HoldKind::Manual | HoldKind::MovedBack { .. }, None) => continue,
             };
             let index = if hold.lib.is_some() { self.store.index(&hold.app)? } else { None };
             let mut deps = index.map(|index| index.deps).unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{StepError, Work, prepare, say};
+use super::{StepError, Work, moved_back, prepare, say};
 use crate::bumps::{self, Asking, BumpsError, Due, File, Preflight, Rules, Tree, Want};
 use crate::git::Rev;
 use crate::model::{App, Branch, EventId, JobState, RepoId, RepoUrl, Sha, Target, Why};
@@ -108,6 +108,9 @@ async fn of(
     let counting = counting(work, app, base).await?;
     let mut due = Due::default();
     if app.update {
+        if job.id == work.job.id {
+            moved_back::look(work, base, &counting, log).await?;
+        }
         let is_edited = |file: &File| edited.iter().any(|edited| edited.path == file.path);
         let files: Vec<File> = counting.iter().filter(|file| !is_edited(file)).cloned().collect();
         let wants = wants(work, job, &files, log).await?;

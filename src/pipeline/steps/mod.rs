@@ -3,6 +3,7 @@
 
 pub(super) mod build;
 mod due;
+mod moved_back;
 pub(super) mod prepare;
 pub(super) mod publish;
 mod request;

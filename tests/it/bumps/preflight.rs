@@ -135,6 +135,11 @@ async fn deps_root_and_local_roots_lead_to_the_right_manifest() {
     assert_eq!(chosen(&found), [("acme/base".to_owned(), head.short()), ("acme/web".to_owned(), sha.short())]);
     assert_eq!(found.libs[0].via, ["acme/web", "acme/core"]);
     assert!(chosen(&look(&ask, &deps(&[dep("web", &mono, &sha, "")])).await).len() == 1, "its root names nothing");
+    // A folder that the commit does not have.
+    let sha = mono.pushes("web/deps.edn", "{:deps\n {acme/gone {:local/root \"../gone\"}}}");
+    let found = look(&ask, &deps(&[dep("web", &mono, &sha, ":deps/root \"web\"")])).await;
+    let [fault] = found.faults.as_slice() else { panic!("{found:?}") };
+    assert_eq!((fault.line, fault.words.as_str()), (2, "Local lib acme/gone not found: gone"));
 }
 
 #[tokio::test]

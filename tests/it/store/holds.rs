@@ -27,7 +27,7 @@ async fn a_persons_hold_over_a_rollbacks_leaves_that_when_it_ends_and_each_is_le
     };
     let bad = |hold: &Hold| match hold.kind {
         HoldKind::Rollback { bad, .. } => Some(bad),
-        HoldKind::Manual => None,
+        HoldKind::Manual | HoldKind::MovedBack { .. } => None,
     };
     let first = store.put_hold(of_person.clone()).await.unwrap();
     let second = store.put_hold(of_person.clone()).await.unwrap();
