@@ -32,7 +32,7 @@ impl Inner {
         let url = remote.url.as_ref().ok_or_else(|| ReconcileError::NoUrl(remote.repo.clone()))?;
         let (began, before, tags, heads) = {
             let _place = self.pace.place(url, insists).await?;
-            let before = self.known_of(remote)?;
+            let before = self.known_of(remote).await?;
             let began = Instant::now();
             let tags = (!remote.tags.is_empty()).then(|| self.store.known_tags(&remote.repo)).transpose()?;
             let listed = self.list(url).await;
@@ -98,13 +98,14 @@ impl Inner {
     }
 
     /// What is known of a remote before it is listed: what comes meanwhile is newer than the listing.
-    fn known_of(&self, remote: &Remote) -> Result<Before, ReconcileError> {
+    async fn known_of(&self, remote: &Remote) -> Result<Before, ReconcileError> {
         let heads = self.store.accepted_heads(&remote.repo)?;
         let mut witnesses = Vec::with_capacity(remote.apps.len());
         for (app, branch) in &remote.apps {
             witnesses.push((branch.clone(), self.pipeline.known_at(app)?));
         }
-        Ok(Before { heads, witnesses })
+        let mirror = self.pipeline.rooms().git.known_heads(&remote.repo).await.unwrap_or_default().branches;
+        Ok(Before { heads, witnesses, mirror })
     }
 
     /// Whether a head is one that was there before what was accepted last, as far as the mirror knows: taken back by
@@ -123,11 +124,13 @@ struct Before {
     heads: BTreeMap<Branch, Sha>,
     /// Of each app that lives there its branch, and the commits at which it was looked at.
     witnesses: Vec<(Option<Branch>, Vec<Sha>)>,
+    /// Where its mirror has its branches: what was read of those who depend on it was read with that.
+    mirror: BTreeMap<Branch, Sha>,
 }
 
 impl Before {
     /// The head that was accepted last; none where the branch begins where it is. Where none was accepted, an app that
-    /// lives on the branch and was looked at is a witness: it was read or left at a commit.
+    /// lives on the branch and was looked at is a witness: it was read or left at a commit; or the mirror is.
     fn head(&self, inner: &Inner, branch: &Branch, head: Sha, heads: &Heads) -> Result<Option<Sha>, ReconcileError> {
         if let Some(seen) = self.heads.get(branch) {
             return Ok(Some(*seen));
@@ -140,7 +143,8 @@ impl Before {
         if witnesses.clone().any(|known| known.contains(&head)) {
             return Ok(None);
         }
-        Ok(witnesses.find_map(|known| known.last().copied()))
+        let of_mirror = || self.mirror.get(branch).copied().filter(|seen| *seen != head);
+        Ok(witnesses.find_map(|known| known.last().copied()).or_else(of_mirror))
     }
 }
 

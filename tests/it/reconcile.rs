@@ -101,6 +101,18 @@ async fn sync_says_what_moved_and_its_dry_run_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_between_the_first_reading_and_the_first_listing_is_found() {
+    let world = app_of_a_library("false").await;
+    let read = async || world.get("/graph").await.to_string().contains("branch main").then_some(());
+    world.until("the library's mirror is made", read).await;
+    let (was, now) = (world.head("lib"), world.commit("lib", &[("a", "1")]));
+    let answer = sync(&world, "").await;
+    let moved = &answer["moved"][0];
+    assert_eq!((moved["was"].as_str(), moved["now"].as_str()), (Some(&*was.to_string()), Some(&*now.to_string())));
+    world.bumped("app", now).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_and_a_poll_of_one_push_make_one_event() {
     let world = app_of_a_library("false").await;
     sync(&world, "").await;
