@@ -365,9 +365,9 @@ impl Inner {
                 if let Some(why) = lost {
                     // Who failed first is what a person looks for.
                     let first = why.split_once(SO).map_or(why, |(first, _)| first);
-                    let what = match upstream.outcome() {
-                        Some(Outcome::Skipped) => "was skipped",
-                        _ => "went on without this change",
+                    let what = match upstream.live_causes().next() {
+                        None => "was skipped",
+                        Some(_) => "went on without this change",
                     };
                     dropped.push((cause.plan, format!("{first}{SO}{name} {what}")));
                     break;

@@ -83,10 +83,10 @@ async fn a_plan_names_the_lines_that_would_change_and_is_read_only() {
         assert!(said.code == Some(2) && said.err.contains("has no commit and no tag"), "{said:?}");
     }
     // What tools.deps would refuse of it is known before it is pushed anywhere.
-    let broken = world.commit("lib", &[("deps.edn", "{:deps {acme/x {:local/root \"x\"}}}")]);
+    let broken = world.commit("lib", &[("deps.edn", "{:deps {acme/x {:local/root \"gone\"}}}")]);
     let (_, told) = world.cli(&["plan", &format!("{lib}@{broken}")]);
     assert!(
-        told.contains("mid: tools.deps would refuse: ") && told.contains("Local lib acme/x not found: x"),
+        told.contains("mid: tools.deps would refuse: ") && told.contains("Local lib acme/x not found: gone"),
         "{told}"
     );
     world.in_bare("lib", &["update-ref", "refs/heads/main", &new.to_string()]);
