@@ -52,13 +52,13 @@ impl Asking<'_> {
         if rules.follows_tags(coord) {
             return self.judge_tracked(coord, current, view).await;
         }
-        let want = rules.commit(&view.repo);
+        let wants = rules.commits(&view.repo);
         let head = |branch: &Branch| view.heads.branches.get(branch).copied();
         let default = view.heads.head_branch.as_ref().and_then(head);
         if let Some(branch) = track.filter(|branch| head(branch).is_none()) {
             return Ok(Verdict::Stay(Why::BranchGone { branch: branch.clone(), repo: view.repo.clone() }));
         }
-        if want.is_none() && !view.mirrored {
+        if wants.is_empty() && !view.mirrored {
             if track.map_or(default, head) == Some(current) {
                 return Ok(Verdict::Same);
             }
@@ -66,7 +66,7 @@ impl Asking<'_> {
         }
         let git = self.git;
         if !git.contains(&view.repo, current).await? {
-            let (repo, head) = (view.repo.clone(), want.map(|(sha, _)| sha).or(default));
+            let (repo, head) = (view.repo.clone(), wants.first().map(|(sha, _)| *sha).or(default));
             return Ok(Verdict::Stay(match self.deleted(current, view, rules).await {
                 Some(branch) => Why::Deleted { current, repo, branch, head },
                 None => Why::Rewritten { current, repo, head },
@@ -80,14 +80,25 @@ impl Asking<'_> {
             },
         };
         let Some(head) = view.heads.branches.get(&branch).copied() else { return Ok(Verdict::Same) };
-        let mut to = head;
-        if let Some((sha, pushed)) = want {
-            if pushed.is_none_or(|pushed| *pushed == branch) || git.is_ancestor(&view.repo, sha, head).await? {
-                to = sha;
-            } else if !rules.all {
-                return Ok(Verdict::Stay(Why::Elsewhere { current, follows: branch, head: sha }));
+        let mut to = wants.iter().find(|(_, on)| on.is_none_or(|on| *on == branch)).map(|(sha, _)| *sha);
+        if to.is_none() {
+            // What was pushed elsewhere may be on the branch too: the last of it there.
+            for (sha, _) in &wants {
+                let is_later = match to {
+                    Some(to) => git.is_ancestor(&view.repo, to, *sha).await?,
+                    None => true,
+                };
+                if is_later && git.is_ancestor(&view.repo, *sha, head).await? {
+                    to = Some(*sha);
+                }
             }
         }
+        let to = match (to, wants.first()) {
+            (None, Some((sha, _))) if !rules.all => {
+                return Ok(Verdict::Stay(Why::Elsewhere { current, follows: branch, head: *sha }));
+            }
+            (to, _) => to.unwrap_or(head),
+        };
         self.relate(view, current, to, (branch, head), track.is_some()).await
     }
 
@@ -132,7 +143,10 @@ impl Asking<'_> {
         rules: &Rules<'_>,
     ) -> Result<Followed, GitError> {
         let default = view.heads.head_branch.as_ref();
-        let pushed = rules.commit(&view.repo).and_then(|(_, branch)| branch);
+        let commits = rules.commits(&view.repo);
+        let mut pushed: Vec<&Branch> = commits.iter().filter_map(|(_, branch)| *branch).collect();
+        // Of several pushed ones the default one, then the newest.
+        pushed.sort_by_key(|branch| Some(*branch) != default);
         let mut lives_on: Vec<Branch> =
             (rules.lives_on)(&view.repo).into_iter().filter_map(|branch| branch.or_else(|| default.cloned())).collect();
         lives_on.sort();
@@ -143,10 +157,10 @@ impl Asking<'_> {
                 holding.push(branch);
             }
         }
-        if let Some(branch) = pick(&holding, pushed, default) {
+        if let Some(branch) = pick(&holding, &pushed, default) {
             return Ok(Ok(branch));
         }
-        for branch in [default, pushed].into_iter().flatten() {
+        for branch in default.into_iter().chain(pushed) {
             if holding.is_empty() && self.holds(view, branch, current).await? {
                 return Ok(Ok(branch.clone()));
             }
@@ -162,7 +176,7 @@ impl Asking<'_> {
             let lib = coord.lib.as_ref().map(ToString::to_string).unwrap_or_default();
             return Ok(Err(Why::Ambiguous { lib, current, on }));
         }
-        let head = rules.commit(&view.repo).map(|(sha, _)| sha);
+        let head = commits.first().map(|(sha, _)| *sha);
         let head = head.or_else(|| view.heads.branches.get(default?).copied());
         let repo = view.repo.clone();
         if let Some(branch) = self.deleted(current, view, rules).await {
@@ -199,8 +213,8 @@ impl Asking<'_> {
 }
 
 /// The one of several branches: the pushed one, the default one, or the only one.
-fn pick(branches: &[Branch], pushed: Option<&Branch>, default: Option<&Branch>) -> Option<Branch> {
-    let named = [pushed, default].into_iter().flatten().find(|branch| branches.contains(branch));
+fn pick(branches: &[Branch], pushed: &[&Branch], default: Option<&Branch>) -> Option<Branch> {
+    let named = pushed.iter().copied().chain(default).find(|branch| branches.contains(branch));
     match (named, branches) {
         (Some(branch), _) => Some(branch.clone()),
         (None, [one]) => Some(one.clone()),

@@ -53,10 +53,16 @@ pub enum Want {
     Tag,
 }
 
+impl Want {
+    fn is_tag(&self) -> bool {
+        *self == Want::Tag
+    }
+}
+
 /// What decides beside the files.
 pub struct Rules<'a> {
-    /// The repositories that moved, and where to. The newest is right for others.
-    pub wants: &'a HashMap<RepoId, Want>,
+    /// The repositories that moved, and where to: one commit a branch, the newest first. The newest is right for others.
+    pub wants: &'a HashMap<RepoId, Vec<Want>>,
     /// Whether everything that is due moves, and not only what `wants` names.
     pub all: bool,
     /// What deploy.edn says of libraries.
@@ -156,8 +162,8 @@ impl Asking<'_> {
         for (file, found) in &scanned {
             let mut moves: HashMap<u32, deps::To> = HashMap::new();
             for (_, coord) in found.live() {
-                let want = coord.repo().and_then(|repo| rules.wants.get(&repo));
-                let named = want.is_some_and(|want| (*want == Want::Tag) == rules.follows_tags(coord));
+                let by_tags = rules.follows_tags(coord);
+                let named = coord.repo().is_some_and(|repo| rules.of(&repo).iter().any(|w| w.is_tag() == by_tags));
                 let why = match rules.concern(coord, &file.path) {
                     Ok(()) => match self.verdict(coord, &mut views, rules).await? {
                         Verdict::Move(to, told) => {
@@ -214,13 +220,8 @@ impl Rules<'_> {
             return Err(Some(Why::Pinned));
         }
         let Some(repo) = coord.repo().filter(|repo| self.own != Some(repo)) else { return Err(None) };
-        let due = match self.wants.get(&repo) {
-            None => self.all,
-            // A tag alone moves no branch.
-            Some(Want::Tag) => self.all || self.follows_tags(coord),
-            Some(Want::Commit { .. }) => true,
-        };
-        if !due {
+        // A tag alone moves no branch.
+        if !self.all && !self.of(&repo).iter().any(|want| !want.is_tag() || self.follows_tags(coord)) {
             return Err(None);
         }
         match coord.lib.as_ref().and_then(|lib| (self.held)(lib, path)) {
@@ -237,11 +238,17 @@ impl Rules<'_> {
         coord.tag().is_some() || self.tracked(coord) == Some(&Track::Tags)
     }
 
-    /// The commit that is wanted of a repository, and its branch.
-    fn commit(&self, repo: &RepoId) -> Option<(Sha, Option<&Branch>)> {
-        match self.wants.get(repo)? {
-            Want::Commit { sha, branch } => Some((*sha, branch.as_ref())),
+    /// What is wanted of a repository.
+    fn of(&self, repo: &RepoId) -> &[Want] {
+        self.wants.get(repo).map_or(&[], Vec::as_slice)
+    }
+
+    /// The commits that are wanted of a repository, and their branches.
+    fn commits(&self, repo: &RepoId) -> Vec<(Sha, Option<&Branch>)> {
+        let commit = |want| match want {
+            &Want::Commit { sha, ref branch } => Some((sha, branch.as_ref())),
             Want::Tag => None,
-        }
+        };
+        self.of(repo).iter().filter_map(commit).collect()
     }
 }

@@ -48,9 +48,12 @@ impl Asking<'_> {
     async fn look_at(&self, repo: RepoId, url: RepoUrl, rules: &Rules<'_>) -> (RepoId, Result<View, GitError>) {
         let url = (self.url_of)(&repo).unwrap_or(url);
         let view = async {
-            if let Some((sha, _)) = rules.commit(&repo)
-                && self.git.contains(&repo, sha).await.unwrap_or(false)
-            {
+            let commits = rules.commits(&repo);
+            let mut known = !commits.is_empty();
+            for (sha, _) in commits {
+                known = known && self.git.contains(&repo, sha).await.unwrap_or(false);
+            }
+            if known {
                 let heads = self.git.known_heads(&repo).await?;
                 return Ok(View { repo: repo.clone(), url: url.clone(), heads, mirrored: true, fresh: false });
             }

@@ -213,10 +213,11 @@ impl Inner {
         (files, at): (&[File], Sha),
         held: &HeldLibs,
     ) -> Result<Lines, String> {
-        let mut wants = HashMap::new();
+        let mut wants: HashMap<RepoId, Vec<Want>> = HashMap::new();
         for taking in taking {
             if let (Ok(sha), Moved::Branch { name, .. }) = (&taking.to, &taking.moved) {
-                wants.insert(taking.repo.clone(), Want::Commit { sha: *sha, branch: name.clone() });
+                let want = Want::Commit { sha: *sha, branch: name.clone() };
+                wants.entry(taking.repo.clone()).or_default().push(want);
             }
         }
         if wants.is_empty() {

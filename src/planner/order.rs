@@ -1,4 +1,4 @@
-//! Waves: each app after those it depends on. A circle is cut at one app and told by name; the rest goes on.
+//! Waves: each app after those it depends on. A circle is cut before one app and told by name; the rest goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +18,10 @@ pub(super) struct Order {
     pub cycles: Vec<Vec<AppName>>,
 }
 
-/// `edges` gives for each app those it comes after; names that are no keys are left out.
-pub(super) fn waves(edges: BTreeMap<AppName, BTreeSet<AppName>>) -> Order {
+/// `edges` gives for each app those it comes after; names that are no keys are left out. A circle is cut before the one
+/// of its apps that is the least `far` from what moved: what brings that one in comes from outside of the circle, so
+/// nobody is cut off from what moved.
+pub(super) fn waves(edges: BTreeMap<AppName, BTreeSet<AppName>>, far: impl Fn(&AppName) -> usize) -> Order {
     let mut left: BTreeMap<AppName, BTreeSet<AppName>> = BTreeMap::new();
     let mut next: BTreeMap<AppName, Vec<AppName>> = BTreeMap::new();
     for (app, after) in &edges {
@@ -38,7 +40,9 @@ pub(super) fn waves(edges: BTreeMap<AppName, BTreeSet<AppName>>) -> Order {
     while !left.is_empty() {
         let Some(app) = ready.pop_first() else {
             // Only circles and what hangs on them is left: cut one edge of one circle.
-            let cycle = find_cycle(&left);
+            let mut cycle = find_cycle(&left);
+            let nearest = cycle.iter().enumerate().min_by_key(|(_, app)| far(app)).map_or(0, |(at, _)| at);
+            cycle.rotate_left(nearest);
             if let [first, .., last] = cycle.as_slice() {
                 if let Some(after) = left.get_mut(first) {
                     after.remove(last);

@@ -40,7 +40,7 @@ pub fn overview(graph: &Graph, focus: &Focus<'_>) -> GraphView {
             }
         }
     }
-    let order = order::waves(after);
+    let order = order::waves(after, |_| 0);
     let mut nodes: Vec<GraphNode> = bare.into_iter().map(|repo| node(None, repo, 0)).collect();
     nodes.extend(order.apps.into_iter().filter_map(|placed| {
         let repo = graph.app(&placed.app)?.repo();

@@ -79,6 +79,37 @@ fn a_circle_is_cut_and_named_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_circle_is_cut_before_the_app_that_what_moved_comes_in_by() {
+    let circle = [("a", &["c"][..]), ("b", &["a"]), ("c", &["b", "lib", "d"]), ("d", &["lib"])];
+    let graph = graph(&circle);
+    assert_eq!(told(&plan(&graph, &push("lib", "main"), &Context::default())), ["d/0<!", "c/1<d!", "a/2<c", "b/3<a"]);
+    // A library that is an app's neighbour brings it in too.
+    let mut apart = graph.clone();
+    follow(&mut apart, "c", &[("b", Follows::Unknown), ("d", Follows::Unknown)]);
+    assert_eq!(told(&plan(&apart, &push("lib", "main"), &Context::default())), ["d/0<!", "c/1<d", "a/2<c", "b/3<a"]);
+    // A person's push comes in where it was made.
+    for (pushed, order) in [("c", ["c/0<", "a/1<c", "b/2<a"]), ("b", ["b/0<", "c/1<b", "a/2<c"])] {
+        let draft = plan(&graph, &push(pushed, "main"), &Context::default());
+        assert_eq!(told(&draft), order);
+        let named: Vec<&str> = order.iter().map(|told| &told[..1]).collect();
+        assert!(draft.notes[0].ends_with(&named.join(" > ")), "{:?}", draft.notes);
+    }
+}
+
+#[test]
+fn where_a_circle_is_cut_off_from_the_pushed_repository_its_commit_is_taken_from_there() {
+    // `beside` lives in the repository of `r`, whose push leaves it alone, and runs since it depends on `a`.
+    let mut graph = graph(&[("a", &["r"]), ("beside", &[]), ("r", &[])]);
+    let mut beside = app("beside");
+    beside.git_url = url("r");
+    graph.put_app(beside);
+    follow(&mut graph, "beside", &[("a", Follows::Unknown)]);
+    let untouched = ["beside", "r"].map(|name| AppName::new(name).unwrap()).into();
+    let context = Context { untouched, ..Context::default() };
+    assert_eq!(told(&plan(&graph, &push("r", "main"), &context)), ["a/0<!", "beside/1<a"]);
+}
+
+#[test]
 fn triggers_and_branches_are_honoured() {
     let mut graph = graph(&[("lib", &[]), ("own-only", &["lib"]), ("by-hand", &["lib"]), ("fixed", &["lib"])]);
     let mut changed = app("own-only");

@@ -1,7 +1,7 @@
 //! The walk from what moved to all that it moves: who runs, then after whom. Each app once, however many ways lead to
 //! it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{Context, Graph, Moved, order};
 use crate::model::{App, AppName, Branch, Draft, Planned, RepoId, Target, Trigger, Why};
@@ -17,8 +17,8 @@ pub(super) struct Walk<'a> {
     repos: &'a BTreeSet<RepoId>,
     /// What moved there.
     moved: &'a Moved,
-    /// Who runs, and why.
-    runs: BTreeMap<AppName, Why>,
+    /// Who runs, why, and how far from what moved.
+    runs: BTreeMap<AppName, (Why, usize)>,
     /// Who would, and is held.
     held: BTreeSet<AppName>,
     /// What was published for an earlier event of the same push.
@@ -35,16 +35,18 @@ impl<'a> Walk<'a> {
         // Our own commit is no person's word.
         let by_people = self.context.own_plan.is_none();
         if !self.had_its_turn(app) && !self.context.settled.contains_key(&app.name) && !self.holds(app, by_people) {
-            self.runs.insert(app.name.clone(), why);
+            self.runs.insert(app.name.clone(), (why, 0));
         }
     }
 
     /// Whoever depends on what moved, then on what these publish. `branch` is what an app that ended well before is
     /// taken to be on, if nothing says more.
     pub fn spread(&mut self, branch: Option<&Branch>) {
-        let mut queue: Vec<(RepoId, Moved)> = self.repos.iter().map(|r| (r.clone(), self.moved.clone())).collect();
-        let mut seen: BTreeSet<(RepoId, Moved)> = queue.iter().cloned().collect();
-        while let Some((repo, moved)) = queue.pop() {
+        let mut seen: BTreeSet<(RepoId, Moved)> =
+            self.repos.iter().map(|repo| (repo.clone(), self.moved.clone())).collect();
+        // The nearest first.
+        let mut queue: VecDeque<_> = seen.iter().cloned().map(|start| (start, 1)).collect();
+        while let Some(((repo, moved), far)) = queue.pop_front() {
             for app in self.graph.movable(&repo, &moved) {
                 let follows = app.update && app.trigger == Trigger::PushAny;
                 if app.repo() == repo || !follows || self.had_its_turn(app) {
@@ -59,11 +61,11 @@ impl<'a> Walk<'a> {
                         self.settled.insert(app.repo(), target);
                     }
                 } else {
-                    self.runs.entry(app.name.clone()).or_insert(Why::Dependency);
+                    self.runs.entry(app.name.clone()).or_insert((Why::Dependency, far));
                 }
                 let next = (app.repo(), self.graph.published(app));
                 if seen.insert(next.clone()) {
-                    queue.push(next);
+                    queue.push_back((next, far + 1));
                 }
             }
         }
@@ -92,61 +94,69 @@ impl<'a> Walk<'a> {
 
     /// The plan: each app after those of it that publish what it follows. `target` tells one that it is to take what
     /// moved in a repository itself.
-    pub fn draft(mut self, target: impl Fn(&mut Planned, &RepoId)) -> Draft {
-        let mut edges: BTreeMap<AppName, BTreeSet<AppName>> = BTreeMap::new();
-        let mut planned: BTreeMap<AppName, Planned> = BTreeMap::new();
-        for (name, why) in std::mem::take(&mut self.runs) {
-            let Some(app) = self.graph.app(&name).cloned() else { continue };
-            let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
-            planned.insert(name.clone(), Planned { app, why, wave: 0, after, targets, tags });
+    pub fn draft(self, target: impl Fn(&mut Planned, &RepoId)) -> Draft {
+        let edges = self.runs.keys().map(|name| (name.clone(), self.upstreams(name))).collect();
+        let far = |name: &AppName| self.runs.get(name).map_or(0, |(_, far)| *far);
+        let order = order::waves(edges, far);
+        let mut apps = Vec::new();
+        for placed in order.apps {
+            let (Some((why, _)), Some(app)) = (self.runs.get(&placed.app), self.graph.app(&placed.app)) else {
+                continue;
+            };
+            let (app, why) = (app.clone(), why.clone());
+            let (targets, tags) = (Vec::new(), Vec::new());
+            let mut planned = Planned { app, why, wave: placed.wave, after: placed.after, targets, tags };
+            self.give_targets(&mut planned, &target);
+            apps.push(planned);
         }
-        let names: Vec<AppName> = planned.keys().cloned().collect();
-        for name in names {
-            let Some(app) = self.graph.app(&name) else { continue };
-            let mut after = BTreeSet::new();
-            let mut taken = Vec::new();
-            if app.update {
-                for repo in self.graph.deps(&name).filter(|repo| **repo != app.repo()) {
-                    let follows = self.graph.follows(&name, repo);
-                    let mut left: Vec<_> = follows.iter().collect();
-                    for up in self.graph.apps_in(repo).filter(|up| planned.contains_key(&up.name)) {
-                        let published = self.graph.published(up);
-                        if follows.iter().any(|follows| published.concerns(follows)) {
-                            left.retain(|follows| !published.concerns(follows));
-                            after.insert(up.name.clone());
-                        }
-                    }
-                    if let Some(done) = self.settled.get(repo) {
-                        let done_there = Moved::Branch { name: Some(done.branch.clone()), is_default: None };
-                        if left.iter().any(|follows| done_there.concerns(follows)) {
-                            left.retain(|follows| !done_there.concerns(follows));
-                            taken.push((repo, Some(done)));
-                        }
-                    }
-                    if self.repos.contains(repo) && left.iter().any(|follows| self.moved.concerns(follows)) {
-                        taken.push((repo, None));
-                    }
-                }
-            }
-            if let Some(planned) = planned.get_mut(&name) {
-                for (repo, done) in taken {
-                    match done {
-                        Some(done) => planned.targets.push(done.clone()),
-                        None => target(planned, repo),
-                    }
-                }
-            }
-            edges.insert(name, after);
-        }
-        let order = order::waves(edges);
-        let apps = order.apps.into_iter().filter_map(|placed| {
-            Some(Planned { wave: placed.wave, after: placed.after, ..planned.remove(&placed.app)? })
-        });
         let notes = order.cycles.iter().map(|names| {
             let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
             format!("these apps {CIRCLE}, which was cut: {}", names.join(" > "))
         });
         let held = self.held.iter().filter_map(|name| Some(self.context.held.get(name)?.words.clone()));
-        Draft { apps: apps.collect(), notes: notes.chain(held).collect(), unread: Vec::new() }
+        Draft { apps, notes: notes.chain(held).collect(), ..Draft::default() }
+    }
+
+    /// The repositories that an app is bumped from.
+    fn followed(&self, app: &'a App) -> impl Iterator<Item = &'a RepoId> {
+        let deps = app.update.then(|| self.graph.deps(&app.name)).into_iter().flatten();
+        deps.filter(|repo| **repo != app.repo())
+    }
+
+    /// Whether an app follows what another one publishes in a repository.
+    fn takes(&self, name: &AppName, repo: &RepoId, up: &App) -> bool {
+        self.graph.is_moved(name, repo, &self.graph.published(up))
+    }
+
+    /// The apps of the plan that publish what an app follows.
+    fn upstreams(&self, name: &AppName) -> BTreeSet<AppName> {
+        let Some(app) = self.graph.app(name) else { return BTreeSet::new() };
+        let publishing = self.followed(app).flat_map(|repo| {
+            let runs = self.graph.apps_in(repo).filter(|up| self.runs.contains_key(&up.name));
+            runs.filter(move |up| self.takes(name, repo, up))
+        });
+        publishing.map(|up| up.name.clone()).collect()
+    }
+
+    /// What an app takes that none of those brings for which it waits.
+    fn give_targets(&self, planned: &mut Planned, target: impl Fn(&mut Planned, &RepoId)) {
+        let Some(app) = self.graph.app(&planned.app.name) else { return };
+        for repo in self.followed(app) {
+            let mut left: Vec<_> = self.graph.follows(&app.name, repo).iter().collect();
+            for up in self.graph.apps_in(repo).filter(|up| planned.after.contains(&up.name)) {
+                let published = self.graph.published(up);
+                left.retain(|follows| !published.concerns(follows));
+            }
+            if let Some(done) = self.settled.get(repo) {
+                let done_there = Moved::Branch { name: Some(done.branch.clone()), is_default: None };
+                if left.iter().any(|follows| done_there.concerns(follows)) {
+                    left.retain(|follows| !done_there.concerns(follows));
+                    planned.targets.push(done.clone());
+                }
+            }
+            if self.repos.contains(repo) && left.iter().any(|follows| self.moved.concerns(follows)) {
+                target(planned, repo);
+            }
+        }
     }
 }

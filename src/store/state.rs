@@ -20,7 +20,7 @@ use super::{Change, StoreError, keys, missed};
 use crate::model::event::Answer;
 use crate::model::{
     AppName, Cause, Delivery, DeliveryId, Draft, Entry, Event, EventId, EventKind, Forge, JobId, JobState, Merges,
-    Outcome, PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId, RepoUrl, TagPush,
+    Outcome, PlanHead, PlanRow, Planned, Push, RECORD_VERSION, Record, RepoId, RepoUrl, TagPush, Target, Why,
 };
 
 /// How long a text of an entry may be, in bytes: what a failed unit printed has to fit into a row.
@@ -275,9 +275,10 @@ impl State {
         let mut ids: HashMap<AppName, JobId> = HashMap::new();
         let mut waits: HashMap<JobId, Vec<JobId>> = HashMap::new();
         let mut merged: HashMap<AppName, bool> = HashMap::new();
+        let mut pushed: HashMap<JobId, Target> = HashMap::new();
         let mut entries = Vec::with_capacity(draft.apps.len());
         for (index, planned) in (0u16..).zip(draft.apps) {
-            let Planned { app, why, wave, after, targets, tags } = planned;
+            let Planned { app, why, wave, after, mut targets, tags } = planned;
             let before = after.iter().any(|up| merged.get(up).is_some_and(|merged| *merged));
             let merges = Merges::of_cause(&app, &why, before);
             merged.insert(app.name.clone(), merges.any());
@@ -285,8 +286,14 @@ impl State {
             let job = existing.unwrap_or(JobId { event: id, index });
             // An edge that would close a circle is not waited for; nobody waits yet for a job that is new.
             let closes = |up: JobId| up == job || (existing.is_some() && self.waits_for(&waits, up, job));
-            let after = after.iter().filter_map(|a| ids.get(a).copied()).filter(|up| !closes(*up));
-            let after: Vec<JobId> = after.collect();
+            let (closing, after): (Vec<_>, Vec<_>) =
+                after.iter().filter_map(|a| ids.get(a).copied()).partition(|up| closes(*up));
+            // What was pushed to one that it can't wait for is taken from there all the same.
+            targets.extend(closing.iter().filter_map(|up| pushed.get(up).cloned()));
+            if let (Why::OwnPush { before, after }, EventKind::Push(push)) = (&why, &event.what) {
+                let (repo, branch) = (app.repo(), push.branch.clone());
+                pushed.insert(job, Target { repo, branch, before: *before, after: *after });
+            }
             waits.insert(job, after.clone());
             ids.insert(app.name.clone(), job);
             let row = PlanRow { app: app.name.clone(), wave, job };

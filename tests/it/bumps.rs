@@ -20,7 +20,7 @@ use crate::support::git_remote::{Repo, Scene, git};
 struct Ask {
     scene: Scene,
     mirrors: Mirrors,
-    wants: HashMap<RepoId, Want>,
+    wants: HashMap<RepoId, Vec<Want>>,
     all: bool,
     track: BTreeMap<Lib, Track>,
     lives_on: Vec<Option<Branch>>,
@@ -41,7 +41,8 @@ impl Ask {
     /// As a job asks that runs since this commit was pushed.
     fn pushed(&mut self, repo: &Repo, name: &str, sha: Sha) {
         self.all = false;
-        self.wants.insert(repo.url().id(), Want::Commit { sha, branch: Some(branch(name)) });
+        let want = Want::Commit { sha, branch: Some(branch(name)) };
+        self.wants.entry(repo.url().id()).or_default().insert(0, want);
     }
     async fn files(&self, files: &[(&str, &str)]) -> Result<Due, BumpsError> {
         let file = |(path, text): &(&str, &str)| File { path: (*path).to_owned(), text: (*text).to_owned() };

@@ -263,6 +263,7 @@ async fn a_dependency_added_by_an_own_push_is_known_to_the_next_push() {
 async fn a_push_to_a_branch_runs_those_whose_sha_is_on_it_and_moves_them_along_it() {
     let mut world = quick();
     let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let other = world.commit("other", &[("deps.edn", "{}")]);
     let person = world.path("people/lib");
     let commit = |text: &str| {
         let git = |args: &[&str]| super::support::world::git(&person, args);
@@ -275,9 +276,12 @@ async fn a_push_to_a_branch_runs_those_whose_sha_is_on_it_and_moves_them_along_i
     super::support::world::git(&person, &["checkout", "-q", "-b", "2.x"]);
     let old = commit("1");
     world.commit("on-main", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
-    world.commit("on-2x", &[("deps.edn", &world.deps(&[("lib", old)]))]);
+    world.commit("on-2x", &[("deps.edn", &world.deps(&[("lib", old), ("other", other)]))]);
+    world.builds = format!(":write [\"{}\"]", world.open().display());
+    world.write_config();
     world.deploy_edn(
-        r#":on-main {:git-url "{repo:on-main}" :update? true} :on-2x {:git-url "{repo:on-2x}" :update? true}"#,
+        r#":on-main {:git-url "{repo:on-main}" :update? true}
+           :on-2x {:git-url "{repo:on-2x}" :update? true :build "while test -e {dir}/wait; do sleep 0.05; done"}"#,
     );
     world.start().await;
     // The mirror of the library, which tells its branches, is made in the background.
@@ -290,11 +294,47 @@ async fn a_push_to_a_branch_runs_those_whose_sha_is_on_it_and_moves_them_along_i
     }
     let new = commit("2");
     let url = world.url("lib");
-    let branch = "2.x".parse().unwrap();
-    let body = airplanes::forge::push_payload(Forge::Github, &url, &branch, Some(old), new);
-    let answer = world.signed_body(Forge::Github, body, "d-1").send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), 202);
+    let told = async |branch: &str, before: Sha, after: Sha| {
+        let body = airplanes::forge::push_payload(Forge::Github, &url, &branch.parse().unwrap(), Some(before), after);
+        let answer = world.signed_body(Forge::Github, body, &format!("d-{after}")).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 202);
+    };
+    told("2.x", old, new).await;
     let jobs = settled(&world).await;
     assert_eq!(jobs.iter().map(|job| job["app"].as_str().unwrap()).collect::<Vec<_>>(), ["on-2x"], "{jobs:#?}");
     assert!(world.file("on-2x", "deps.edn").contains(&new.to_string()));
+
+    // Pushes to two branches, the other one last, that come while the app is built are one more job.
+    let under_way = async |text: &str| {
+        std::fs::write(world.path("wait"), "").unwrap();
+        let pushed = commit(text);
+        told("2.x", new, pushed).await;
+        is_building(&world, "on-2x").await;
+        pushed
+    };
+    let third = under_way("3").await;
+    let fourth = commit("4");
+    told("2.x", third, fourth).await;
+    super::support::world::git(&person, &["checkout", "-q", "main"]);
+    let on_main = world.push("lib", &[("x", "1")]).await;
+    std::fs::remove_file(world.path("wait")).unwrap();
+    let jobs = settled(&world).await;
+    assert_eq!(jobs.len(), 4, "{jobs:#?}");
+    assert!(world.file("on-main", "deps.edn").contains(&on_main.to_string()));
+    let text = world.file("on-2x", "deps.edn");
+    assert!(text.contains(&fourth.to_string()), "{text}\n{jobs:#?}");
+
+    // One that is gone when its job looks takes nothing else along, and is not waited for.
+    super::support::world::git(&person, &["checkout", "-q", "2.x"]);
+    under_way("5").await;
+    let gone = commit("6");
+    super::support::world::git(&person, &["push", "-q", "origin", ":2.x"]);
+    told("2.x", fourth, gone).await;
+    let other = world.push("other", &[("x", "1")]).await;
+    std::fs::remove_file(world.path("wait")).unwrap();
+    let asked = std::time::Instant::now();
+    let jobs = settled(&world).await;
+    assert!(jobs.len() == 6 && jobs.iter().all(|job| job["state"] == "succeeded"), "{jobs:#?}");
+    assert!(world.file("on-2x", "deps.edn").contains(&other.to_string()));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(45), "it is waited for");
 }

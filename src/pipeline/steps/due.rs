@@ -19,6 +19,21 @@ enum Named {
     Published(Sha, Option<Branch>),
 }
 
+impl Named {
+    fn sha(&self) -> Sha {
+        match self {
+            Named::Pushed(target) => target.after,
+            Named::Published(sha, _) => *sha,
+        }
+    }
+    fn branch(&self) -> Option<&Branch> {
+        match self {
+            Named::Pushed(target) => Some(&target.branch),
+            Named::Published(_, branch) => branch.as_ref(),
+        }
+    }
+}
+
 /// The bumps that are due on `base`: the job's own, and if there are any, those of the apps beside it that are due in
 /// the same plan, so that they are one commit. Those find them there when it is their turn. With what preflight says of
 /// the job's app as it is then.
@@ -195,7 +210,7 @@ async fn wants(
     job: &JobState,
     files: &[File],
     log: &mut LogFile,
-) -> Result<HashMap<RepoId, Want>, StepError> {
+) -> Result<HashMap<RepoId, Vec<Want>>, StepError> {
     // Oldest first.
     let mut named: HashMap<RepoId, Vec<Named>> = HashMap::new();
     for cause in job.live_causes() {
@@ -217,14 +232,13 @@ async fn wants(
         let url = work.inner.url_of(&repo).unwrap_or(url);
         let tags: Vec<String> = tags_of(job, &repo);
         prepare::wait_for_tags(work, log, &url, &tags).await?;
-        let Some(named) = named.get(&repo) else {
-            if !tags.is_empty() {
-                wants.insert(repo, Want::Tag);
-            }
-            continue;
-        };
-        if let Some(want) = want(work, log, &url, named).await? {
-            wants.insert(repo, want);
+        let named = named.get(&repo).map_or(&[][..], Vec::as_slice);
+        let mut of = commits(work, log, &url, named).await?;
+        if !tags.is_empty() {
+            of.push(Want::Tag);
+        }
+        if !of.is_empty() {
+            wants.insert(repo, of);
         }
     }
     Ok(wants)
@@ -236,31 +250,46 @@ fn tags_of(job: &JobState, repo: &RepoId) -> Vec<String> {
     tags.filter(|tag| tag.repo == *repo).map(|tag| tag.tag.clone()).collect()
 }
 
-/// The newest commit that causes name of a repository, once its mirror has it.
-async fn want(work: &Work, log: &mut LogFile, url: &RepoUrl, named: &[Named]) -> Result<Option<Want>, StepError> {
+/// The newest commit of each branch of a repository that causes name, once the mirror has it: the branch that was named
+/// last is first.
+async fn commits(work: &Work, log: &mut LogFile, url: &RepoUrl, named: &[Named]) -> Result<Vec<Want>, StepError> {
     let (git, repo) = (work.rooms().git.clone(), url.id());
-    let Some((newest, earlier)) = named.split_last() else { return Ok(None) };
-    match newest {
-        Named::Published(sha, branch) => {
-            if !git.contains(&repo, *sha).await.unwrap_or(false) {
-                git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
-            }
-            Ok(Some(Want::Commit { sha: *sha, branch: branch.clone() }))
+    let mut branches: Vec<(Option<&Branch>, Vec<&Named>)> = Vec::new();
+    for named in named.iter().rev() {
+        match branches.iter_mut().find(|(branch, _)| *branch == named.branch()) {
+            Some((_, earlier)) => earlier.push(named),
+            None => branches.push((named.branch(), vec![named])),
         }
-        Named::Pushed(t) => {
-            let mut sha = prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await?;
-            // A redelivery is the newest that came and not the newest that was pushed.
-            let head = git.resolve(&repo, Rev::Branch(t.branch.clone())).await.map_err(|e| work.git(e))?;
-            for named in earlier {
-                if let (Named::Pushed(other), Some(head)) = (named, head)
-                    && other.branch == t.branch
-                    && git.is_ancestor(&repo, sha, other.after).await.map_err(|e| work.git(e))?
-                    && git.is_ancestor(&repo, other.after, head).await.map_err(|e| work.git(e))?
-                {
-                    sha = other.after;
-                }
-            }
-            Ok(Some(Want::Commit { sha, branch: Some(t.branch.clone()) }))
+        if let Named::Published(sha, _) = named
+            && !git.contains(&repo, *sha).await.unwrap_or(false)
+        {
+            git.fetch(url, &work.stop).await.map_err(|e| work.git(e))?;
         }
     }
+    let mut wants = Vec::new();
+    for (branch, named) in branches {
+        let Some((newest, earlier)) = named.split_first() else { continue };
+        let mut sha = match newest {
+            Named::Published(sha, _) => *sha,
+            Named::Pushed(t) => match prepare::wait_for(work, log, url, &t.branch, t.before, t.after, true).await? {
+                Some(sha) => sha,
+                None => continue,
+            },
+        };
+        // A redelivery is the newest that came and not the newest that was pushed.
+        let head = match branch {
+            Some(branch) => git.resolve(&repo, Rev::Branch(branch.clone())).await.map_err(|e| work.git(e))?,
+            None => None,
+        };
+        for other in earlier.iter().map(|named| named.sha()) {
+            if let Some(head) = head
+                && git.is_ancestor(&repo, sha, other).await.map_err(|e| work.git(e))?
+                && git.is_ancestor(&repo, other, head).await.map_err(|e| work.git(e))?
+            {
+                sha = other;
+            }
+        }
+        wants.push(Want::Commit { sha, branch: branch.cloned() });
+    }
+    Ok(wants)
 }

@@ -65,7 +65,10 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     };
     let mut head = head_of(work, &heads, &branch)?;
     if let Some((before, after)) = pushed.last() {
-        head = wait_for(work, &mut log, &url, &branch, *before, *after, false).await?;
+        head = match wait_for(work, &mut log, &url, &branch, *before, *after, false).await? {
+            Some(head) => head,
+            None => head_of(work, &fetch(work, &url).await?, &branch)?,
+        };
     }
     say(&mut log, format!("{branch} is at {head}")).await?;
     if let Err(error) = work.inner.index_app(&work.job.app, &branch, head).await {
@@ -173,8 +176,9 @@ pub(super) async fn wait_for_tags(
     Ok(())
 }
 
-/// The branch's head, once the remote shows `after` or something newer. A branch that has moved elsewhere than
-/// `before` was pushed over: its head is the truth. `exact` asks for `after` itself where the branch has moved on.
+/// The branch's head, once the remote shows `after` or something newer; none if the branch is gone. A branch that has
+/// moved elsewhere than `before` was pushed over: its head is the truth. `exact` asks for `after` itself where the branch
+/// has moved on.
 pub(super) async fn wait_for(
     work: &Work,
     log: &mut LogFile,
@@ -183,19 +187,19 @@ pub(super) async fn wait_for(
     before: Option<Sha>,
     after: Sha,
     exact: bool,
-) -> Result<Sha, StepError> {
+) -> Result<Option<Sha>, StepError> {
     let deadline = Instant::now() + SHOWN_WITHIN;
     let rooms = work.rooms();
     let mut told = false;
     loop {
         // A mirror that has the commit already need not be fetched for it.
         let head = match rooms.git.resolve(&url.id(), Rev::Branch(branch.clone())).await {
-            Ok(Some(head)) if head == after => return Ok(head),
+            Ok(Some(head)) if head == after => return Ok(Some(head)),
             _ => fetch(work, url).await?.branches.get(branch).copied(),
         };
         if let Some(head) = head {
             if head == after || rooms.git.is_ancestor(&url.id(), after, head).await.map_err(|e| work.git(e))? {
-                return Ok(if exact { after } else { head });
+                return Ok(Some(if exact { after } else { head }));
             }
             let passed = match work.inner.store.accepted_head(&url.id(), branch)? {
                 // A later push is known, and the remote shows it: what it took away will not come back.
@@ -214,8 +218,12 @@ pub(super) async fn wait_for(
             };
             if passed || elsewhere {
                 say(log, format!("{} was pushed over: {branch} is at {head} now", after.short())).await?;
-                return Ok(head);
+                return Ok(Some(head));
             }
+        } else if before.is_some() || Instant::now() >= deadline {
+            // One that is new may only not be shown yet.
+            say(log, format!("{url} has no branch {branch} any more: what was pushed to it is left out")).await?;
+            return Ok(None);
         }
         if Instant::now() >= deadline {
             return Err(StepError::failed(format!(

@@ -59,6 +59,32 @@ async fn a_push_to_a_branch_that_a_dependency_does_not_follow_leaves_it_alone() 
 }
 
 #[tokio::test]
+async fn of_pushes_to_two_branches_a_dependency_takes_the_one_of_its_own() {
+    let mut ask = Ask::new();
+    let lib = ask.scene.repo("lib");
+    let fork = lib.pushes("a", "1");
+    let side = pushes_to(&lib, "2.x", "b");
+    let along = pushes_to(&lib, "2.x", "c");
+    goes_to(&lib, "main");
+    let main = lib.pushes("a", "2");
+    ask.pushed(&lib, "2.x", along);
+    ask.pushed(&lib, "main", main);
+    assert_eq!(ask.of(&lib, &side.to_string()).await, Some(Ok(along.to_string())));
+    assert_eq!(ask.of(&lib, &fork.to_string()).await, Some(Ok(main.to_string())), "both hold it");
+    ask.wants.values_mut().for_each(|wants| wants.reverse());
+    assert_eq!(ask.of(&lib, &side.to_string()).await, Some(Ok(along.to_string())));
+    assert_eq!(ask.of(&lib, &fork.to_string()).await, Some(Ok(main.to_string())), "whichever came last");
+    // Neither was pushed to its branch, which takes one of them in.
+    git(&lib.person, &["checkout", "-q", &fork.to_string()]);
+    let third = pushes_to(&lib, "3.x", "d");
+    says(&ask.of(&lib, &third.to_string()).await, &["of branch 3.x"]);
+    git(&lib.person, &["merge", "-q", "--no-edit", "2.x"]);
+    let joined = lib.pushes("e", "joined");
+    ask.mirrors.fetch(&lib.url(), &super::CancellationToken::new()).await.unwrap();
+    assert_eq!(ask.of(&lib, &third.to_string()).await, Some(Ok(joined.to_string())));
+}
+
+#[tokio::test]
 async fn a_push_moves_to_what_was_pushed_and_not_beyond() {
     let mut ask = Ask::new();
     let lib = ask.scene.repo("lib");

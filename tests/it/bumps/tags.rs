@@ -216,7 +216,7 @@ async fn a_push_of_a_tag_moves_what_follows_tags_and_no_branch() {
     let two = lib.pushes("a", "2");
     tags(&lib, "v2", &two);
     ask.all = false;
-    ask.wants.insert(lib.url().id(), super::Want::Tag);
+    ask.wants.insert(lib.url().id(), vec![super::Want::Tag]);
     assert_eq!(moved(&ask.due(&text(&lib, "v1", &one.short())).await), Some(("v1", "v2")));
     assert_eq!(ask.of(&lib, &one.to_string()).await, None);
 }

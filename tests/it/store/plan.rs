@@ -121,6 +121,15 @@ async fn an_edge_that_would_close_a_circle_is_not_waited_for() {
     assert_eq!(outcome.joined, [jobs[2], jobs[0]]);
     let a = store.job(jobs[0]).unwrap().unwrap();
     assert!(a.causes.iter().all(|c| c.after.is_empty()), "{:?}", a.causes);
+    // What was pushed to one that it can't wait for, it takes from there.
+    let pushed = push(3);
+    let third = events(&store.accept(delivery("d3", vec![pushed.clone()])).await.unwrap())[0];
+    let mut own = planned("c", &[]);
+    own.why = Why::OwnPush { before: None, after: pushed.after };
+    store.plan(third, draft(vec![own, planned("a", &["c"])])).await.unwrap();
+    let a = store.job(jobs[0]).unwrap().unwrap();
+    let targets: Vec<_> = a.causes[2].targets.iter().map(|t| (t.repo.clone(), t.branch.clone(), t.after)).collect();
+    assert_eq!(targets, [(app("c").repo(), pushed.branch, pushed.after)], "{:?}", a.causes);
 }
 
 #[tokio::test]
