@@ -82,6 +82,8 @@ pub struct Draft {
     pub notes: Vec<String>,
     /// Apps that may be missing, since it could not be known what they depend on.
     pub unread: Vec<AppName>,
+    /// As those, but for long already: each is run once it can be read, and the plan counts as whole without it.
+    pub given_up: Vec<AppName>,
 }
 
 /// A stored plan's head; its rows are `PlanRow`s.

@@ -3,62 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 
+use super::unread::AGAIN_AT_LAST;
 use super::{Inner, unpoison};
 use crate::bumps::{Asking, BumpsError, Tree, at};
 use crate::deps;
 use crate::git::GitError;
-use crate::model::{App, AppName, Branch, Bump, Follows, JobState, Push, RepoId, RepoUrl, Sha, Track, Why};
+use crate::model::{App, AppName, Branch, Bump, Follows, JobState, Push, RepoId, RepoUrl, Sha, Track};
 use crate::planner::Known;
 use crate::store::{AppIndex, DepRow, StoreError};
 
-/// How many apps are read at once.
-pub(super) const AT_ONCE: usize = 4;
+/// How many apps of one git host are read at once.
+const AT_ONCE: usize = 4;
 /// How many repositories are looked into at once, for nobody who waits.
 pub(super) const LOOKERS: usize = 2;
-/// How long an app that could not be read is left alone, the first time; twice as long each time after.
-pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// How long at most.
-const AGAIN_AT_LAST: Duration = Duration::from_secs(3600);
-/// How long a plan waits for an app to be read.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long it waits for one that could not be read before: its remote holds up nobody twice.
-const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// An app that is to be bumped and whose dependencies are not known.
-pub(super) enum Unread {
-    /// No one has looked yet.
-    New,
-    /// It is being read.
-    Reading {
-        /// Since when; none while it waits for others.
-        since: Option<Instant>,
-        /// How often it could not be read before.
-        failures: u32,
-    },
-    /// It could not be read.
-    Failed {
-        /// When.
-        at: Instant,
-        /// Why.
-        why: String,
-        /// How often, one after another.
-        failures: u32,
-    },
-}
-
-impl Unread {
-    /// How much longer a plan waits for it, if at all.
-    fn patience(&self) -> Option<Duration> {
-        let Unread::Reading { since, failures } = self else { return None };
-        let patience = if *failures == 0 { PATIENCE } else { LITTLE_PATIENCE };
-        let left = patience.checked_sub(since.map_or(Duration::ZERO, |since| since.elapsed()));
-        left.filter(|left| !left.is_zero())
-    }
-}
+/// How many of our own commits are gone back over.
+const OURS: usize = 50;
 
 /// Why an app's dependencies are not known.
 #[derive(Debug, thiserror::Error)]
@@ -111,15 +74,16 @@ impl Inner {
                     && same_track
                     && files_of(&app) == index.files
                     && is_as_told(&app, &index)
+                    && !self.is_behind(&index)
             };
             if !app.update || index.is_some_and(is_good) {
-                unread.remove(&name);
-            } else if !matches!(unread.get(&name), Some(Unread::Reading { .. })) {
-                unread.insert(name, Unread::New);
+                unread.is_known(&name);
+            } else {
+                unread.begin_anew(&name, Instant::now());
             }
             graph.put_app(app);
         }
-        unread.retain(|name, _| graph.app(name).is_some());
+        unread.keep(|name| graph.app(name).is_some());
     }
 
     /// The url by which an app of deploy.edn names a repository: the one that keys and tokens are set up for.
@@ -141,29 +105,46 @@ impl Inner {
         self.store.accepted_heads(repo).unwrap_or_default()
     }
 
+    /// Whether a branch has moved since what is known of it was read, other than by commits of ours, which change nothing
+    /// but shas.
+    fn is_behind(&self, index: &AppIndex) -> bool {
+        let ours = |from: Sha, to: Sha| -> Result<bool, StoreError> {
+            let mut at = from;
+            for _ in 0..OURS {
+                if at == to {
+                    return Ok(true);
+                }
+                let Some(own) = self.store.own_commit(&at)? else { return Ok(false) };
+                let Some((_, base)) = self.store.job(own.job)?.and_then(|job| job.base.clone()) else {
+                    return Ok(false);
+                };
+                at = base;
+            }
+            Ok(false)
+        };
+        let is_behind = || match self.store.accepted_head(&index.repo, &index.branch)? {
+            Some(head) => Ok(!ours(head, index.sha)? && !ours(index.sha, head)?),
+            None => Ok(false),
+        };
+        is_behind().unwrap_or_else(|error: StoreError| {
+            tracing::error!(repo = %index.repo, %error, "what apps there depend on is read again");
+            true
+        })
+    }
+
     /// Begins to read the apps whose dependencies are not known yet, in the background.
     pub(super) fn start_reading(self: &Arc<Self>) {
         let graph = unpoison(self.graph.read());
-        for (name, unread) in unpoison(self.unread.lock()).iter_mut() {
-            let failures = match unread {
-                Unread::Reading { .. } => continue,
-                Unread::Failed { at, failures, .. } => {
-                    let pause = AGAIN_AFTER.saturating_mul(1 << (*failures - 1).min(20)).min(AGAIN_AT_LAST);
-                    if at.elapsed() < pause {
-                        continue;
-                    }
-                    *failures
-                }
-                Unread::New => 0,
-            };
-            let Some(app) = graph.app(name).cloned() else { continue };
-            *unread = Unread::Reading { since: None, failures };
+        let due = unpoison(self.unread.lock()).take_due(Instant::now());
+        for name in due {
+            let Some(app) = graph.app(&name).cloned() else { continue };
             let inner = self.clone();
+            let turns = unpoison(self.readers.lock())
+                .entry(app.git_url.parts().host.to_owned())
+                .or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE)))
+                .clone();
             self.tasks.spawn(async move {
-                let permit = inner.readers.acquire().await;
-                if let Some(unread) = unpoison(inner.unread.lock()).get_mut(&app.name) {
-                    *unread = Unread::Reading { since: Some(Instant::now()), failures };
-                }
+                let permit = turns.acquire().await;
                 let read = inner.read_app(&app).await;
                 drop(permit);
                 if let Err(error) = &read
@@ -171,15 +152,8 @@ impl Inner {
                 {
                     tracing::warn!(app = %app.name, %error, "what the app depends on is not known");
                 }
-                // It is not there any more if it is known, or is no app any more.
-                if let Some(unread) = unpoison(inner.unread.lock()).get_mut(&app.name) {
-                    *unread = match read {
-                        Ok(()) => Unread::New,
-                        Err(error) => {
-                            Unread::Failed { at: Instant::now(), why: error.to_string(), failures: failures + 1 }
-                        }
-                    };
-                }
+                let failed = read.err().map(|error| error.to_string());
+                unpoison(inner.unread.lock()).ended(&app.name, failed, Instant::now());
                 inner.reads.send_modify(|n| *n += 1);
             });
         }
@@ -190,68 +164,69 @@ impl Inner {
     pub(super) async fn await_reading(&self) {
         let mut reads = self.reads.subscribe();
         loop {
-            let Some(longest) = unpoison(self.unread.lock()).values().filter_map(Unread::patience).max() else {
-                return;
-            };
+            let Some(left) = unpoison(self.unread.lock()).patience(Instant::now()) else { return };
             tokio::select! {
                 _ = reads.changed() => {}
-                () = tokio::time::sleep(longest) => {}
+                () = tokio::time::sleep(left) => {}
                 () = self.ending.cancelled() => return,
             }
         }
     }
 
-    /// Each app whose dependencies are not known, and why in words.
-    pub(super) fn unread_notes(&self) -> Vec<(AppName, String)> {
-        let note = |(name, unread): (&AppName, &Unread)| {
-            let note = match unread {
-                Unread::Failed { why, .. } => format!("what {name} depends on is not known: {why}"),
-                _ => format!("what {name} depends on is not known yet: its remote has not answered so far"),
-            };
-            (name.clone(), note)
-        };
-        let mut notes: Vec<(AppName, String)> = unpoison(self.unread.lock()).iter().map(note).collect();
-        notes.sort();
-        notes
-    }
     /// Whether it is not known what an app depends on.
     pub(super) fn is_unread(&self, app: &AppName) -> bool {
-        unpoison(self.unread.lock()).contains_key(app)
+        unpoison(self.unread.lock()).has(app)
+    }
+    /// Why it is not known what apps depend on, in words.
+    pub(super) fn unread_notes(&self) -> Vec<String> {
+        unpoison(self.unread.lock()).notes().into_iter().map(|(_, note, _)| note).collect()
     }
     /// Apps that are to be read anew, whatever is known of them.
     pub(super) fn doubt(&self, apps: impl IntoIterator<Item = AppName>) {
         let graph = unpoison(self.graph.read());
         let mut unread = unpoison(self.unread.lock());
         for app in apps.into_iter().filter(|app| graph.app(app).is_some_and(|app| app.update)) {
-            unread.entry(app).or_insert(Unread::New);
+            unread.doubt(&app, Instant::now());
         }
     }
 
     async fn read_app(self: &Arc<Self>, app: &App) -> Result<(), IndexError> {
-        let git = self.rooms.load().git.clone();
+        let (git, begun) = (self.rooms.load().git.clone(), Instant::now());
         let fetched = git.fetch(&app.git_url, &self.ending).await?;
         let branch = app.branch.clone().or(fetched.heads.head_branch);
         let head = branch.as_ref().and_then(|branch| fetched.heads.branches.get(branch).copied());
         let (Some(branch), Some(head)) = (branch, head) else {
             return Err(IndexError::File(format!("{} does not have the app's branch", app.git_url)));
         };
-        self.index_app(app, &branch, head).await
+        self.index_app(app, &branch, head, begun).await
     }
 
-    /// Keeps what an app's deps.edn says at a commit that the mirror has.
-    pub(super) async fn index_app(self: &Arc<Self>, app: &App, branch: &Branch, sha: Sha) -> Result<(), IndexError> {
-        let mut unseen = self.index_at(app, branch, sha).await?;
+    /// Keeps what an app's deps.edn says at a commit that the mirror has, which a look at the remote that began at `begun`
+    /// found.
+    pub(super) async fn index_app(
+        self: &Arc<Self>,
+        app: &App,
+        branch: &Branch,
+        sha: Sha,
+        begun: Instant,
+    ) -> Result<(), IndexError> {
+        let mut unseen = self.index_at(app, branch, sha, begun).await?;
         unseen.retain(|repo, _| !self.was_out_of_reach(repo));
         if !unseen.is_empty() {
             let (inner, app, branch) = (self.clone(), app.clone(), branch.clone());
-            self.tasks.spawn(async move { inner.look_at_unseen(&app, &branch, sha, unseen).await });
+            self.tasks.spawn(async move { inner.look_at_unseen(&app, (&branch, sha, begun), unseen).await });
         }
         Ok(())
     }
 
     /// Makes the mirrors of repositories that nobody has looked into, which tell the branches that the app's shas are
     /// on. What can't be asked is asked by whoever needs it next.
-    async fn look_at_unseen(&self, app: &App, branch: &Branch, sha: Sha, unseen: BTreeMap<RepoId, RepoUrl>) {
+    async fn look_at_unseen(
+        &self,
+        app: &App,
+        (branch, sha, begun): (&Branch, Sha, Instant),
+        unseen: BTreeMap<RepoId, RepoUrl>,
+    ) {
         let git = self.rooms.load().git.clone();
         for (repo, url) in unseen {
             let url = self.url_of(&repo).unwrap_or(url);
@@ -264,10 +239,7 @@ impl Inner {
                 unpoison(self.unseen.lock()).insert(repo, Instant::now());
             }
         }
-        // Someone may have read a newer commit meanwhile.
-        let is_newest =
-            unpoison(self.graph.read()).read_at(&app.name).is_some_and(|read| *read == (branch.clone(), sha));
-        if is_newest && let Err(error) = self.index_at(app, branch, sha).await {
+        if let Err(error) = self.index_at(app, branch, sha, begun).await {
             tracing::debug!(app = %app.name, %error, "what moves the app's dependencies is not known");
         }
     }
@@ -278,11 +250,13 @@ impl Inner {
     }
 
     /// Gives the repositories of whose branches nothing is known yet.
-    async fn index_at(&self, app: &App, branch: &Branch, sha: Sha) -> Result<BTreeMap<RepoId, RepoUrl>, IndexError> {
-        let before = self.store.index(&app.name).unwrap_or_else(|error| {
-            tracing::error!(app = %app.name, %error, "what was known of the app can't be read");
-            None
-        });
+    async fn index_at(
+        &self,
+        app: &App,
+        branch: &Branch,
+        sha: Sha,
+        begun: Instant,
+    ) -> Result<BTreeMap<RepoId, RepoUrl>, IndexError> {
         let rooms = self.rooms.load_full();
         let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
         let (mut deps, mut unseen) = (BTreeSet::new(), BTreeMap::new());
@@ -302,15 +276,20 @@ impl Inner {
         }
         let (branch, files) = (branch.clone(), files_of(app));
         let index = AppIndex { repo: app.repo(), branch, sha, files, deps: deps.into_iter().collect() };
-        self.know(app, index.clone());
-        if before.is_none_or(|before| before != index) {
-            self.store.put_index(app.name.clone(), index).await?;
+        if let Some(kept) = self.know(app, index, begun) {
+            kept.await?;
         }
         Ok(unseen)
     }
 
-    /// The planner goes by it from here on.
-    fn know(&self, app: &App, index: AppIndex) {
+    /// The planner goes by it from here on, if no later look has told it more. Gives the writing of it, which has begun:
+    /// the store gets what is known in the order in which it is known.
+    fn know(
+        &self,
+        app: &App,
+        index: AppIndex,
+        begun: Instant,
+    ) -> Option<impl Future<Output = Result<(), StoreError>> + use<>> {
         let mut graph = unpoison(self.graph.write());
         // An edit of deploy.edn may have made it another app meanwhile.
         let same = |now: &App| {
@@ -319,12 +298,15 @@ impl Inner {
                 && now.updates.track == app.updates.track
                 && files_of(now) == index.files
         };
-        if graph.app(&app.name).is_some_and(same) {
-            graph.put_known(&app.name, known(&index));
-            unpoison(self.unread.lock()).remove(&app.name);
-            drop(graph);
-            self.reads.send_modify(|n| *n += 1);
+        if !graph.app(&app.name).is_some_and(same) || !unpoison(self.unread.lock()).settle(&app.name, begun) {
+            return None;
         }
+        graph.put_known(&app.name, known(&index));
+        let is_kept = self.store.index(&app.name).is_ok_and(|before| before.as_ref() == Some(&index));
+        let kept = (!is_kept).then(|| self.store.put_index(app.name.clone(), index));
+        drop(graph);
+        self.reads.send_modify(|n| *n += 1);
+        kept
     }
 
     /// What a job has published is what its app says from now on: nothing but the bumped shas is another.
@@ -353,24 +335,10 @@ impl Inner {
         }
         index.deps.sort();
         index.deps.dedup();
-        self.know(&job.app, index.clone());
-        Ok(self.store.put_index(job.app.name.clone(), index).await?)
-    }
-
-    /// As `doubt_residents`, for the pushes of jobs that were planned by the daemon before this one.
-    pub(super) fn doubt_planned(&self) {
-        let graph = unpoison(self.graph.read());
-        let mut unread = unpoison(self.unread.lock());
-        for job in self.store.open_jobs() {
-            let pushed = job.live_causes().find_map(|cause| match cause.why {
-                Why::OwnPush { after, .. } => Some(after),
-                _ => None,
-            });
-            let read = graph.read_at(&job.app.name).map(|(_, sha)| *sha);
-            if job.base.is_none() && job.app.update && read.is_some() && pushed.is_some_and(|sha| Some(sha) != read) {
-                unread.entry(job.app.name.clone()).or_insert(Unread::New);
-            }
+        if let Some(kept) = self.know(&job.app, index, Instant::now()) {
+            kept.await?;
         }
+        Ok(())
     }
 
     /// Apps whose branch a push has moved may depend on others from now on: who plans after it reads them first.
@@ -382,7 +350,7 @@ impl Inner {
             let branch = graph.lives_on(app, push.default_branch.as_ref().or(default));
             let is_its = branch.is_none_or(|branch| *branch == push.branch);
             if is_its && read.is_some_and(|(_, sha)| *sha != push.after) {
-                unread.entry(app.name.clone()).or_insert(Unread::New);
+                unread.doubt(&app.name, Instant::now());
             }
         }
     }

@@ -220,7 +220,7 @@ impl Inner {
         let draft = self.draft_of_merge(asked, &onto, tried, default);
         self.lay_out(asked, &draft, &moved);
         standing.at(asked.url.id(), tried, moved);
-        asked.edit(|view| view.notes.extend(self.unread_notes().into_iter().map(|(_, note)| note)));
+        asked.edit(|view| view.notes.extend(self.unread_notes()));
         let names: BTreeSet<AppName> = asked.view.borrow().apps.iter().map(|app| app.app.clone()).collect();
         for (index, planned) in draft.apps.iter().enumerate().filter(|(_, planned)| names.contains(&planned.app.name)) {
             if asked.stop.is_cancelled() {

@@ -1,5 +1,5 @@
-//! Pushes and tags that are looked at before they are planned: one may end holds, or be the merge of a pull request of
-//! ours.
+//! Pushes and tags that are looked at before they are planned: one may end holds, touch only a part of its repository, or
+//! be the merge of a pull request of ours.
 //!
 //! Asks remotes and hosts, for no longer than a plan may wait. What can't be told then leaves holds as they are, and
 //! pull requests to the workers that wait for them.
@@ -42,13 +42,17 @@ impl Looks {
             EventKind::Push(push) => inner.requests_for(push),
             EventKind::Tag(_) | EventKind::Deploy { .. } => Vec::new(),
         };
-        if requests.is_empty() && inner.waiting_for(&event.what)?.is_empty() {
+        let has_parts = matches!(&event.what, EventKind::Push(push) if inner.has_parts(push));
+        if requests.is_empty() && !has_parts && inner.waiting_for(&event.what)?.is_empty() {
             return Ok(true);
         }
         let (inner, what) = (inner.clone(), event.what.clone());
         let look = self.under_way.spawn(async move {
             // A merge of ours is our own commit from then on.
             inner.settle(requests).await;
+            if let EventKind::Push(push) = &what {
+                inner.bring_parts(push).await;
+            }
             let looked = async { inner.release_what_came(inner.waiting_for(&what)?, Some(&what)).await };
             let looked = looked.await;
             if let Err(error) = &looked {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::deps_index::AGAIN_AFTER;
 use super::explain::moved_by;
+use super::unread::AGAIN_AFTER;
 use super::{Inner, unpoison};
 use crate::model::{AppName, EventId, JobId, JobState, RepoId, Trigger};
 use crate::planner::Moved;
@@ -100,6 +100,9 @@ impl Inner {
             |job: &JobState| job.live_causes().any(|cause| cause.plan > missed.last && job.bumps_all_for(cause));
         if self.store.jobs(&filter)?.iter().any(|job| brings_all(job)) {
             return Ok(Found::Nothing);
+        }
+        if missed.is_open() {
+            return Ok(Found::Something);
         }
         let mut found = Found::Nothing;
         for id in self.store.incomplete(missed)? {

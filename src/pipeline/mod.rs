@@ -26,17 +26,17 @@ mod secrets;
 mod space;
 mod steps;
 mod trial;
+mod unread;
 mod views;
 mod worker;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -184,8 +184,9 @@ struct Inner {
     rooms: ArcSwap<Rooms>,
     graph: RwLock<Graph>,
     /// Apps whose dependencies are not known, and why.
-    unread: Mutex<HashMap<AppName, deps_index::Unread>>,
-    readers: Semaphore,
+    unread: Mutex<unread::Unread>,
+    /// By git host: one that hangs takes no turn from the others.
+    readers: Mutex<HashMap<String, Arc<Semaphore>>>,
     lookers: Semaphore,
     /// Repositories that could not be looked into, and when.
     unseen: Mutex<HashMap<RepoId, Instant>>,
@@ -224,7 +225,7 @@ impl Pipeline {
             rooms: ArcSwap::from_pointee(setup.rooms),
             graph: RwLock::default(),
             unread: Mutex::default(),
-            readers: Semaphore::new(deps_index::AT_ONCE),
+            readers: Mutex::default(),
             lookers: Semaphore::new(deps_index::LOOKERS),
             unseen: Mutex::default(),
             reads: watch::channel(0).0,
@@ -244,7 +245,6 @@ impl Pipeline {
         });
         inner.set_apps(setup.apps);
         inner.sweep_work_folders();
-        inner.doubt_planned();
         inner.doubt_missed();
         inner.start_reading();
         for job in inner.store.open_jobs() {

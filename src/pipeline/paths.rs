@@ -11,7 +11,7 @@ use crate::git::Mirrors;
 use crate::model::{App, AppName, Branch, JobState, Push, Sha, Trigger};
 use crate::store::{JobFilter, StoreError};
 
-/// How long a plan waits for the repository's mirror to have what was pushed.
+/// How long a push waits for the repository's mirror to have it.
 const WITHIN: Duration = Duration::from_secs(20);
 /// How many of an app's jobs are looked through for the last that looked at its branch.
 const JOBS: usize = 5;
@@ -36,7 +36,40 @@ impl Part {
 }
 
 impl Inner {
-    /// The apps on the branch whose part of the repository a push leaves alone.
+    /// The apps on a pushed branch that only a part of the repository concerns, if it can be told what was pushed.
+    fn with_parts(&self, push: &Push, default: Option<&Branch>) -> Vec<App> {
+        // Of a new branch nobody knows what is new.
+        if push.before.is_none() {
+            return Vec::new();
+        }
+        let is_its = |app: &&App| {
+            let branch = app.lives_on(default);
+            let has_part = app.updates.directory.is_some() || !app.updates.paths.is_empty();
+            has_part && app.trigger != Trigger::Manual && branch.is_none_or(|branch| *branch == push.branch)
+        };
+        let graph = unpoison(self.graph.read());
+        push.repos().iter().flat_map(|repo| graph.apps_in(repo)).filter(is_its).cloned().collect()
+    }
+
+    /// Whether it matters to apps what a push touches: then the mirror is to have it before the push is planned.
+    pub(super) fn has_parts(&self, push: &Push) -> bool {
+        !self.with_parts(push, push.default_branch.as_ref()).is_empty()
+    }
+
+    /// Brings what was pushed to the mirror, where it matters what it touches.
+    pub(super) async fn bring_parts(&self, push: &Push) {
+        let parts = self.with_parts(push, push.default_branch.as_ref());
+        let Some(first) = parts.first() else { return };
+        let git = self.rooms.load().git.clone();
+        if !git.contains(&first.repo(), push.after).await.unwrap_or(false) {
+            let fetched = tokio::time::timeout(WITHIN, git.fetch(&first.git_url, &self.ending)).await;
+            if !matches!(fetched, Ok(Ok(_))) {
+                tracing::info!(url = %first.git_url, "what a push touches is not known, so it concerns all apps there");
+            }
+        }
+    }
+
+    /// The apps on the branch whose part of the repository a push leaves alone, as far as the mirror tells.
     pub(super) async fn untouched(
         &self,
         push: &Push,
@@ -53,25 +86,8 @@ impl Inner {
         counts_last: bool,
     ) -> Result<BTreeSet<AppName>, StoreError> {
         let mut untouched = BTreeSet::new();
-        let is_its = |app: &&App| {
-            let branch = app.lives_on(default);
-            let has_part = app.updates.directory.is_some() || !app.updates.paths.is_empty();
-            has_part && app.trigger != Trigger::Manual && branch.is_none_or(|branch| *branch == push.branch)
-        };
-        let residents: Vec<App> = {
-            let graph = unpoison(self.graph.read());
-            push.repos().iter().flat_map(|repo| graph.apps_in(repo)).filter(is_its).cloned().collect()
-        };
-        // Of a new branch nobody knows what is new.
-        let (Some(before), Some(first)) = (push.before, residents.first()) else { return Ok(untouched) };
+        let (Some(before), residents) = (push.before, self.with_parts(push, default)) else { return Ok(untouched) };
         let git = self.rooms.load().git.clone();
-        if !git.contains(&first.repo(), push.after).await.unwrap_or(false) {
-            let fetched = tokio::time::timeout(WITHIN, git.fetch(&first.git_url, &self.ending)).await;
-            if !matches!(fetched, Ok(Ok(_))) {
-                tracing::info!(url = %first.git_url, "what a push touches is not known, so it concerns all apps there");
-                return Ok(untouched);
-            }
-        }
         for app in residents {
             let last = if counts_last { self.last_seen_by(&app)? } else { None }.unwrap_or(before);
             if is_untouched(&git, &app, &[before, last], push.after).await {

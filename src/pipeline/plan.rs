@@ -98,10 +98,12 @@ impl Inner {
             planner::plan(&graph, event, &context)
         };
         if spreads {
-            let unread = self.unread_notes();
-            let planned = |app: &AppName| draft.apps.iter().any(|planned| planned.app.name == *app);
-            draft.unread = unread.iter().map(|(app, _)| app.clone()).filter(|app| !planned(app)).collect();
-            draft.notes.extend(unread.into_iter().map(|(_, note)| note));
+            for (app, note, given_up) in unpoison(self.unread.lock()).notes() {
+                draft.notes.push(note);
+                if !draft.apps.iter().any(|planned| planned.app.name == app) {
+                    if given_up { draft.given_up.push(app) } else { draft.unread.push(app) }
+                }
+            }
             shorten(&mut draft.notes);
         }
         if let EventKind::Push(push) = &event.what {

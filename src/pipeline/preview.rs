@@ -71,7 +71,7 @@ impl Pipeline {
                 refused,
             });
         }
-        notes.extend(inner.unread_notes().into_iter().map(|(_, note)| note));
+        notes.extend(inner.unread_notes());
         Ok(PlanView { repo: url.id(), apps, notes })
     }
 
@@ -99,6 +99,7 @@ impl Pipeline {
         if let Some(sha) = sha {
             let (before, is_new) = before(&git, &url.id(), &push.branch, sha).await;
             push.before = before;
+            inner.bring_parts(&push).await;
             context.untouched = inner.untouched_since(&push, push.default_branch.as_ref(), is_new).await?;
         }
         let event = Event::pretended(push);

@@ -80,7 +80,7 @@ impl Pipeline {
             let job = self.inner.store.jobs(&filter)?.into_iter().next();
             node.last_state = job.map(|job| self.view(&job).state);
         }
-        view.notes = self.inner.unread_notes().into_iter().map(|(_, note)| note).collect();
+        view.notes = self.inner.unread_notes();
         Ok(view)
     }
 

@@ -15,9 +15,18 @@ use crate::model::{AppName, EventId, EventKind, InvalidName, PlanHead};
 pub struct Missed {
     /// The first.
     pub first: EventId,
-    /// The last.
+    /// The last; without end for one that was given up.
     pub last: EventId,
 }
+
+impl Missed {
+    /// Whether it may miss all plans since the first.
+    pub fn is_open(&self) -> bool {
+        self.last == WITHOUT_END
+    }
+}
+
+const WITHOUT_END: EventId = EventId(u64::MAX);
 
 /// What becomes of a note, once its app has been read.
 #[derive(Debug, Clone)]
@@ -69,11 +78,17 @@ fn incomplete(table: &Table, missed: Missed) -> Result<Vec<EventId>, StoreError>
     Ok(found)
 }
 
-/// Notes that a plan may lack these.
-pub(super) fn note(tx: &mut Tx, event: EventId, unread: &[AppName]) -> Result<(), StoreError> {
-    for app in unread {
-        let first = tx.hint::<Missed>(&keys::missed(app)).map_or(event, |missed| missed.first);
-        tx.put(keys::missed(app), &Missed { first, last: event })?;
+/// Notes that a plan may lack `unread`, and that it and all later ones may lack who is `given_up`: those are written
+/// once.
+pub(super) fn note(tx: &mut Tx, event: EventId, unread: &[AppName], given_up: &[AppName]) -> Result<(), StoreError> {
+    let open = given_up.iter().map(|app| (app, WITHOUT_END));
+    for (app, last) in unread.iter().map(|app| (app, event)).chain(open) {
+        let before = tx.hint::<Missed>(&keys::missed(app));
+        if before.is_some_and(|before| before.is_open()) {
+            continue;
+        }
+        let first = before.map_or(event, |before| before.first);
+        tx.put(keys::missed(app), &Missed { first, last })?;
     }
     Ok(())
 }

@@ -257,10 +257,14 @@ impl Store {
         self.ask(|reply| writer::Command::ReleaseParked(job, reply)).await
     }
     /// Keeps what is known of an app's dependencies.
-    pub async fn put_index(&self, app: AppName, index: AppIndex) -> Result<(), StoreError> {
-        let put = self.ask(|reply| writer::Command::PutIndex(app, index, reply)).await;
-        self.shared.indexed.fetch_add(1, Ordering::Release);
-        put
+    pub fn put_index(&self, app: AppName, index: AppIndex) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        let put = self.ask(|reply| writer::Command::PutIndex(app, index, reply));
+        let shared = self.shared.clone();
+        async move {
+            let put = put.await;
+            shared.indexed.fetch_add(1, Ordering::Release);
+            put
+        }
     }
     /// How often what is known of apps has been another: of the ones in force, and of what they depend on.
     pub fn known_since(&self) -> (u64, u64) {
@@ -286,17 +290,22 @@ impl Store {
         self.shared.events.subscribe()
     }
 
-    async fn ask<T>(
+    /// The question is in the queue when this returns, not only once it is awaited.
+    fn ask<T, C: FnOnce(oneshot::Sender<Result<T, StoreError>>) -> writer::Command>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> writer::Command,
-    ) -> Result<T, StoreError> {
+        command: C,
+    ) -> impl Future<Output = Result<T, StoreError>> + use<T, C> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(command(reply)).map_err(|_| StoreError::Closed)?;
-        // The writer dropped the question: it broke off in the middle of it, and opens the store again.
-        answer.await.unwrap_or_else(|_| {
-            let why = "the write was broken off".to_owned();
-            Err(StoreError::Unavailable { path: self.shared.path.clone(), why })
-        })
+        let sent = self.queue.send(command(reply)).map_err(|_| StoreError::Closed);
+        let shared = self.shared.clone();
+        async move {
+            sent?;
+            // The writer dropped the question: it broke off in the middle of it, and opens the store again.
+            answer.await.unwrap_or_else(|_| {
+                let why = "the write was broken off".to_owned();
+                Err(StoreError::Unavailable { path: shared.path.clone(), why })
+            })
+        }
     }
 }
 

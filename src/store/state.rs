@@ -324,7 +324,7 @@ impl State {
             tx.put(keys::plan_row(id, index), &row)?;
         }
         let nobody = (apps == 0).then_some(self.apps_print);
-        missed::note(tx, id, &draft.unread)?;
+        missed::note(tx, id, &draft.unread, &draft.given_up)?;
         let incomplete = !draft.unread.is_empty();
         let head = PlanHead { id, at: now, notes: draft.notes, apps, incomplete, nobody };
         tx.put(keys::plan(id), &head)?;

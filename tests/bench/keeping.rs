@@ -125,7 +125,7 @@ async fn fill(world: &World) -> Result<()> {
             targets: Vec::new(),
             tags: Vec::new(),
         };
-        let draft = Draft { apps: vec![planned], notes: Vec::new(), unread: Vec::new() };
+        let draft = Draft { apps: vec![planned], notes: Vec::new(), ..Draft::default() };
         let job = *store.plan(event, draft).await?.created.first().context("no job")?;
         let ended = Entry::Ended { outcome: Outcome::Unchanged, reason: "there was nothing to do".to_owned() };
         store.append(job, vec![Entry::Started, ended]).await?;

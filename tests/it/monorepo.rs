@@ -231,7 +231,7 @@ async fn a_push_runs_those_whose_part_of_the_repository_it_touches() {
     world.deploy_edn(
         r#":shop  {:git-url "{repo:mono}" :update? true :directory "shop"}
            :admin {:git-url "{repo:mono}" :directory "admin"}
-           :docs  {:git-url "{repo:mono}" :paths ["docs" "**/*.md"]}
+           :docs  {:git-url "{repo:mono}" :paths ["docs" "**/*.md"] :update? true}
            :whole {:git-url "{repo:mono}"}"#,
     );
     world.start().await;
@@ -292,4 +292,12 @@ async fn a_push_runs_those_whose_part_of_the_repository_it_touches() {
     let (unknown, head) = ("d".repeat(40).parse().unwrap(), world.commit("mono", &[("x", "3")]));
     world.hook(airplanes::model::Forge::Github, "mono", Some(unknown), head, "odd").await;
     assert_eq!(now(&world).await, "admin docs shop whole");
+    // What an app depends on since a push that did not run it is known, though the daemon ended before it was read.
+    let used = world.push("mono", &[("deps.edn", &deps(&[dep(&world, "lib", lib)]))]).await;
+    assert_eq!(now(&world).await, "whole");
+    world.kill();
+    world.start().await;
+    let new = world.push("lib", &[("x", "1")]).await;
+    assert_eq!(now(&world).await, "docs shop", "{used}");
+    assert!(world.file("mono", "deps.edn").contains(&new.to_string()));
 }

@@ -68,7 +68,7 @@ pub fn planned(name_: &str, after: &[&str]) -> Planned {
     }
 }
 pub fn draft(apps: Vec<Planned>) -> Draft {
-    Draft { apps, notes: vec!["a note".into()], unread: Vec::new() }
+    Draft { apps, notes: vec!["a note".into()], ..Draft::default() }
 }
 pub fn ended(outcome: Outcome) -> Vec<Entry> {
     vec![Entry::Ended { outcome, reason: "the test says so".into() }]

@@ -50,6 +50,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let follows = work.job.live_causes().all(|cause| cause.why == Why::Dependency);
     let first = work.job.step(&Step::Prepare).is_none_or(|step| step.attempt == 1);
     let fresh = work.looked.filter(|looked| follows && first && looked.elapsed() < FRESH);
+    let begun = fresh.unwrap_or_else(std::time::Instant::now);
     let (branch, heads) = loop {
         if let Some(branch) = &branch {
             // Another app of the repository may be about to push.
@@ -71,7 +72,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         };
     }
     say(&mut log, format!("{branch} is at {head}")).await?;
-    if let Err(error) = work.inner.index_app(&work.job.app, &branch, head).await {
+    if let Err(error) = work.inner.index_app(&work.job.app, &branch, head, begun).await {
         say(&mut log, format!("note: {error}")).await?;
     }
     for fetched in ahead {

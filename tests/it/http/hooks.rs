@@ -165,7 +165,7 @@ async fn deliveries_say_what_became_of_each() {
     let event = accepted.event.unwrap();
     let planned =
         Planned { app: app_of("shop"), why: Why::Dependency, wave: 0, after: vec![], targets: vec![], tags: vec![] };
-    let draft = Draft { apps: vec![planned], notes: vec!["blog is left out".into()], unread: Vec::new() };
+    let draft = Draft { apps: vec![planned], notes: vec!["blog is left out".into()], ..Draft::default() };
     let job = server.store.plan(event, draft).await.unwrap().created[0];
     let list: DeliveryList = server.get("/deliveries").send().await.unwrap().json().await.unwrap();
     let [ping, duplicate, push] = list.deliveries.as_slice() else { panic!("{list:?}") };

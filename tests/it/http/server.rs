@@ -178,7 +178,7 @@ impl Server {
         let event = self.store.submit(what).await.unwrap();
         let why = Why::Asked { by: "test".into() };
         let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![], tags: vec![] };
-        let draft = Draft { apps: vec![planned], notes: vec![], unread: Vec::new() };
+        let draft = Draft { apps: vec![planned], notes: vec![], ..Draft::default() };
         self.store.plan(event, draft).await.unwrap().created[0]
     }
 

@@ -116,20 +116,23 @@ async fn remotes_that_refuse_or_hang_hold_up_no_other_app_and_are_told_of() {
     let mut world = quick();
     let lib = world.commit("lib", &[("deps.edn", "{}")]);
     world.commit("near", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
-    // One that takes connections and says nothing.
+    // One that takes connections and says nothing, with more apps than are read at once.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = mute.local_addr().unwrap().port();
-    world.deploy_edn(&format!(
-        r#":near {{:git-url "{{repo:near}}" :update? true}}
-           :far {{:git-url "{{dir}}/repos/nowhere.git" :update? true}}
-           :mute {{:git-url "http://127.0.0.1:{port}/mute.git" :update? true}}"#
-    ));
+    let mut apps = r#":near {:git-url "{repo:near}" :update? true}
+                      :far {:git-url "{dir}/repos/nowhere.git" :update? true}"#
+        .to_owned();
+    for n in ["", "-2", "-3", "-4", "-5", "-6", "-7", "-8", "-9"] {
+        let url = format!("http://127.0.0.1:{port}/mute{n}.git");
+        apps.push_str(&format!(r#" :mute{n} {{:git-url "{url}" :update? true :paths ["src"]}}"#));
+    }
+    world.deploy_edn(&apps);
     world.start().await;
     let began = Instant::now();
     let new = world.push("lib", &[("x", "1")]).await;
     let job = world.job("near").await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
-    assert!(began.elapsed() < Duration::from_secs(45), "planned after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(35), "planned after {:?}", began.elapsed());
     let event = world.newest_event().await;
     let notes = event["notes"].to_string();
     assert!(notes.contains("what far depends on is not known") && notes.contains("nowhere.git"), "{event:#}");
@@ -139,6 +142,16 @@ async fn remotes_that_refuse_or_hang_hold_up_no_other_app_and_are_told_of() {
     let (status, answer) = world.hook(Forge::Github, "lib", Some(lib), new, &new.to_string()).await;
     assert_eq!(status, 202, "{answer}");
     assert_eq!(world.jobs_of("near").await.len(), 1);
+    // Nor does what it can't be asked now, what a push to it touches, hold up a push to another.
+    let url = airplanes::model::RepoUrl::new(format!("http://127.0.0.1:{port}/mute.git")).unwrap();
+    let main = "main".parse().unwrap();
+    let body = airplanes::forge::push_payload(Forge::Github, &url, &main, Some(lib), new);
+    assert_eq!(world.signed_body(Forge::Github, body, "mute").send().await.unwrap().status().as_u16(), 202);
+    let began = Instant::now();
+    world.push("lib", &[("x", "2")]).await;
+    let jobs = async || world.get("/jobs?app=near").await["jobs"].as_array().map_or(0, Vec::len);
+    world.until("near has it", async || (jobs().await == 2).then_some(())).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "planned after {:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,7 @@ impl Stage {
             targets: vec![],
             tags: vec![],
         };
-        let draft = Draft { apps: apps.iter().map(planned).collect(), notes: vec![], unread: Vec::new() };
+        let draft = Draft { apps: apps.iter().map(planned).collect(), notes: vec![], ..Draft::default() };
         self.store.plan(event, draft).await.unwrap().created
     }
 

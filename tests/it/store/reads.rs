@@ -1,7 +1,7 @@
 //! Opening and reading: what is there is seen, what can't be read holds its app and is said.
 
 use airplanes::model::Follows;
-use airplanes::store::{AppIndex, DepRow, JobFilter};
+use airplanes::store::{AppIndex, DepRow, JobFilter, MakeUp};
 
 use super::*;
 
@@ -14,6 +14,30 @@ async fn a_second_open_says_that_it_is_locked() {
     let folder = tempfile::tempdir().unwrap();
     let _store = Store::open(folder.path()).unwrap();
     assert!(matches!(Store::open(folder.path()), Err(StoreError::Locked { .. })));
+}
+
+#[tokio::test]
+async fn an_app_that_is_given_up_is_noted_once_and_a_plan_without_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let app = name("gone");
+    let of = async |n: u32, unread: &[AppName], given_up: &[AppName]| {
+        let event = events(&store.accept(delivery(&format!("d{n}"), vec![push(n)])).await.unwrap())[0];
+        let draft = Draft { unread: unread.to_vec(), given_up: given_up.to_vec(), ..Draft::default() };
+        store.plan(event, draft).await.unwrap();
+        (event, store.plan_of(event).unwrap().unwrap().0.incomplete)
+    };
+    let unread = [app.clone()];
+    let (first, incomplete) = of(1, &unread, &[]).await;
+    assert!(incomplete && !store.missed().unwrap()[0].1.is_open());
+    let (_, incomplete) = of(2, &[], &unread).await;
+    let missed = store.missed().unwrap();
+    assert!(!incomplete && missed[0].1.is_open() && missed[0].1.first == first, "{missed:?}");
+    of(3, &unread, &[]).await;
+    assert_eq!(store.missed().unwrap(), missed, "a later daemon, which has not given it up yet, takes nothing back");
+    let made = MakeUp { app: app.clone(), missed: missed[0].1, by: Some("the daemon".to_owned()) };
+    assert!(store.make_up(made).await.unwrap().is_some());
+    assert!(store.missed().unwrap().is_empty());
 }
 
 #[test]
