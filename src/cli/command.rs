@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, impact, init, jobs, keys, logs,
-    notify, provenance, render, repos, restore, secret, server, status, sync, update,
+    notify, provenance, render, repos, restore, rollback, secret, server, status, sync, update,
 };
 
 /// The commands.
@@ -109,8 +109,18 @@ pub enum Command {
     /// Deploy an app as its branch stands.
     #[command(long_about = "Deploy an app as its branch stands, with the bumps that are due; those of an app with \
         :publish :pull-request go into a pull request first. With --watch it tells the steps as they happen, and ends \
-        with the job's exit code.\n\n  airplanes deploy shop --watch")]
+        with the job's exit code; with --plan it says in which batches the hosts would get it, and does nothing.\n\n  \
+        airplanes deploy shop --watch\n  airplanes deploy shop --plan")]
     Deploy(deploy::DeployArgs),
+    /// Bring an app's hosts back to a commit that did well.
+    #[command(
+        long_about = "Bring an app's hosts back to a commit that did well: what was live before, or what --to names. \
+        Nothing is built; the hosts get it in the app's batches, are restarted and verified, and one that fails keeps the \
+        others from nothing. The app is held when it ends: its dependencies stay where they are until a push that descends \
+        from the commit that was taken back. Only commits that a job of the app brought to its hosts well are known.\n\n  \
+        airplanes rollback shop --plan\n  airplanes rollback shop --watch\n  airplanes rollback shop --to 3f2a91c"
+    )]
+    Rollback(rollback::RollbackArgs),
     /// Cancel a job.
     #[command(
         long_about = "Cancel a job: one that waits ends at once, a build is ended, and a rollout stops after the host \

@@ -2,15 +2,16 @@
 
 use clap::Args;
 
-use super::Globals;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::follow::follow;
 use super::output::{Paint, print, say};
+use super::rollback::lines;
 use super::show::event_lines;
-use crate::model::AppName;
-use crate::model::api::Submitted;
+use super::{Form, Globals};
+use crate::model::api::{RolloutView, Submitted};
+use crate::model::{AppName, JobId};
 
 /// `deploy`.
 #[derive(Debug, Clone, Args)]
@@ -21,11 +22,26 @@ pub struct DeployArgs {
     /// Tell its steps on standard error until it ends, and end with its exit code.
     #[arg(long, short)]
     watch: bool,
+    /// Say how it would be rolled out, batch by batch, and do nothing.
+    #[arg(long, conflicts_with = "watch")]
+    plan: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(super) async fn deploy(client: &Client, globals: &Globals, args: DeployArgs) -> Result<Exit, CliError> {
     let app = AppName::new(args.app)?;
-    let path: Vec<&str> = ["apps"].into_iter().chain(app.as_str().split('/')).chain(["deploy"]).collect();
+    let path = |last| ["apps"].into_iter().chain(app.as_str().split('/')).chain([last]).collect::<Vec<&str>>();
+    if args.plan {
+        if let Some(accept) = args.form.accept() {
+            print(&client.page(&path("rollout"), &[], accept).await?)?;
+            return Ok(Exit::Done);
+        }
+        let view: RolloutView = client.get(&path("rollout"), &[]).await?;
+        print(&lines(Paint::stdout(globals.color), &view))?;
+        return Ok(Exit::Done);
+    }
+    let path = path("deploy");
     let submitted: Submitted = client.post(&path, None::<&()>).await?;
     print(&format!("{}\n", submitted.job))?;
     let paint = Paint::stderr(globals.color);
@@ -36,7 +52,13 @@ pub(super) async fn deploy(client: &Client, globals: &Globals, args: DeployArgs)
         say(&paint.dim(&format!("follow it: airplanes logs {} -f", submitted.job)));
         return Ok(Exit::Done);
     }
-    let job = follow(client, submitted.job, |event| {
+    watch(client, globals, submitted.job).await
+}
+
+/// Tells a job's steps until it ends.
+pub(super) async fn watch(client: &Client, globals: &Globals, id: JobId) -> Result<Exit, CliError> {
+    let paint = Paint::stderr(globals.color);
+    let job = follow(client, id, |event| {
         for line in event_lines(paint, event) {
             say(&line);
         }

@@ -34,6 +34,7 @@ mod provenance;
 mod render;
 mod repos;
 mod restore;
+mod rollback;
 mod secret;
 mod server;
 mod show;
@@ -171,6 +172,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Job(args) => jobs::job(&client()?, globals, args).await,
         Command::Logs(args) => logs::logs(&client()?, globals, args).await,
         Command::Deploy(args) => deploy::deploy(&client()?, globals, args).await,
+        Command::Rollback(args) => rollback::rollback(&client()?, globals, args).await,
         Command::Cancel(args) => jobs::cancel(&client()?, globals, args).await,
         Command::Graph(args) => graph::graph(&client()?, globals, args).await,
         Command::Explain(args) => explain::explain(&client()?, globals, args).await,

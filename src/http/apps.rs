@@ -3,11 +3,12 @@
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
+use serde::Deserialize;
 
 use super::answer::{ApiError, Reply};
-use super::query::Named;
+use super::query::{Asked, Named};
 use super::{Context, jobs};
-use crate::model::api::AppView;
+use crate::model::api::{AppView, Submitted};
 use crate::model::inbox::AppList;
 use crate::model::{AppName, JobId};
 use crate::pipeline::PipelineError;
@@ -46,6 +47,63 @@ pub(super) async fn deploy_owned(
     start(&context, AppName::new(format!("{owner}/{name}"))?).await
 }
 
+/// `GET /apps/NAME/rollout`.
+pub(super) async fn rollout(State(context): State<Context>, Named(name): Named<String>) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.pipeline.rollout_plan(&AppName::new(name)?)?))
+}
+
+/// `GET /apps/OWNER/NAME/rollout`.
+pub(super) async fn rollout_owned(
+    State(context): State<Context>,
+    Named((owner, name)): Named<(String, String)>,
+) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.pipeline.rollout_plan(&AppName::new(format!("{owner}/{name}"))?)?))
+}
+
+/// What a rollback goes to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct To {
+    to: Option<String>,
+}
+
+/// `GET /apps/NAME/rollback?to=`: what it would do.
+pub(super) async fn rollback_plan(
+    State(context): State<Context>,
+    Named(name): Named<String>,
+    Asked(To { to }): Asked<To>,
+) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.pipeline.rollback_plan(&AppName::new(name)?, to.as_deref())?))
+}
+
+/// `GET /apps/OWNER/NAME/rollback?to=`.
+pub(super) async fn rollback_plan_owned(
+    State(context): State<Context>,
+    Named((owner, name)): Named<(String, String)>,
+    Asked(To { to }): Asked<To>,
+) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.pipeline.rollback_plan(&AppName::new(format!("{owner}/{name}"))?, to.as_deref())?))
+}
+
+/// `POST /apps/NAME/rollback?to=`.
+pub(super) async fn rollback(
+    State(context): State<Context>,
+    Named(name): Named<String>,
+    Asked(To { to }): Asked<To>,
+) -> Result<Reply, ApiError> {
+    accepted(context.door.pipeline.rollback(&AppName::new(name)?, to.as_deref(), BY).await?)
+}
+
+/// `POST /apps/OWNER/NAME/rollback?to=`.
+pub(super) async fn rollback_owned(
+    State(context): State<Context>,
+    Named((owner, name)): Named<(String, String)>,
+    Asked(To { to }): Asked<To>,
+) -> Result<Reply, ApiError> {
+    let app = AppName::new(format!("{owner}/{name}"))?;
+    accepted(context.door.pipeline.rollback(&app, to.as_deref(), BY).await?)
+}
+
 /// `POST /jobs/ID/cancel`: 202 with the job, which may still be ending.
 pub(super) async fn cancel(State(context): State<Context>, Named(id): Named<String>) -> Result<Reply, ApiError> {
     let job: JobId = id.parse()?;
@@ -67,7 +125,10 @@ async fn find(context: &Context, name: AppName) -> Result<Reply, ApiError> {
 }
 
 async fn start(context: &Context, name: AppName) -> Result<Reply, ApiError> {
-    let submitted = context.door.pipeline.deploy(&name, BY).await?;
+    accepted(context.door.pipeline.deploy(&name, BY).await?)
+}
+
+fn accepted(submitted: Submitted) -> Result<Reply, ApiError> {
     let location = HeaderValue::try_from(format!("/jobs/{}", submitted.job)).map_err(|e| ApiError::internal(&e))?;
     Ok(Reply::new(StatusCode::ACCEPTED, submitted).header(LOCATION, location))
 }

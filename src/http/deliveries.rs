@@ -82,7 +82,7 @@ fn event(store: &Store, id: EventId) -> Result<Option<EventView>, StoreError> {
             (subject, pusher) = (push.subject, push.pusher);
         }
         EventKind::Tag(new) => (tag, after, pusher) = (Some(new.tag), Some(new.after), new.pusher),
-        EventKind::Deploy { .. } => {}
+        EventKind::Deploy { .. } | EventKind::Rollout { .. } => {}
     }
     let again = row.event.again;
     let state = state.to_owned();

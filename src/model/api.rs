@@ -14,6 +14,7 @@ use super::names::{AppName, Branch, HostName, Sha};
 use super::plan::{Target, Why};
 use super::progress::{Narrowed, Progress};
 use super::repo::LastSeenView;
+use super::rollout::Rollout;
 use super::url::{RepoId, RepoUrl};
 
 /// An error as every route gives it: `{"error": {...}}`.
@@ -75,6 +76,9 @@ pub struct JobView {
     /// What it did not take since the build broke with it, and whose that is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub narrowed: Vec<Narrowed>,
+    /// The job that built the commit, where this one only brings it to hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<JobId>,
     /// How many entries its journal has; the id of its last server-sent event.
     pub seq: u64,
 }
@@ -135,10 +139,11 @@ impl JobView {
         let commit = job.commit();
         let causes = job.causes.iter().map(|c| CauseView {
             event: c.plan,
-            why: match c.why {
+            why: match &c.why {
                 Why::OwnPush { .. } => "own-push",
                 Why::Dependency => "dependency",
                 Why::Asked { .. } => "asked",
+                Why::Rollout(carried) => carried.because.word(),
             }
             .to_owned(),
             targets: c.targets.clone(),
@@ -187,6 +192,7 @@ impl JobView {
             hosts: hosts.collect(),
             bumps: job.updated.as_ref().map(|u| u.bumps.clone()).unwrap_or_default(),
             narrowed: job.narrowed.clone(),
+            of: job.carried().map(|carried| carried.of),
             seq: job.seq,
         }
     }
@@ -337,6 +343,52 @@ pub struct KeptView {
     pub line: usize,
     /// Why.
     pub why: String,
+}
+
+/// How a rollout of an app would go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutView {
+    /// The app.
+    pub app: AppName,
+    /// What did well last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Sha>,
+    /// The hosts, batch by batch, if all can be reached.
+    pub batches: Vec<Vec<HostName>>,
+    /// What ends it, what it waits for, and what is done then, in words.
+    pub notes: Vec<String>,
+    /// The hold that keeps the app where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// How it is written in deploy.edn, with its defaults.
+    pub rollout: Rollout,
+}
+
+impl RolloutView {
+    /// Of the app as deploy.edn has it.
+    pub fn of(app: &App) -> Self {
+        let rollout = app.rollout.clone();
+        let mut hosts = app.hosts.iter().map(|host| host.name.clone());
+        let sizes = rollout.sizes(app.hosts.len());
+        let batches = sizes.into_iter().map(|size| hosts.by_ref().take(size).collect()).collect();
+        let notes = if app.hosts.is_empty() { Vec::new() } else { rollout.words() };
+        Self { app: app.name.clone(), live: None, batches, notes, held: None, rollout }
+    }
+}
+
+/// What a rollback would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackView {
+    /// The app.
+    pub app: AppName,
+    /// What is live.
+    pub from: Sha,
+    /// What would be.
+    pub to: Sha,
+    /// The job that built it.
+    pub of: JobId,
+    /// How it would get to the hosts.
+    pub rollout: RolloutView,
 }
 
 /// What an action that starts a job answers.

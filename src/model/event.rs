@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{DeliveryId, EventId};
 use super::names::{AppName, Branch, Sha};
+use super::rollout::Carried;
 use super::url::{RepoId, RepoUrl};
 
 /// A git host that calls us.
@@ -125,6 +126,13 @@ pub enum EventKind {
         /// Who asked, for people.
         by: String,
     },
+    /// Hosts of an app get a commit that was built before.
+    Rollout {
+        /// The app.
+        app: AppName,
+        /// Which, and why.
+        carried: Carried,
+    },
 }
 
 impl Event {
@@ -136,12 +144,16 @@ impl Event {
 }
 
 impl EventKind {
+    /// Whether it is about one app alone, and nothing moved that others depend on.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, EventKind::Deploy { .. } | EventKind::Rollout { .. })
+    }
     /// Every url of the repository in which something moved.
     pub fn urls(&self) -> &[RepoUrl] {
         match self {
             EventKind::Push(push) => &push.urls,
             EventKind::Tag(tag) => &tag.urls,
-            EventKind::Deploy { .. } => &[],
+            EventKind::Deploy { .. } | EventKind::Rollout { .. } => &[],
         }
     }
     /// The identities of its urls, each once.

@@ -11,6 +11,7 @@ use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult
 use super::names::{Branch, HostName, Sha};
 use super::plan::Why;
 use super::progress::{HostState, Narrowed, Progress, Request, StepState, Updated};
+use super::rollout::Carried;
 use super::updates::Publish;
 
 mod hosts;
@@ -136,6 +137,10 @@ impl JobState {
             seq: 1,
         };
         state.lay_out();
+        if let Some(carried) = state.carried() {
+            let (commit, base) = (carried.commit, (carried.branch.clone(), carried.commit));
+            (state.published, state.base) = (Some(commit), Some(base));
+        }
         state
     }
 
@@ -162,6 +167,9 @@ impl JobState {
                 self.must_be_started(false, "joined")?;
                 if app.name != self.app.name {
                     return Err(order("joined", format!("the job is {}'s, not {}'s", self.app.name, app.name)));
+                }
+                if self.carried().is_some() || matches!(cause.why, Why::Rollout(_)) {
+                    return Err(order("joined", "a rollout without a build is a job of its own".into()));
                 }
                 if self.causes.iter().any(|c| c.plan == cause.plan) {
                     return Err(order("joined", format!("the job is in plan {} already", cause.plan)));
@@ -317,6 +325,13 @@ impl JobState {
         Ok(())
     }
 
+    /// What a rollout without a build brings to hosts; none of a job that builds.
+    pub fn carried(&self) -> Option<&Carried> {
+        self.causes.iter().find_map(|cause| match &cause.why {
+            Why::Rollout(carried) => Some(carried),
+            _ => None,
+        })
+    }
     /// The causes that still count.
     pub fn live_causes(&self) -> impl Iterator<Item = &Cause> {
         self.causes.iter().filter(|c| c.dropped.is_none())
@@ -335,7 +350,7 @@ impl JobState {
         match cause.why {
             Why::OwnPush { .. } => self.app.updates.publish == Publish::Push,
             Why::Asked { .. } => true,
-            Why::Dependency => false,
+            Why::Dependency | Why::Rollout(_) => false,
         }
     }
     /// Whether it waits for somebody to merge its pull request, and so for nothing that the daemon has.
@@ -375,7 +390,9 @@ impl JobState {
             error: None,
             exit_code: None,
         };
-        self.steps = Step::all(&self.app).into_iter().map(pending).collect();
+        let carried = self.carried().cloned();
+        let steps = if carried.is_some() { vec![Step::Rollout] } else { Step::all(&self.app) };
+        self.steps = steps.into_iter().map(pending).collect();
         let host = |name: &HostName| HostState {
             name: name.clone(),
             state: Progress::Pending,
@@ -386,7 +403,8 @@ impl JobState {
             back: None,
             error: None,
         };
-        self.hosts = self.app.hosts.iter().map(|h| host(&h.name)).collect();
+        let is_meant = |name: &HostName| carried.as_ref().is_none_or(|c| c.hosts.is_empty() || c.hosts.contains(name));
+        self.hosts = self.app.hosts.iter().filter(|h| is_meant(&h.name)).map(|h| host(&h.name)).collect();
     }
 
     /// All between prepare and rollout begins again.

@@ -10,6 +10,7 @@ use super::fold::JobState;
 use super::id::{EventId, HoldId, JobId};
 use super::names::{AppName, Lib, Sha};
 use super::plan::Why;
+use super::rollout::Because;
 use super::url::RepoId;
 
 /// A hold. There is one at the most for an app, and one for each of its libraries.
@@ -136,6 +137,10 @@ impl Hold {
     }
     /// Whether a job of the app that has not started is not to start.
     pub fn stops(&self, job: &JobState) -> bool {
+        // A rollback is a person's word about what is live now.
+        if job.carried().is_some_and(|carried| matches!(carried.because, Because::Rollback { .. })) {
+            return false;
+        }
         let by_people = job.live_causes().any(|cause| cause.why != Why::Dependency);
         self.stops_all() || (self.stops_cascades() && !by_people)
     }

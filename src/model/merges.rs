@@ -24,7 +24,7 @@ impl Merges {
     pub fn of_cause(app: &App, why: &Why, before: bool) -> Self {
         // A person's push goes live as it is.
         let is_offered = app.update && app.updates.publish == Publish::PullRequest;
-        Self { before, own: is_offered && !matches!(why, Why::OwnPush { .. }) }
+        Self { before, own: is_offered && !matches!(why, Why::OwnPush { .. } | Why::Rollout(_)) }
     }
 
     /// Those of a job that has not started. `find` gives jobs that have not ended.

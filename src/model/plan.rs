@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::app::App;
 use super::id::{JobId, PlanId};
 use super::names::{AppName, Branch, Sha};
+use super::rollout::Carried;
 use super::url::RepoId;
 
 /// Why an app is in a plan.
@@ -28,6 +29,8 @@ pub enum Why {
         /// Who.
         by: String,
     },
+    /// Hosts are to get a commit that was built before: nothing else is done.
+    Rollout(Carried),
 }
 
 /// A repository that moved, and where to: what its dependents are to be bumped to.

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::id::JobId;
+use super::names::{Branch, HostName, Sha};
+
 /// `:rollout` of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
@@ -67,6 +70,57 @@ pub enum Unreachable {
     Skip,
 }
 
+/// A rollout without a build: of a commit that another job built and published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The job that built it.
+    pub of: JobId,
+    /// The commit.
+    pub commit: Sha,
+    /// The branch that it is on.
+    pub branch: Branch,
+    /// Only these hosts; all of the app's if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostName>,
+    /// What for.
+    #[serde(flatten)]
+    pub because: Because,
+    /// Who wants it.
+    pub by: String,
+}
+
+/// What a rollout without a build is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "kebab-case")]
+pub enum Because {
+    /// Somebody took a commit back.
+    Rollback {
+        /// It.
+        bad: Sha,
+    },
+    /// Its hosts were away when the others got the commit.
+    CatchUp,
+}
+
+impl Because {
+    /// Its word in pages.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Because::Rollback { .. } => "rollback",
+            Because::CatchUp => "catch-up",
+        }
+    }
+}
+
+impl Rollout {
+    /// How a commit that was live before gets to hosts: one that fails is left for a person and keeps the others from
+    /// nothing, one that is away is passed by, and nobody waits between batches.
+    pub fn of_carried(self) -> Self {
+        let (on_failure, unreachable) = (OnFailure::Halt, Unreachable::Skip);
+        Self { max_failures: u32::MAX, pause: Duration::ZERO, on_failure, unreachable, ..self }
+    }
+}
+
 impl Default for Rollout {
     /// Without a `:rollout`: one host after the other, until one fails.
     fn default() -> Self {
@@ -86,6 +140,28 @@ impl Rollout {
     /// Whether it is what an app has without a word.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+    /// What it waits for, what ends it, and what is done then.
+    pub fn words(&self) -> Vec<String> {
+        let mut words =
+            vec![format!("{} of a batch at once; a batch begins once the one before is healthy", self.parallel)];
+        if !self.pause.is_zero() {
+            words.push(format!("{} s between two batches", self.pause.as_secs_f32()));
+        }
+        let then = match self.on_failure {
+            OnFailure::Rollback => "the changed hosts go back to what they ran, and the app is held",
+            OnFailure::Halt => "nothing more is begun",
+        };
+        words.push(match self.max_failures {
+            u32::MAX => "a host that fails keeps the others from nothing".to_owned(),
+            0 => format!("when a host fails, {then}"),
+            most => format!("when more than {most} fail, {then}"),
+        });
+        words.push(match self.unreachable {
+            Unreachable::Skip => "a host that can't be reached is passed by, and catches up when it is back".to_owned(),
+            Unreachable::Fail => "a host that can't be reached has failed".to_owned(),
+        });
+        words
     }
     /// How large each batch of so many hosts is, in order: together all of them.
     pub fn sizes(&self, hosts: usize) -> Vec<usize> {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::decide::Group;
 use crate::model::notice::{NoticeApp, NoticePush};
+use crate::model::rollout::Carried;
 use crate::model::{
     AppName, EventKind, Happening, JobState, NOTICE_VERSION, Notice, Outcome, Progress, Secret, Topic, Trouble,
 };
@@ -152,7 +153,9 @@ impl Writer<'_> {
                 subject: Some(self.clean(&format!("tag {}", tag.tag), 200, 1)),
                 ..none
             },
-            EventKind::Deploy { by, .. } => NoticePush { by: Some(self.clean(by, 100, 1)), ..none },
+            EventKind::Deploy { by, .. } | EventKind::Rollout { carried: Carried { by, .. }, .. } => {
+                NoticePush { by: Some(self.clean(by, 100, 1)), ..none }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Pipeline, PipelineError, unpoison};
 use crate::model::api::JobView;
 use crate::model::explain::{CauseExplained, EventExplained, ExplainView, LeftOut, Upstream};
 use crate::model::inbox::EventJob;
+use crate::model::rollout::{Because, Carried};
 use crate::model::{AppName, Cause, Event, EventId, EventKind, JobId, PlanRow, RepoId, Why};
 use crate::planner::{self, Moved};
 
@@ -79,6 +80,12 @@ impl Pipeline {
         let why = match &cause.why {
             Why::OwnPush { after, .. } => format!("{app}'s own branch moved to {}", after.short()),
             Why::Asked { by } => format!("{by} asked for it"),
+            Why::Rollout(Carried { of, commit, because, by, .. }) => match because {
+                Because::Rollback { bad } => {
+                    format!("{by} took {} back, to {} of job {of}", bad.short(), commit.short())
+                }
+                Because::CatchUp => format!("hosts that were away in job {of} are back, and get {}", commit.short()),
+            },
             Why::Dependency if moved.is_empty() => {
                 format!("{app} depends on what {} publish{}", ups.join(", "), if ups.len() == 1 { "es" } else { "" })
             }
@@ -155,7 +162,7 @@ pub(super) fn moved_by(event: &Event) -> Option<(Vec<RepoId>, Moved)> {
             Some((push.repos(), Moved::Branch { name: Some(push.branch.clone()), is_default }))
         }
         EventKind::Tag(tag) => Some((tag.repos(), Moved::Tag)),
-        EventKind::Deploy { .. } => None,
+        EventKind::Deploy { .. } | EventKind::Rollout { .. } => None,
     }
 }
 
@@ -172,5 +179,9 @@ fn what(event: &Event) -> String {
         }
         EventKind::Tag(tag) => format!("new tag {} of {}{}", tag.tag, repo(tag.repos()), by(&tag.pusher)),
         EventKind::Deploy { app, by } => format!("{by} deployed {app}"),
+        EventKind::Rollout { app, carried: Carried { commit, because, by, .. } } => match because {
+            Because::Rollback { bad } => format!("{by} rolled {app} back from {} to {}", bad.short(), commit.short()),
+            Because::CatchUp => format!("hosts of {app} that were away get {}", commit.short()),
+        },
     }
 }

@@ -40,7 +40,7 @@ impl Looks {
         }
         let requests = match &event.what {
             EventKind::Push(push) => inner.requests_for(push),
-            EventKind::Tag(_) | EventKind::Deploy { .. } => Vec::new(),
+            EventKind::Tag(_) | EventKind::Deploy { .. } | EventKind::Rollout { .. } => Vec::new(),
         };
         let has_parts = matches!(&event.what, EventKind::Push(push) if inner.has_parts(push));
         if requests.is_empty() && !has_parts && inner.waiting_for(&event.what)?.is_empty() {

@@ -4,6 +4,7 @@
 //! before it is done again. A worker owns its job: leases are values that functions demand, and they end with it.
 //! Must never keep a decision in memory that a restart would need.
 
+mod away;
 mod culprit;
 mod deps_index;
 mod drift;
@@ -22,6 +23,7 @@ mod preview;
 mod provenance;
 mod remotes;
 mod requests;
+mod rollbacks;
 mod secrets;
 mod space;
 mod steps;
@@ -53,6 +55,7 @@ use crate::runner::Runner;
 use crate::ssh::Hosts;
 use crate::store::{Store, StoreError};
 
+pub use away::Away;
 pub use culprit::LOGS as CULPRIT;
 use lease::Leases;
 pub use log::Logs;

@@ -21,6 +21,7 @@ const BACK: usize = 20;
 const WITHIN: Duration = Duration::from_secs(20);
 
 /// What an app is owed.
+#[derive(Default)]
 pub(super) struct Owed {
     /// What can be taken up, oldest first.
     pub causes: Vec<Cause>,
@@ -142,7 +143,7 @@ impl Inner {
                 before: None,
                 after: *after,
             }),
-            Why::Dependency | Why::Asked { .. } => None,
+            Why::Dependency | Why::Asked { .. } | Why::Rollout(_) => None,
         };
         for target in cause.targets.iter().chain(&own) {
             let (repo, branch) = (&target.repo, Rev::Branch(target.branch.clone()));

@@ -87,7 +87,7 @@ impl Inner {
 
     async fn plan_event(self: &Arc<Self>, event: &Event) -> Result<PlanOutcome, StoreError> {
         // Who depends on what matters for all but what a person asks of one app.
-        let spreads = !matches!(event.what, EventKind::Deploy { .. });
+        let spreads = !event.what.is_asked();
         if spreads {
             self.start_reading();
             self.await_reading().await;

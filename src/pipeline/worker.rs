@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::lease::AppLease;
+use super::owed::Owed;
 use super::steps::{self, Slot, StepError, Work};
 use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
 use crate::store::{Change, StoreError};
@@ -76,7 +77,7 @@ impl Inner {
         } else {
             let Some(won) = self.wait_for_turn(id, cancel).await? else { return Ok(()) };
             (lease, job) = (Some(won.lease), won.job);
-            (slot, looked) = (Slot::of(won.slot), won.looked);
+            (slot, looked) = (won.slot.map(Slot::of).unwrap_or_default(), won.looked);
         }
         if job.ended.is_some() {
             return Ok(());
@@ -236,7 +237,8 @@ impl Inner {
 struct Turn {
     job: Arc<JobState>,
     lease: AppLease,
-    slot: tokio::sync::OwnedSemaphorePermit,
+    /// None where it builds nothing.
+    slot: Option<tokio::sync::OwnedSemaphorePermit>,
     looked: Option<Instant>,
 }
 
@@ -255,14 +257,14 @@ impl Inner {
                 Some(upstreams) => upstreams,
                 None => return Ok(None),
             };
-            let holder = self.holder(&job);
+            let (holder, builds) = (self.holder(&job), job.carried().is_none());
             if upstreams.near && !upstreams.ready && holder.is_none() && looked.is_none() {
                 looked = Some(Instant::now());
                 self.fetch_for(&job, cancel);
             }
             if upstreams.ready && holder.is_none() {
                 let news = || self.has_news(&job).unwrap_or(true);
-                if !self.await_room(id, cancel, news).await {
+                if builds && !self.await_room(id, cancel, news).await {
                     if self.ending.is_cancelled() {
                         return Err(Stopped::Ending);
                     }
@@ -270,7 +272,10 @@ impl Inner {
                 }
                 let turn = async {
                     let lease = self.leases.app(&job.app.name).await;
-                    let slot = self.slots.clone().acquire_owned().await;
+                    let slot = match builds {
+                        true => self.slots.clone().acquire_owned().await.ok(),
+                        false => None,
+                    };
                     (lease, slot)
                 };
                 tokio::pin!(turn);
@@ -283,11 +288,12 @@ impl Inner {
                         _ = ticks.changed() => if self.has_news(&job)? { break None },
                     }
                 };
-                if let Some((lease, Ok(slot))) = won {
+                if let Some((lease, slot)) = won {
                     let now = self.store.job(id)?;
-                    if now.as_ref().is_some_and(|now| now.seq == job.seq) && self.low().is_none() {
+                    let has_room = !builds || self.low().is_none();
+                    if now.as_ref().is_some_and(|now| now.seq == job.seq) && has_room {
                         let app = || Box::new(job.app.clone());
-                        let owed = self.owed(&job).await?;
+                        let owed = if builds { self.owed(&job).await? } else { Owed::default() };
                         if !owed.unseen.is_empty() && !std::mem::replace(&mut asked, true) {
                             // A slow remote is waited for without what others could use.
                             drop((lease, slot));

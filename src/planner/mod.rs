@@ -13,6 +13,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::progress::REQUESTS;
+use crate::model::rollout::Because;
 use crate::model::{
     App, AppName, Branch, Draft, Event, EventKind, Planned, Push, RepoId, Sha, TagPush, TagTarget, Target, Trigger, Why,
 };
@@ -62,9 +63,29 @@ pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
                 let planned = Planned { app: entry.clone(), why, wave: 0, after, targets, tags };
                 Draft { apps: vec![planned], ..Draft::default() }
             }
-            None => note(format!("there is no app `{app}` in deploy.edn any more")),
+            None => gone(app),
         },
+        EventKind::Rollout { app, carried } => {
+            let is_rollback = matches!(carried.because, Because::Rollback { .. });
+            match graph.app(app) {
+                Some(_) if !is_rollback && context.held.get(app).is_some_and(|held| held.all) => {
+                    note(context.held.get(app).map(|held| held.words.clone()).unwrap_or_default())
+                }
+                Some(entry) => {
+                    let app = App { rollout: entry.rollout.clone().of_carried(), ..entry.clone() };
+                    let why = Why::Rollout(carried.clone());
+                    let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
+                    let planned = Planned { app, why, wave: 0, after, targets, tags };
+                    Draft { apps: vec![planned], ..Draft::default() }
+                }
+                None => gone(app),
+            }
+        }
     }
+}
+
+fn gone(app: &AppName) -> Draft {
+    note(format!("there is no app `{app}` in deploy.edn any more"))
 }
 
 fn note(text: String) -> Draft {

@@ -3,11 +3,12 @@
 //! webhook becomes an event like any push.
 //!
 //! In the flow it stands beside the door: it gives the store what a webhook would have given, and the planner does the
-//! rest. What was there when a remote was first looked at is where it begins, and no push. A remote that fails is left
+//! rest. Hosts that were away when their app was rolled out are tried at the same pace. What was there when a remote was first looked at is where it begins, and no push. A remote that fails is left
 //! alone for longer and longer, and holds up no other. Must never decide what an app does, and keeps nothing that a
 //! restart would need.
 
 mod doubts;
+mod hosts;
 mod look;
 mod pace;
 mod tags;
@@ -126,7 +127,9 @@ impl Reconcile {
     /// Begins to list remotes by itself, until `stop`.
     pub fn start(&self) -> JoinHandle<()> {
         let inner = self.inner.clone();
-        tokio::spawn(async move { inner.run().await })
+        tokio::spawn(async move {
+            tokio::join!(inner.clone().run(), inner.watch_hosts());
+        })
     }
 
     /// Lists all remotes now, or those of an app: its own and its dependencies'. In a dry run nothing is made of what

@@ -359,7 +359,7 @@ fn head_key(event: &Event) -> Option<Vec<u8>> {
     match &event.what {
         EventKind::Push(push) => Some(keys::head(&first_of(&push.repos()), &push.branch)),
         // What is known of a tag goes with its event.
-        EventKind::Tag(_) | EventKind::Deploy { .. } => None,
+        EventKind::Tag(_) | EventKind::Deploy { .. } | EventKind::Rollout { .. } => None,
     }
 }
 

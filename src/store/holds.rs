@@ -10,7 +10,8 @@ use super::table::Table;
 use super::tx::{Tx, decode};
 use super::{Store, StoreError, keys, writer};
 use crate::model::hold::{Hold, HoldKind, Released};
-use crate::model::{AppName, EventKind, HoldId, JobState, Lib, Outcome};
+use crate::model::rollout::Because;
+use crate::model::{AppName, EventKind, HoldId, HostState, JobState, Lib, Outcome, Progress};
 
 /// Which hold: an app's, or that of one of its libraries.
 pub type HoldKey = (AppName, Option<Lib>);
@@ -102,7 +103,18 @@ impl State {
 
     /// A rollback is a decision that no bump may undo: it holds its app, beneath the hold of a person if there is one.
     pub(super) fn hold_after(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
-        let (Some((_, Outcome::RolledBack, reason)), Some(bad)) = (&job.ended, job.commit()) else { return Ok(()) };
+        let Some((_, outcome, reason)) = &job.ended else { return Ok(()) };
+        let bad = match job.carried().map(|carried| &carried.because) {
+            Some(Because::Rollback { bad }) => {
+                let is_done = |host: &HostState| host.touched || host.state == Progress::Done;
+                job.hosts.iter().any(is_done).then_some(*bad)
+            }
+            Some(Because::CatchUp) => None,
+            // Also where not every host could be brought back.
+            None if *outcome == Outcome::RolledBack || job.rolling_back.is_some() => job.commit(),
+            None => None,
+        };
+        let Some(bad) = bad else { return Ok(()) };
         let app = job.app.name.clone();
         let by_person = self.holds.get(&(app.clone(), None)).filter(|hold| hold.kind == HoldKind::Manual).cloned();
         let hold = Hold { id: HoldId(self.next_id(now)), ..Hold::of_rollback(app, bad, job.id, reason, now) };

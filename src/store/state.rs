@@ -282,7 +282,9 @@ impl State {
             let before = after.iter().any(|up| merged.get(up).is_some_and(|merged| *merged));
             let merges = Merges::of_cause(&app, &why, before);
             merged.insert(app.name.clone(), merges.any());
-            let existing = self.to_join(&app.name, merges);
+            // A rollout without a build is a job of its own.
+            let joins = !matches!(why, Why::Rollout(_));
+            let existing = self.to_join(&app.name, merges).filter(|_| joins);
             let job = existing.unwrap_or(JobId { event: id, index });
             // An edge that would close a circle is not waited for; nobody waits yet for a job that is new.
             let closes = |up: JobId| up == job || (existing.is_some() && self.waits_for(&waits, up, job));
@@ -444,7 +446,9 @@ impl State {
         if let (Some(outcome), Some(sha)) = (job.outcome(), job.commit())
             && outcome.is_well()
         {
-            tx.put(keys::last_good(&job.app.name), &LastGood { job: job.id, sha, at: now })?;
+            // Who built it knows what it was built with.
+            let by = job.carried().map_or(job.id, |carried| carried.of);
+            tx.put(keys::last_good(&job.app.name), &LastGood { job: by, sha, at: now })?;
         }
         self.hold_after(tx, job, now)?;
         tx.put_summary(keys::job(job.id), job)?;
@@ -486,7 +490,7 @@ fn in_rows(entry: Entry) -> Vec<Entry> {
 
 /// Not yet started, and not on its way out.
 fn can_be_joined(job: &JobState) -> bool {
-    !job.started && job.ended.is_none() && job.canceling.is_none()
+    !job.started && job.ended.is_none() && job.canceling.is_none() && job.carried().is_none()
 }
 
 /// The repository that a push is known by here.

@@ -174,3 +174,55 @@ async fn before_anything_changes_every_host_is_asked() {
     assert!(!Path::new(&world.path("srv/turns")).exists(), "nothing was restarted");
     assert_eq!(world.get("/holds").await["holds"], Value::Array(vec![]), "nothing went back, so nothing is held");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_rolled_back_by_hand_and_held_and_hosts_that_were_away_catch_up() {
+    let mut world = app(3, r#":rollout {:batches [1 "100%"]}"#).await;
+    let first = at(&world, "web-1");
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
+    let refused = world.call(&["rollback", "app"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("there is nothing to go back to from"), "{refused:?}");
+    let second = world.commit("app", &[("a", "1")]).to_string();
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
+    let third = world.commit("app", &[("a", "2")]).to_string();
+    let plan = world.call(&["deploy", "app", "--plan"]).await;
+    assert!(plan.out.starts_with("batch 1 of 2: web-1\nbatch 2 of 2: web-2, web-3\n"), "{plan:?}");
+    let newest = world.deploy_to_the_end("app").await;
+    assert_eq!(newest["state"], "succeeded");
+
+    // Back to what was live before; a host that is away is passed by.
+    let plan = world.call(&["rollback", "app", "--plan"]).await;
+    let from_to = format!("app goes back from {} to {}, which job ", &third[..10], &second[..10]);
+    assert!(plan.out.starts_with(&from_to), "{plan:?}");
+    assert_eq!(at(&world, "web-1"), third, "a plan does nothing");
+    world.host_down(3);
+    let back = world.call(&["rollback", "app", "--watch"]).await;
+    assert_eq!(back.code, Some(5), "{back:?}");
+    let job = world.job("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("partial", vec!["done", "done", "unreachable"]), "{job:#}");
+    assert_eq!((job["steps"].as_array().unwrap().len(), text(&job["causes"][0], "why")), (1, "rollback"), "{job:#}");
+    assert_eq!((at(&world, "web-2"), at(&world, "web-3")), (second.clone(), third.clone()));
+    let hold = &world.get("/holds").await["holds"][0];
+    assert_eq!(hold["kind"]["bad"], Value::String(third.clone()), "{hold:#}");
+
+    // It is back: what it missed is a job of its own, that names the one which built it.
+    world.host_up(3);
+    world.edit("config.edn", ":poll false", ":poll \"5s\"");
+    let caught = async || (at(&world, "web-3") == second).then_some(());
+    world.until("web-3 has caught up", caught).await;
+    let job = world.job("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("succeeded", vec!["done"]), "{job:#}");
+    assert_eq!((text(&job["causes"][0], "why"), text(host(&job, "web-3"), "state")), ("catch-up", "done"), "{job:#}");
+    let explained = world.call(&["explain", text(&job, "id")]).await;
+    assert!(explained.out.contains("hosts that were away in job "), "{explained:?}");
+    assert_eq!(marker(&world, "web-3"), format!("live {second}"));
+
+    // Once more: not to what was taken back, but further.
+    let back = world.call(&["rollback", "app", "--watch"]).await;
+    assert_eq!((back.code, at(&world, "web-1"), at(&world, "web-3")), (Some(0), first.clone(), first), "{back:?}");
+    let to = world.call(&["rollback", "app", "--to", text(&newest, "id"), "--watch"]).await;
+    assert_eq!((to.code, at(&world, "web-2")), (Some(0), third), "{to:?}");
+    let unknown = world.call(&["rollback", "app", "--to", "0123456789"]).await;
+    assert!(unknown.err.contains("no job of app that did well is or brought `0123456789`; it has had"), "{unknown:?}");
+}

@@ -22,6 +22,7 @@ use super::lease::{AppLease, BranchLease};
 use super::{Inner, Rooms, unpoison};
 use crate::bumps::{self, BumpsError, Preflight, Tree};
 use crate::git::{GitError, WorkClone};
+use crate::model::rollout::Because;
 use crate::model::{Branch, Entry, JobState, Narrowed, Outcome, Progress, Sha, Step};
 use crate::process::{LogFile, ProcessError};
 use crate::store::StoreError;
@@ -297,6 +298,11 @@ pub(super) fn success(job: &JobState) -> String {
         ([], false) if job.app.build.is_empty() => format!("{sha} is there for those that depend on it"),
         ([], false) => format!("{sha} is built"),
         (hosts, _) => format!("{sha} is live on {}", hosts.join(", ")),
+    };
+    let well = match job.carried().map(|carried| &carried.because) {
+        Some(Because::Rollback { bad }) => format!("{well} again, in place of {}", bad.short()),
+        Some(Because::CatchUp) => format!("{well} too"),
+        None => well,
     };
     let well = job.narrowed.iter().fold(well, |well, narrowed| format!("{well}; {narrowed}"));
     job.left_alone.iter().fold(well, |well, why| format!("{well}; {LEFT_ALONE}{why}"))

@@ -1,0 +1,76 @@
+//! `rollback`: an app's hosts back to a commit that did well. Also how a rollout would go, for `deploy --plan`.
+
+use clap::Args;
+
+use super::client::Client;
+use super::deploy;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Paint, plain, print, say};
+use super::{Form, Globals};
+use crate::model::AppName;
+use crate::model::api::{RollbackView, RolloutView, Submitted};
+
+/// `rollback`.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// The app, as deploy.edn names it.
+    #[arg(value_name = "APP")]
+    app: String,
+    /// A commit that was live before, or the job that brought it; by default what was live before what is.
+    #[arg(long, value_name = "SHA|JOB")]
+    to: Option<String>,
+    /// Say what would be done, and do nothing.
+    #[arg(long, alias = "dry-run", conflicts_with = "watch")]
+    plan: bool,
+    /// Tell it on standard error until it ends, and end with the job's exit code.
+    #[arg(long, short)]
+    watch: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackArgs) -> Result<Exit, CliError> {
+    let app = AppName::new(args.app)?;
+    let path: Vec<&str> = ["apps"].into_iter().chain(app.as_str().split('/')).chain(["rollback"]).collect();
+    let query: Vec<(&str, String)> = args.to.map(|to| ("to", to)).into_iter().collect();
+    let paint = Paint::stdout(globals.color);
+    if args.plan {
+        if let Some(accept) = args.form.accept() {
+            print(&client.page(&path, &query, accept).await?)?;
+            return Ok(Exit::Done);
+        }
+        let view: RollbackView = client.get(&path, &query).await?;
+        let (from, to) = (view.from.short(), view.to.short());
+        print(&format!("{} goes back from {from} to {to}, which job {} built\n", view.app, view.of))?;
+        print(&lines(paint, &view.rollout))?;
+        return Ok(Exit::Done);
+    }
+    let submitted: Submitted = client.post_with(&path, &query, None::<&()>).await?;
+    print(&format!("{}\n", submitted.job))?;
+    if !args.watch {
+        let hint = format!("follow it: airplanes logs {} -f", submitted.job);
+        say(&Paint::stderr(globals.color).dim(&hint));
+        return Ok(Exit::Done);
+    }
+    deploy::watch(client, globals, submitted.job).await
+}
+
+/// The batches of a rollout, and what ends it.
+pub(super) fn lines(paint: Paint, view: &RolloutView) -> String {
+    let mut text = String::new();
+    for (number, batch) in (1..).zip(&view.batches) {
+        let names: Vec<&str> = batch.iter().map(|host| host.as_str()).collect();
+        text.push_str(&format!("batch {number} of {}: {}\n", view.batches.len(), names.join(", ")));
+    }
+    if view.batches.is_empty() {
+        text.push_str("it has no hosts\n");
+    }
+    for note in &view.notes {
+        text.push_str(&format!("{}\n", paint.dim(&plain(note))));
+    }
+    if let Some(held) = &view.held {
+        text.push_str(&format!("{} {}\n", paint.yellow("held:"), plain(held)));
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! Rollouts without a build: a commit that was live before, brought to hosts again by a person's word. Here it is found
+//! which commit that is; what is done is a job like any other. Also what a rollout would do, told before.
+
+use std::collections::BTreeSet;
+
+use super::{Inner, Pipeline, PipelineError};
+use crate::model::api::{RollbackView, RolloutView, Submitted};
+use crate::model::rollout::{Because, Carried};
+use crate::model::{App, AppName, EventKind, JobId, JobState, Outcome, Progress, Sha};
+use crate::store::{JobFilter, StoreError};
+
+/// So many jobs of an app are looked back upon.
+const BACK: usize = 200;
+
+impl Pipeline {
+    /// How the next rollout of an app would go. Asks no host.
+    pub fn rollout_plan(&self, app: &AppName) -> Result<RolloutView, PipelineError> {
+        let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
+        let mut view = RolloutView::of(&entry);
+        view.held = self.inner.stopped_by(app).map(|hold| hold.to_string());
+        view.live = self.inner.store.last_good(app)?.map(|good| good.sha);
+        Ok(view)
+    }
+
+    /// What a rollback would do, to a commit or to what a job brought; by default to what was live before.
+    pub fn rollback_plan(&self, app: &AppName, to: Option<&str>) -> Result<RollbackView, PipelineError> {
+        let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
+        let (carried, bad) = self.inner.way_back(&entry, to, "")?;
+        let rollout = RolloutView::of(&App { rollout: entry.rollout.clone().of_carried(), ..entry });
+        Ok(RollbackView { app: app.clone(), from: bad, to: carried.commit, of: carried.of, rollout })
+    }
+
+    /// Rolls an app back. Returns once it is planned; the job holds the app when it ends.
+    pub async fn rollback(&self, app: &AppName, to: Option<&str>, by: &str) -> Result<Submitted, PipelineError> {
+        let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
+        let by: String = by.chars().take(100).collect();
+        let (carried, _) = self.inner.way_back(&entry, to, &by)?;
+        self.carry(app, carried).await
+    }
+
+    /// Brings a commit that was built before to an app's hosts.
+    pub(super) async fn carry(&self, app: &AppName, carried: Carried) -> Result<Submitted, PipelineError> {
+        if self.inner.ending.is_cancelled() {
+            return Err(PipelineError::Ending);
+        }
+        let event = self.inner.store.submit(EventKind::Rollout { app: app.clone(), carried }).await?;
+        let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
+        let Some(row) = row else { return Err(self.no_such_app(app)) };
+        Ok(Submitted { event, job: row.job, joined: false })
+    }
+}
+
+impl Inner {
+    /// What to go back to, and from what.
+    fn way_back(&self, app: &App, to: Option<&str>, by: &str) -> Result<(Carried, Sha), PipelineError> {
+        let refuse = |why: String| Err(PipelineError::Senseless(why));
+        if app.hosts.is_empty() {
+            return refuse(format!("{} has no hosts, so there is nothing to roll back", app.name));
+        }
+        let jobs = self.jobs_of(&app.name)?;
+        // What is live: the newest job that brought a host something.
+        let is_live = |job: &&JobState| {
+            let brought = job.hosts.iter().any(|host| host.touched || host.state == Progress::Done);
+            brought && job.outcome() != Some(Outcome::RolledBack)
+        };
+        let Some(live) = jobs.iter().map(|job| &**job).find(is_live) else {
+            return refuse(format!("no job has brought anything to the hosts of {} yet", app.name));
+        };
+        let Some(bad) = live.commit() else {
+            return refuse(format!("nobody knows what job {} brought to its hosts", live.id));
+        };
+        let was_well = |job: &&JobState| job.outcome().is_some_and(Outcome::is_well) && job.commit().is_some();
+        let well: Vec<&JobState> = jobs.iter().map(|job| &**job).filter(was_well).collect();
+        let target = match to {
+            Some(to) => {
+                let meant = |job: &&&JobState| match (to.parse::<JobId>(), job.commit()) {
+                    (Ok(id), _) => job.id == id,
+                    (Err(_), Some(sha)) => to.len() >= 7 && sha.to_string().starts_with(&to.to_lowercase()),
+                    _ => false,
+                };
+                well.iter().find(meant).copied()
+            }
+            None => {
+                // A commit that somebody took back before is no way back.
+                let mut taken = BTreeSet::from([bad]);
+                for job in jobs.iter().filter(|job| job.id <= live.id) {
+                    if let Some(Because::Rollback { bad }) = job.carried().map(|carried| &carried.because) {
+                        taken.insert(*bad);
+                    }
+                }
+                let is_before = |job: &&&JobState| job.id < live.id;
+                let may_be = |job: &&&JobState| job.commit().is_some_and(|sha| !taken.contains(&sha));
+                well.iter().filter(is_before).find(may_be).copied()
+            }
+        };
+        let Some((target, commit)) = target.and_then(|job| Some((job, job.commit()?))) else {
+            let known: Vec<String> = well.iter().filter_map(|job| job.commit()).map(|sha| sha.short()).collect();
+            let mut known: Vec<String> = known.into_iter().filter(|sha| *sha != bad.short()).collect();
+            known.dedup();
+            known.truncate(5);
+            let known = match known.is_empty() {
+                true => format!("{} has had no other commit that did well", app.name),
+                false => format!("it has had {}", known.join(", ")),
+            };
+            return match to {
+                Some(to) => refuse(format!("no job of {} that did well is or brought `{to}`; {known}", app.name)),
+                None => refuse(format!("there is nothing to go back to from {}: {known}", bad.short())),
+            };
+        };
+        let Some((branch, _)) = &target.base else {
+            return refuse(format!("nobody knows which branch {} is on", commit.short()));
+        };
+        let of = target.carried().map_or(target.id, |carried| carried.of);
+        let (because, hosts) = (Because::Rollback { bad }, Vec::new());
+        Ok((Carried { of, commit, branch: branch.clone(), hosts, because, by: by.to_owned() }, bad))
+    }
+
+    /// An app's newest jobs.
+    pub(super) fn jobs_of(&self, app: &AppName) -> Result<Vec<std::sync::Arc<JobState>>, StoreError> {
+        self.store.jobs(&JobFilter { app: Some(app.clone()), limit: BACK, ..JobFilter::default() })
+    }
+}
