@@ -1,7 +1,10 @@
 //! `deploy`: a job for an app as its branch stands.
 
+use std::cell::RefCell;
+
 use clap::Args;
 
+use super::board::{Board, EVERY};
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
@@ -58,10 +61,25 @@ pub(super) async fn deploy(client: &Client, globals: &Globals, args: DeployArgs)
 /// Tells a job's steps until it ends.
 pub(super) async fn watch(client: &Client, globals: &Globals, id: JobId) -> Result<Exit, CliError> {
     let paint = Paint::stderr(globals.color);
+    let board = RefCell::new(Board::new(globals));
     let job = follow(client, id, |event| {
+        let mut board = board.borrow_mut();
         for line in event_lines(paint, event) {
-            say(&line);
+            board.say(&line);
         }
+        board.see(&event.job);
+        board.draw();
     });
-    Ok(Exit::of_job(&job.await?))
+    let seconds = async {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            board.borrow_mut().draw();
+        }
+    };
+    let job = tokio::select! {
+        job = job => job,
+        () = seconds => return Err(CliError::other("the clock stopped")),
+    };
+    board.borrow_mut().clear();
+    Ok(Exit::of_job(&job?))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::time::sleep;
 
 use super::Globals;
+use super::board::Board;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
@@ -38,14 +39,23 @@ pub struct LogsArgs {
 pub(super) async fn logs(client: &Client, globals: &Globals, args: LogsArgs) -> Result<Exit, CliError> {
     let id = client.job_id(&args.id).await?;
     let paint = Paint::stderr(globals.color);
-    let mut tail = Tail { client, paint, id, only: args.step, attempt: args.attempt, logs: BTreeMap::new() };
+    let mut tail =
+        Tail { client, paint, id, only: args.step, attempt: args.attempt, logs: BTreeMap::new(), is_whole: true };
     if let (Some(_), false) = (&tail.only, args.follow) {
         tail.one().await?;
         return Ok(Exit::Done);
     }
     let mut absence = Absence::default();
+    let mut board = Board::new(globals);
     loop {
-        match tail.round().await {
+        board.clear();
+        let round = tail.round().await;
+        // What is half a line goes on.
+        if let (Ok(round), true, true) = (&round, args.follow, tail.is_whole) {
+            board.see(&round.job);
+            board.draw();
+        }
+        match round {
             Ok(Round { read_on: false, .. }) => return Ok(Exit::Done),
             Ok(Round { job, .. }) if job.has_ended() && args.follow => return Ok(Exit::of_job(&job)),
             Ok(_) if !args.follow => return Ok(Exit::Done),
@@ -67,6 +77,8 @@ struct Tail<'c> {
     attempt: Option<u32>,
     /// How far each attempt's log was read, and whether that was all of it.
     logs: BTreeMap<(String, u32), (u64, bool)>,
+    /// Whether what was printed last ended with its line.
+    is_whole: bool,
 }
 
 struct Round {
@@ -118,6 +130,9 @@ impl Tail<'_> {
             }
             if !print_bytes(&part.bytes)? {
                 return Ok(false);
+            }
+            if let Some(last) = part.bytes.last() {
+                self.is_whole = *last == b'\n';
             }
             self.logs.insert(key.clone(), (part.next, part.complete));
             if part.bytes.is_empty() || part.complete {

@@ -7,6 +7,7 @@
 mod address;
 mod apps;
 mod backup;
+mod board;
 mod check;
 mod client;
 mod command;

@@ -73,6 +73,11 @@ pub fn live(working_directory: &str, sha: &Sha) -> Call {
     call("mark live", script!("live"), &[working_directory, &sha.to_string()])
 }
 
+/// Holds the working directory's lock until it is ended.
+pub fn lock(working_directory: &str, id: &str, note: &str) -> Call {
+    call("lock", script!("lock"), &[working_directory, id, note])
+}
+
 /// The unit's last lines in the journal.
 pub fn journal(unit: &UnitName, lines: u32) -> Call {
     call("journal", script!("journal"), &[unit.as_str(), &lines.to_string()])

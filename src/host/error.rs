@@ -57,6 +57,16 @@ pub enum Error {
         /// Who it is.
         said: String,
     },
+    /// Somebody else has the lock.
+    #[error("{path} on {host} is locked by {said}; try again when they are done")]
+    Locked {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// Who, when and why.
+        said: String,
+    },
     /// Tracked files were changed by hand.
     #[error("{path} on {host} has changes that are not committed: {}; commit and push them, or `git checkout` them there", names(.files))]
     Changed {
@@ -254,6 +264,7 @@ impl Error {
             Error::Busy { .. } | Error::Changed { .. } | Error::InTheWay { .. } | Error::Diverged { .. } => true,
             Error::Fetch { .. } | Error::NoCommit { .. } | Error::File { .. } | Error::Cut { .. } => true,
             Error::NoSum { .. } | Error::NotReleases { .. } | Error::NoRelease { .. } | Error::NoProgram { .. } => true,
+            Error::Locked { .. } => true,
             Error::Ssh(_) | Error::Sudo { .. } | Error::NoTool { .. } | Error::WrongSha { .. } => false,
             Error::Unhealthy { .. } | Error::Garbled { .. } | Error::Install { .. } => false,
         }

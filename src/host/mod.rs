@@ -11,6 +11,7 @@
 pub mod calls;
 mod error;
 pub mod install;
+pub mod lock;
 mod ops;
 mod readiness;
 pub mod setup;

@@ -274,6 +274,7 @@ impl Remote<'_> {
             ("no-systemd", _) => Error::NoSystemd { host },
             ("not-git", _) => Error::NotGit { host, path, said },
             ("owner", _) => Error::Owner { host, path, said },
+            ("locked", _) => Error::Locked { host, path, said: holder(&said) },
             ("busy", _) => Error::Busy { host, path, said },
             ("changed", _) => Error::Changed { host, path, files: answer.list("file") },
             ("in-the-way", _) => Error::InTheWay { host, path, files: answer.list("file") },
@@ -296,6 +297,17 @@ impl Remote<'_> {
             ("no-tool", _) => Error::NoTool { host, said },
             _ => Error::Garbled { host, what: call.what, text: format!("refused {kind}") },
         }
+    }
+}
+
+/// Who holds a lock, as their own note has it.
+fn holder(said: &str) -> String {
+    match serde_json::from_str::<super::lock::Holder>(said) {
+        Ok(holder) => {
+            let since = holder.since.strftime("%Y-%m-%d %H:%MZ");
+            format!("{} since {since}: {}", holder.who, holder.why)
+        }
+        Err(_) => said.to_owned(),
     }
 }
 

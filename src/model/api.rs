@@ -12,7 +12,7 @@ use super::id::{EventId, JobId};
 use super::job::Step;
 use super::names::{AppName, Branch, HostName, Sha};
 use super::plan::{Target, Why};
-use super::progress::{Narrowed, Progress};
+use super::progress::{HostState, Narrowed, Progress};
 use super::repo::LastSeenView;
 use super::rollout::Rollout;
 use super::url::{RepoId, RepoUrl};
@@ -123,6 +123,9 @@ pub struct HostView {
     pub name: HostName,
     /// Where it is.
     pub state: Progress,
+    /// While it runs: what is done there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doing: Option<String>,
     /// What it runs, as far as this job saw it.
     pub sha: Option<Sha>,
     /// What it ran before.
@@ -161,6 +164,7 @@ impl JobView {
         let hosts = job.hosts.iter().map(|h| HostView {
             name: h.name.clone(),
             state: h.state,
+            doing: (h.state == Progress::Running).then(|| doing(h).to_owned()),
             sha: match h.state {
                 Progress::Done => commit,
                 Progress::RolledBack => h.previous,
@@ -199,6 +203,16 @@ impl JobView {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.finished_at.is_some()
+    }
+}
+
+/// What is done on a host whose turn it is.
+fn doing(host: &HostState) -> &'static str {
+    match (&host.back, &host.restarting) {
+        (Some(back), _) if back.restarting => "restarting what it ran, until healthy",
+        (Some(_), _) => "going back to what it ran",
+        (None, Some(_)) => "restarting, until healthy",
+        (None, None) => "getting the commit",
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, label, unreachable};
@@ -75,6 +75,7 @@ struct Pool {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) sessions: Semaphore,
+    locks: Arc<Semaphore>,
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
 }
 
@@ -120,10 +121,20 @@ impl Hosts {
         Ok(())
     }
 
+    /// A place for a script that goes on while others run on the host: half of the sessions are for these at the most,
+    /// so that nobody who has one waits for a session for ever.
+    pub async fn long_place(&self, host: &Host) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.line(host).locks.clone().acquire_owned().await.ok()
+    }
+
     pub(super) fn line(&self, host: &Host) -> Arc<Line> {
         let key = (host.address.to_string(), host.port, host.user.clone());
         let mut lines = self.pool.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Line { sessions: Semaphore::new(SESSIONS), session: tokio::sync::Mutex::new(None) });
+        let new = || {
+            let (sessions, locks) = (Semaphore::new(SESSIONS), Arc::new(Semaphore::new(SESSIONS / 2)));
+            Arc::new(Line { sessions, locks, session: tokio::sync::Mutex::new(None) })
+        };
         lines.entry(key).or_insert_with(new).clone()
     }
 

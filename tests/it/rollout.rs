@@ -181,7 +181,7 @@ async fn an_app_is_rolled_back_by_hand_and_held_and_hosts_that_were_away_catch_u
     let first = at(&world, "web-1");
     assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
     let refused = world.call(&["rollback", "app"]).await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.err.contains("there is nothing to go back to from"), "{refused:?}");
     let second = world.commit("app", &[("a", "1")]).to_string();
     assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
@@ -225,4 +225,40 @@ async fn an_app_is_rolled_back_by_hand_and_held_and_hosts_that_were_away_catch_u
     assert_eq!((to.code, at(&world, "web-2")), (Some(0), third), "{to:?}");
     let unknown = world.call(&["rollback", "app", "--to", "0123456789"]).await;
     assert!(unknown.err.contains("no job of app that did well is or brought `0123456789`; it has had"), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_works_on_a_host_is_left_alone_until_they_are_gone() {
+    let world = app(2, r#":rollout {}"#).await;
+    let (config, old) = (world.path("config.edn").display().to_string(), at(&world, "web-1"));
+    let head = world.commit("app", &[("a", "1")]).to_string();
+    let lock = ["host", "lock", "web-2", "app", "--reason", "looking for the leak", "--config", &config];
+    let mut person = world.command_line(&lock);
+    world.line("srv/web-2/.git/airplanes.holder").await;
+    let second = world.call(&lock).await;
+    assert_eq!(second.code, Some(6), "{second:?}");
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("failed", vec!["skipped", "failed"]), "{job:#}");
+    assert!(text(&job, "reason").contains("is locked by ") && text(&job, "reason").contains(": looking for the leak"));
+    assert_eq!(at(&world, "web-1"), old, "nothing is changed anywhere");
+    // Whatever ends them frees it.
+    person.start_kill().unwrap();
+    person.wait().await.unwrap();
+    let freed = async || (!world.path("srv/web-2/.git/airplanes.holder").exists()).then_some(());
+    world.until("the lock is free", freed).await;
+
+    // At a terminal each host has a line.
+    let line = format!("{} deploy app --watch", env!("CARGO_BIN_EXE_airplanes"));
+    let shown = tokio::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("AIRPLANES_URL", world.base())
+        .env("AIRPLANES_TOKEN", world.token())
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("restarting, until healthy") && shown.contains("\u{1b}[2A\u{1b}[J"), "{shown:?}");
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (head.clone(), head));
 }

@@ -2,6 +2,7 @@
 
 mod install;
 mod login;
+mod lock;
 mod place;
 mod setup;
 mod status;
@@ -73,6 +74,14 @@ pub enum HostCommand {
         airplanes host unit status web-1 shop\n  airplanes host unit restart web-1 shop"
     )]
     Unit(unit::UnitArgs),
+    /// Keep rollouts off an app's folder on a host while you work there.
+    #[command(
+        long_about = "Keep rollouts off an app's folder on a host while you work there: of this daemon and of any other. \
+        It is held as long as this runs and its connection lives; Ctrl-C lets go of it. Who is refused meanwhile is told \
+        who you are, since when, and why. Ends with 6 if somebody else has it.\n\n  \
+        airplanes host lock web-1 shop --reason \"looking for the leak\""
+    )]
+    Lock(lock::LockArgs),
 }
 
 pub(super) async fn host(globals: &Globals, args: HostArgs) -> Result<Exit, CliError> {
@@ -82,5 +91,6 @@ pub(super) async fn host(globals: &Globals, args: HostArgs) -> Result<Exit, CliE
         HostCommand::Install(args) => install::install(globals, args).await,
         HostCommand::Status(args) => status::status(globals, args).await,
         HostCommand::Unit(args) => unit::unit(globals, args).await,
+        HostCommand::Lock(args) => lock::hold(globals, args).await,
     }
 }

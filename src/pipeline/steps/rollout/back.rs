@@ -4,7 +4,7 @@
 //! Nobody cancels it; the daemon's end leaves it where it is, and the next daemon goes on.
 
 use super::super::{StepError, Work};
-use super::turn::{Cut, Turn, close_log, open_log};
+use super::turn::{Cut, Turn, Way, close_log, open_log};
 use crate::host::HostState;
 use crate::model::{Entry, Host, HostResult, Progress, Sha};
 
@@ -17,19 +17,19 @@ pub(super) async fn back(work: &Work, host: &Host) -> Result<HostResult, StepErr
         Some(was) => format!("{was}; on the way back: {said}"),
         None => format!("on the way back: {said}"),
     };
+    if !state.as_ref().is_some_and(|state| state.back.is_some() && state.state == Progress::Running) {
+        work.inner.store.append(work.job.id, vec![Entry::HostReturning { host: host.name.clone() }]).await?;
+    }
     let result = match state.and_then(|state| state.previous).filter(|previous| Some(*previous) != work.job.published) {
         None => {
             let said = "nothing is known that it ran before, so it stays as it is".to_owned();
             log.line(&said);
-            if work.inner.store.job(work.job.id)?.is_some_and(|job| !is_on_its_way(&job, host)) {
-                work.inner.store.append(work.job.id, vec![Entry::HostReturning { host: host.name.clone() }]).await?;
-            }
             HostResult::Failed { error: after(said) }
         }
         Some(previous) => {
             let turn = Turn::new(work, host, previous, &log)?;
-            match turn.back().await {
-                Ok(()) => HostResult::RolledBack,
+            match turn.alone(Way::Back).await {
+                Ok(result) => result,
                 Err(Cut::Step(error)) => return Err(error),
                 Err(Cut::Host(error)) => {
                     let mut text = work.inner.masked(&error.to_string());
@@ -48,16 +48,9 @@ pub(super) async fn back(work: &Work, host: &Host) -> Result<HostResult, StepErr
     Ok(result)
 }
 
-fn is_on_its_way(job: &crate::model::JobState, host: &Host) -> bool {
-    job.host(&host.name).is_some_and(|state| state.back.is_some() && state.state == Progress::Running)
-}
-
 impl Turn<'_> {
-    async fn back(&self) -> Result<(), Cut> {
+    pub(super) async fn back(&self) -> Result<(), Cut> {
         let before = self.state();
-        if !before.as_ref().is_some_and(|state| state.back.is_some() && state.state == Progress::Running) {
-            self.append(Entry::HostReturning { host: self.host.name.clone() }).await?;
-        }
         self.log.line(&format!("going back to {}", self.to));
         let seen = self.observe().await?;
         let moved = self.bring(seen.head).await?;

@@ -55,7 +55,11 @@ async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, HostRes
     let log = open_log(work, host).await?;
     let turn = Turn::new(work, host, to, &log)?;
     log.line(&format!("looking at {} before anything is changed anywhere", turn.folder));
-    let result = match turn.observe().await {
+    let looked = match turn.lock().await {
+        Ok(_freed) => turn.observe().await,
+        Err(error) => Err(error),
+    };
+    let result = match looked {
         Ok(seen) => is_changed(&seen).then(|| {
             let (host, path) = (host.name.to_string(), turn.folder.clone());
             let error = Error::Changed { host, path, files: seen.changed }.to_string();

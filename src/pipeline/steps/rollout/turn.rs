@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{StepError, Work};
 use super::installs;
 use crate::host::install::Wanted;
+use crate::host::lock::{Holder, Lock, lock};
 use crate::host::{Check, Error, HostState, MarkerState, Remote, Restart};
 use crate::model::rollout::Ship;
 use crate::model::{App, Branch, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
@@ -78,6 +79,16 @@ impl From<crate::store::StoreError> for Cut {
     }
 }
 
+/// Which way a turn goes.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    Forward,
+    Back,
+}
+
+/// How long it may take to let go of a host's lock: where the connection is gone, the host does that itself.
+const FREED_WITHIN: Duration = Duration::from_secs(2);
+
 /// A host and the commit that it is brought to.
 pub(super) struct Turn<'a> {
     pub work: &'a Work,
@@ -94,7 +105,7 @@ pub(super) async fn forward(work: &Work, host: &Host, to: Sha) -> Result<HostRes
     let log = open_log(work, host).await?;
     let turn = Turn::new(work, host, to, &log)?;
     let was_begun = turn.state().is_some_and(|state| state.touched);
-    let result = match turn.forward().await {
+    let result = match turn.alone(Way::Forward).await {
         Ok(result) => result,
         Err(Cut::Step(error)) => return Err(error),
         Err(Cut::Host(error)) => {
@@ -160,6 +171,34 @@ impl<'a> Turn<'a> {
 
     pub async fn observe(&self) -> Result<HostState, Error> {
         again!(self, |remote| remote.observe(&self.folder, self.unit()))
+    }
+
+    /// The turn, with the host's lock: no other daemon, and no person who wants to be alone there, comes in between.
+    pub async fn alone(&self, way: Way) -> Result<HostResult, Cut> {
+        let lock = self.lock().await?;
+        let result = match way {
+            Way::Forward => self.forward().await,
+            Way::Back => self.back().await.map(|()| HostResult::RolledBack),
+        };
+        if let Some(lock) = lock {
+            let _ = tokio::time::timeout(FREED_WITHIN, lock.free()).await;
+        }
+        result
+    }
+
+    /// The lock of its folder; none where there is no folder yet.
+    pub async fn lock(&self) -> Result<Option<Lock>, Error> {
+        let job = &self.work.job;
+        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let machine = machine.trim();
+        let state = self.work.inner.state.display().to_string().replace(char::is_whitespace, "_");
+        let holder = Holder {
+            id: format!("{machine}:{state}"),
+            who: format!("airplanes on {machine}"),
+            since: jiff::Timestamp::now(),
+            why: format!("job {} of {}", job.id, self.app.name),
+        };
+        again!(self, |remote| lock(remote.hosts, remote.host, &self.folder, &holder, remote.cancel))
     }
 
     async fn forward(&self) -> Result<HostResult, Cut> {
