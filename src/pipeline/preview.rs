@@ -172,7 +172,8 @@ fn taking(planned: &Planned, published: &HashMap<AppName, (RepoId, Option<Branch
 impl Inner {
     /// The job that an app's next one would join, as far as can be told now.
     fn to_join(&self, app: &AppName, merges: Merges) -> Option<JobId> {
-        let waits = |job: &JobState| !job.started && job.ended.is_none() && job.canceling.is_none();
+        let waits =
+            |job: &JobState| !job.started && job.ended.is_none() && job.canceling.is_none() && job.carried().is_none();
         let find = |id| self.store.job(id).ok().flatten().filter(|job| job.ended.is_none());
         let jobs = self.store.open_jobs_of(app);
         let like = jobs.iter().rev().find(|job| waits(job) && Merges::of_job(job, find) == merges);
