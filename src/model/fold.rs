@@ -11,10 +11,10 @@ use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult
 use super::names::{Branch, HostName, Sha};
 use super::plan::Why;
 use super::progress::{HostState, Narrowed, Progress, Request, StepState, Updated};
-use super::rollout::Carried;
 use super::updates::Publish;
 
 mod hosts;
+mod layout;
 
 /// An entry that can't be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,10 +137,6 @@ impl JobState {
             seq: 1,
         };
         state.lay_out();
-        if let Some(carried) = state.carried() {
-            let (commit, base) = (carried.commit, (carried.branch.clone(), carried.commit));
-            (state.published, state.base) = (Some(commit), Some(base));
-        }
         state
     }
 
@@ -325,13 +321,6 @@ impl JobState {
         Ok(())
     }
 
-    /// What a rollout without a build brings to hosts; none of a job that builds.
-    pub fn carried(&self) -> Option<&Carried> {
-        self.causes.iter().find_map(|cause| match &cause.why {
-            Why::Rollout(carried) => Some(carried),
-            _ => None,
-        })
-    }
     /// The causes that still count.
     pub fn live_causes(&self) -> impl Iterator<Item = &Cause> {
         self.causes.iter().filter(|c| c.dropped.is_none())
@@ -376,35 +365,6 @@ impl JobState {
     /// When the newest of its events was accepted.
     pub fn event_time(&self) -> Timestamp {
         self.live_causes().map(|c| c.at).max().unwrap_or(self.created_at)
-    }
-
-    /// Steps and hosts anew from the app's entry: only before the job has started.
-    fn lay_out(&mut self) {
-        let pending = |step| StepState {
-            step,
-            state: Progress::Pending,
-            attempt: 0,
-            errors: 0,
-            started_at: None,
-            finished_at: None,
-            error: None,
-            exit_code: None,
-        };
-        let carried = self.carried().cloned();
-        let steps = if carried.is_some() { vec![Step::Rollout] } else { Step::all(&self.app) };
-        self.steps = steps.into_iter().map(pending).collect();
-        let host = |name: &HostName| HostState {
-            name: name.clone(),
-            state: Progress::Pending,
-            previous: None,
-            restarting: None,
-            changed: false,
-            touched: false,
-            back: None,
-            error: None,
-        };
-        let is_meant = |name: &HostName| carried.as_ref().is_none_or(|c| c.hosts.is_empty() || c.hosts.contains(name));
-        self.hosts = self.app.hosts.iter().filter(|h| is_meant(&h.name)).map(|h| host(&h.name)).collect();
     }
 
     /// All between prepare and rollout begins again.
