@@ -1,8 +1,8 @@
 //! `host`: what is done about one host.
 
 mod install;
-mod login;
 mod lock;
+mod login;
 mod place;
 mod setup;
 mod status;
