@@ -99,6 +99,7 @@ impl Inner {
             preflight: None,
             reads: Vec::new(),
             building: Duration::ZERO,
+            away: Vec::new(),
             cancel: cancel.clone(),
             stop,
         };

@@ -109,6 +109,8 @@ async fn hosts_are_asked_what_they_have_and_nothing_on_them_is_changed() {
 
     // A rollout that got as far as the host and was not well there: that is what runs.
     world.edit("deploy.edn", ":restart \"true\"", ":restart \"false\"");
+    let taken = async || world.log().contains("the configuration is in force").then_some(());
+    world.until("the edit is in force", taken).await;
     let fix = world.push("base", &[("fix", "1")]).await;
     assert_eq!(world.job("app").await["state"], "failed", "{}", world.log());
     assert_eq!(git(&folder, &["rev-parse", "HEAD"]), world.head("app").to_string());

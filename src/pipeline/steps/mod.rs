@@ -23,7 +23,7 @@ use super::{Inner, Rooms, unpoison};
 use crate::bumps::{self, BumpsError, Preflight, Tree};
 use crate::git::{GitError, WorkClone};
 use crate::model::rollout::Because;
-use crate::model::{Branch, Entry, JobState, Narrowed, Outcome, Progress, Sha, Step};
+use crate::model::{Branch, Entry, HostName, JobState, Narrowed, Outcome, Progress, Sha, Step};
 use crate::process::{LogFile, ProcessError};
 use crate::store::StoreError;
 
@@ -45,6 +45,8 @@ pub(super) struct Work {
     pub reads: Vec<PathBuf>,
     /// What the steps of the build under way have taken so far: its time-out is for all of them.
     pub building: Duration,
+    /// Hosts that could not be reached when the rollout began.
+    pub away: Vec<HostName>,
     /// A person's cancel.
     pub cancel: CancellationToken,
     /// A person's cancel or the daemon's end.

@@ -23,7 +23,7 @@ pub(super) async fn run(work: &mut Work, to: Sha) -> Result<Vec<(Host, HostResul
         return Ok(Vec::new());
     }
     let hosts = super::hosts(&work.job);
-    let mut found = Vec::new();
+    let mut looked_at = Vec::new();
     {
         let work: &Work = work;
         let mut hosts = hosts.iter();
@@ -35,11 +35,18 @@ pub(super) async fn run(work: &mut Work, to: Sha) -> Result<Vec<(Host, HostResul
                 under_way.push(look(work, host, to));
             }
             let Some(looked) = under_way.next().await else { break };
-            found.extend(looked?);
+            looked_at.extend(looked?);
         }
     }
     if work.stop.is_cancelled() {
         return Err(work.stopped());
+    }
+    let mut found = Vec::new();
+    for (host, result) in looked_at {
+        match result {
+            Some(result) => found.push((host, result)),
+            None => work.away.push(host.name),
+        }
     }
     found.sort_by_key(|(host, _)| hosts.iter().position(|other| other.name == host.name));
     let entry =
@@ -48,8 +55,8 @@ pub(super) async fn run(work: &mut Work, to: Sha) -> Result<Vec<(Host, HostResul
     Ok(found)
 }
 
-/// A host, and why its turn can't come; none if it can.
-async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, HostResult)>, StepError> {
+/// A host, and why its turn can't come; nothing if it can. Without a reason it is away now, and tried once in its turn.
+async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, Option<HostResult>)>, StepError> {
     // What nobody has set is said before anything is changed.
     installs::wanted(work, host)?;
     let log = open_log(work, host).await?;
@@ -67,7 +74,8 @@ async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, HostRes
         }),
         Err(error) if error.is_unreachable() && turn.app.rollout.unreachable == Unreachable::Skip => {
             log.line(&work.inner.masked(&error.to_string()));
-            None
+            close_log(work, host, log).await;
+            return Ok(Some((host.clone(), None)));
         }
         Err(error) if error.is_unreachable() => Some(HostResult::Unreachable { error: error.to_string() }),
         Err(error) => Some(HostResult::Refused { error: error.to_string() }),
@@ -81,7 +89,7 @@ async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, HostRes
         log.line(error);
     }
     close_log(work, host, log).await;
-    Ok(result.map(|result| (host.clone(), result)))
+    Ok(result.map(|result| (host.clone(), Some(result))))
 }
 
 /// Whether somebody changed files there: a move of ours that was cut off leaves such files too, and ends itself.

@@ -46,7 +46,7 @@ macro_rules! again {
             match $operation.await {
                 Err(error)
                     if error.is_retryable()
-                        && tries < TRIES
+                        && tries < turn.tries()
                         && lost.get_or_insert_with(tokio::time::Instant::now).elapsed() < PATIENCE =>
                 {
                     turn.log.line(&format!("{error}; trying again"));
@@ -151,6 +151,11 @@ impl<'a> Turn<'a> {
         let folder =
             folder.ok_or_else(|| StepError::failed(format!("{} has hosts and no :working-directory", app.name)))?;
         Ok(Self { work, app, host, to, folder, restart: Restart::of(app), log })
+    }
+
+    /// How often an operation is tried: nobody waits twice for a host that preflight has waited for in vain.
+    fn tries(&self) -> u32 {
+        if self.work.away.contains(&self.host.name) { 1 } else { TRIES }
     }
 
     /// What the journal says of the host now. Other hosts' turns go on at the same time, so that the worker's own copy
