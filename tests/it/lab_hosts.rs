@@ -3,9 +3,7 @@
 //!
 //! Skipped unless a lab is up; see `lab`. A real JVM with PostgreSQL: `scripts/bare-host`.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
+use super::support::acts::given;
 use super::support::lab_world::{HOSTS, LabWorld, inside};
 use super::support::world::World;
 
@@ -24,22 +22,6 @@ const DEPLOY: &str = r#":app {:git-url "{repo:app}" :working-directory "/srv/fir
     :service {:name "first" :exec-start "/usr/bin/perl /srv/first/app.pl" :secrets ["greeting"]}
     :nginx {:host "first.example.com" :port 7100 :websocket? true}
     :health {:url "http://127.0.0.1:7100/" :stable "300ms" :timeout "20s"}}"#;
-
-fn airplanes(world: &World, args: &[&str], input: &str) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_airplanes"))
-        .args(args)
-        .arg("--config")
-        .arg(world.path("config.edn"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
 
 /// The hosts as they were.
 struct Bare;
@@ -73,7 +55,7 @@ async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_a
     Bare::make();
     let _bare = Bare;
     lab.world.commit("app", &[("app.pl", APP), ("version", "one\n")]);
-    let cli = |world: &World, args: &[&str]| airplanes(world, args, "");
+    let cli = |world: &World, args: &[&str]| given(world, args, "");
 
     // Set up by root for the user that the configuration has; again, nothing is left to do.
     let (code, out, err) = cli(&lab.world, &["host", "setup", "host2", "--dry-run"]);
@@ -93,7 +75,7 @@ async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_a
     assert!(job["steps"].to_string().contains("airplanes secret set app greeting"), "{job:#}");
     assert_eq!(inside("host1", "ls /srv/first 2>/dev/null | wc -l"), "0");
 
-    let (code, ..) = airplanes(&lab.world, &["secret", "set", "app", "greeting"], "hello-7f3a9\n");
+    let (code, ..) = given(&lab.world, &["secret", "set", "app", "greeting"], "hello-7f3a9\n");
     assert_eq!(code, 0);
     let job = lab.deploy().await;
     assert_eq!(job["state"], "succeeded", "{job:#}\n{}", lab.world.log());
@@ -110,7 +92,7 @@ async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_a
     assert_eq!(job["state"], "unchanged", "{job:#}");
 
     // Another secret, another unit: the same commit is deployed anew, and the unit restarted once.
-    airplanes(&lab.world, &["secret", "set", "app", "greeting"], "bonjour-7f3a9");
+    given(&lab.world, &["secret", "set", "app", "greeting"], "bonjour-7f3a9");
     let job = lab.deploy().await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     for (host, before) in HOSTS.into_iter().zip(before) {
@@ -140,7 +122,7 @@ async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_a
     let refused = |world: &mut World, from: &str, to: &str, words: &str| {
         world.deploy_edn(&DEPLOY.replace(from, to));
         for host in ["host1", "host2"] {
-            let (code, _, err) = airplanes(world, &["host", "install", "app", "--host", host], "");
+            let (code, _, err) = given(world, &["host", "install", "app", "--host", host], "");
             assert!(code == 1 && err.contains(words), "{host}: {err}");
         }
         assert_eq!(HOSTS.map(|host| inside(host, files)), good, "{words}");

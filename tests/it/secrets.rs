@@ -1,30 +1,9 @@
 //! `airplanes secret`: kept sealed, listed by names, never shown again. What a unit gets of it: `lab_hosts`.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use crate::support::acts::given;
 use crate::support::world::World;
-
-/// The command line on a world's daemon, with something on its standard input.
-fn airplanes(world: &World, args: &[&str], input: &str) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_airplanes"))
-        .args(args)
-        .arg("--config")
-        .arg(world.path("config.edn"))
-        .env_remove("AIRPLANES_URL")
-        .env_remove("AIRPLANES_TOKEN")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // One that refuses before it reads has closed it.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
 
 /// Whether a file below a folder holds a text.
 fn holds(folder: &Path, text: &str) -> bool {
@@ -44,18 +23,18 @@ async fn a_secret_is_kept_sealed_listed_by_its_name_and_never_shown_again() {
         ":app {:git-url \"{repo:app}\" :service {:name \"app\" :exec-start \"/bin/x\" :secrets [\"api-key\" \"other\"]}}",
     );
     world.start().await;
-    let (code, out, err) = airplanes(&world, &["secret", "set", "app", "api-key"], &format!("{VALUE}\n"));
+    let (code, out, err) = given(&world, &["secret", "set", "app", "api-key"], &format!("{VALUE}\n"));
     assert!(code == 0 && out == "set: api-key of app\n" && err.contains("airplanes deploy app"), "{out}{err}");
-    let (_, out, err) = airplanes(&world, &["secret", "set", "app", "unused"], "x");
+    let (_, out, err) = given(&world, &["secret", "set", "app", "unused"], "x");
     assert!(out == "set: unused of app\n" && err.contains(":secrets [\"unused\"]"), "{out}{err}");
-    let (_, out, _) = airplanes(&world, &["secret", "set", "app", "api-key"], VALUE);
+    let (_, out, _) = given(&world, &["secret", "set", "app", "api-key"], VALUE);
     assert_eq!(out, "replaced: api-key of app\n");
 
-    let (_, out, _) = airplanes(&world, &["secret", "list", "app"], "");
+    let (_, out, _) = given(&world, &["secret", "list", "app"], "");
     let lines: Vec<&str> = out.lines().skip(1).collect();
     assert!(lines[0].starts_with("api-key") && lines[1].contains("not in :secrets"), "{out}");
     assert!(lines[2].starts_with("other") && lines[2].contains("not set"), "{out}");
-    let (_, json, _) = airplanes(&world, &["secret", "list", "app", "--json"], "");
+    let (_, json, _) = given(&world, &["secret", "list", "app", "--json"], "");
     assert!(!out.contains(VALUE) && !json.contains(VALUE));
 
     for (args, input, code, words) in [
@@ -65,12 +44,12 @@ async fn a_secret_is_kept_sealed_listed_by_its_name_and_never_shown_again() {
         (&["secret", "set", "app", "../x"], "1", 2, "not a valid secret's name"),
         (&["secret", "remove", "app", "nothing"], "", 1, "app has no secret nothing"),
     ] {
-        let (was, _, err) = airplanes(&world, args, input);
+        let (was, _, err) = given(&world, args, input);
         assert!(was == code && err.contains(words), "{args:?}: {was} {err}");
     }
 
     let backup = world.path("run").join("backup");
-    let (code, ..) = airplanes(&world, &["backup", backup.to_str().unwrap()], "");
+    let (code, ..) = given(&world, &["backup", backup.to_str().unwrap()], "");
     assert_eq!(code, 0);
     let plain = |path: &Path| std::fs::read(path).unwrap().windows(VALUE.len()).any(|part| part == VALUE.as_bytes());
     assert!(!plain(&backup), "a backup shows it");
@@ -92,8 +71,8 @@ async fn a_secret_is_kept_sealed_listed_by_its_name_and_never_shown_again() {
         std::fs::write(&key, text).unwrap();
     }
     world.start().await;
-    let (_, out, _) = airplanes(&world, &["secret", "remove", "app", "unused"], "");
+    let (_, out, _) = given(&world, &["secret", "remove", "app", "unused"], "");
     assert_eq!(out, "removed: unused of app\n");
-    let (_, out, _) = airplanes(&world, &["secret", "list", "app"], "");
+    let (_, out, _) = given(&world, &["secret", "list", "app"], "");
     assert!(out.contains("api-key") && !out.contains("unused"), "{out}");
 }

@@ -1,6 +1,8 @@
 //! What tests do to a world: they edit, deploy, wait, follow logs, call the command line, and pull plugs.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use airplanes::demo::sshd::{Sshd, SshdOptions};
@@ -154,4 +156,24 @@ pub fn processes(with: &str) -> Vec<String> {
         (text.contains(with) && is_alive(entry.file_name().to_str()?)).then_some(text)
     };
     entries.filter_map(line).collect()
+}
+
+/// The command line on a world's daemon with something on its standard input: its exit code, output and words.
+pub fn given(world: &World, args: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_airplanes"))
+        .args(args)
+        .arg("--config")
+        .arg(world.path("config.edn"))
+        .env_remove("AIRPLANES_URL")
+        .env_remove("AIRPLANES_TOKEN")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that refuses before it reads has closed it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
