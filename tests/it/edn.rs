@@ -156,12 +156,52 @@ fn oracle(value: &Edn<'_>) -> Value {
     }
 }
 
+/// `value` with every list as a vector, which is how Clojure compares them: `(= [] ())` is true.
+fn as_compared(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(as_compared).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(kind, inner)| (if kind == "list" { "vec" } else { kind }.to_owned(), as_compared(inner)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+/// Whether some set in `value` holds a list and a vector of the same: Clojure refuses it, `clojure-reader` does not.
+fn has_a_list_beside_its_vector(value: &Value) -> bool {
+    let in_set = |items: &Value| {
+        let mut compared: Vec<String> =
+            items.as_array().into_iter().flatten().map(|item| as_compared(item).to_string()).collect();
+        compared.sort_unstable();
+        compared.windows(2).any(|pair| pair[0] == pair[1])
+    };
+    match value {
+        Value::Array(items) => items.iter().any(has_a_list_beside_its_vector),
+        Value::Object(fields) => {
+            fields.get("set").is_some_and(in_set) || fields.values().any(has_a_list_beside_its_vector)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn a_set_with_a_list_beside_its_vector_is_refused_as_clojure_does() {
+    for text in ["#{:s0 () :s1 [] }", "#{[1 (2)] ([1] [1 [2]]) (1 [2])}"] {
+        edn::read(text).unwrap_err();
+    }
+    edn::read("#{[1] (2) [] {}}").unwrap();
+}
+
 proptest! {
     #[test]
     fn another_reader_reads_the_same_from_generated_texts(text in written()) {
         let Ok(document) = edn::read(&text) else {
-            // A set may hold the same twice.
-            prop_assert!(clojure_reader::edn::read_string(&text).is_err(), "{}", text);
+            // A set may hold the same twice, of which the other reader misses one kind.
+            if let Ok(theirs) = clojure_reader::edn::read_string(&text) {
+                prop_assert!(has_a_list_beside_its_vector(&edn_json::canonical(oracle(&theirs))), "{}", text);
+            }
             return Ok(());
         };
         let theirs = clojure_reader::edn::read_string(&text).map_err(|e| TestCaseError::fail(format!("{text}: {e:?}")))?;
