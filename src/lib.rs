@@ -82,8 +82,9 @@
 //!     what reads one on a host reads it from a pipe, never from a command line.
 //! 13. **argv, never shell strings**, except the user's own commands. Names from outside are validated newtypes; what
 //!     runs on a host is a constant script with arguments.
-//! 14. **Errors are capped** at 3 attempts a step, interruptions at 10 with no step done in between. Ids are monotonic
-//!     whatever the clock does; time-outs use the monotonic clock.
+//! 14. **Errors are capped** at 3 attempts a step, but for those while the disk is full, which is waited for;
+//!     interruptions at 10 with no step done in between. Ids are monotonic whatever the clock does; time-outs use the
+//!     monotonic clock.
 //! 15. **There is always one whole store.** Another takes its place (restored, migrated, compacted) by renames that a
 //!     start finishes if they were interrupted; what an operator may still want is kept aside, never removed. One that
 //!     can't be read, lacks a numbered write of its log or has lost what sled took over is said to be damaged, with the

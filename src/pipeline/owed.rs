@@ -102,7 +102,11 @@ impl Inner {
                 job.published.is_some() && (live.any(|live| live.plan == plan) || job.bumps_all() || all_moved())
             })?
             else {
-                return Ok(None);
+                // Nobody takes it in whose app is no more: its repository stays as it is.
+                match self.app(&failed.app.name) {
+                    Some(_) => return Ok(None),
+                    None => continue,
+                }
             };
             after.push(good);
         }

@@ -143,11 +143,16 @@ impl Inner {
     /// The commit that a push brought, if it is one of ours: not if a person brought it, who has merged it after its
     /// job had ended without that.
     pub(super) fn made_by_us(&self, push: &Push) -> Result<Option<OwnCommit>, StoreError> {
-        let Some(own) = self.store.own_commit(&push.after)? else { return Ok(None) };
         let is_offer = push.branch.as_str().starts_with(REQUESTS);
+        if !is_offer && self.is_by_people(&push.after)? { Ok(None) } else { self.store.own_commit(&push.after) }
+    }
+
+    /// Whether a commit of a branch is there by people: made by them, or by a job that ended without publishing it, so
+    /// that they took what it had offered.
+    pub(super) fn is_by_people(&self, commit: &Sha) -> Result<bool, StoreError> {
+        let Some(own) = self.store.own_commit(commit)? else { return Ok(true) };
         let job = self.store.job(own.job)?;
-        let by_person = !is_offer && job.is_some_and(|job| job.ended.is_some() && job.published.is_none());
-        Ok((!by_person).then_some(own))
+        Ok(job.is_some_and(|job| job.ended.is_some() && job.published.is_none()))
     }
 
     /// What a mirror of the repository, if there is one, says of its default branch.

@@ -163,7 +163,8 @@ impl Inner {
                 tracing::info!(job = %id, app = %work.job.app.name, "someone was faster: the edit is made again on their head");
                 work.pause(pause).await;
             }
-            Err(StepError::Retry(error)) if errors + 1 < ERRORS => {
+            // A full disk is nobody's fault: it is waited for before the next attempt.
+            Err(StepError::Retry(error)) if errors + 1 < ERRORS || self.low().is_some() => {
                 tracing::warn!(job = %id, app = %work.job.app.name, %step, %error, "a step failed and is tried again");
                 work.job = self.store.append(id, failed(error, None, true)).await?;
                 work.pause(Duration::from_secs(1 << (2 * errors).min(6))).await;

@@ -130,7 +130,7 @@ impl Inner {
             // To come back to what was rolled back is no way on, and what the daemon commits on top of it is no person's
             // answer to it.
             for commit in git.first_parents(repo, *sha, tip).await.unwrap_or_default().iter().rev() {
-                if self.store.own_commit(commit)?.is_none() {
+                if self.is_by_people(commit)? {
                     return Ok(true);
                 }
             }

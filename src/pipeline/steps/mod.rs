@@ -138,7 +138,8 @@ impl Work {
     pub(super) fn git(&self, error: GitError) -> StepError {
         match error {
             GitError::Canceled { .. } => self.stopped(),
-            error if error.is_retryable() => StepError::Retry(error.to_string()),
+            // What a full disk does not take looks like many a fault.
+            error if error.is_retryable() || self.inner.low().is_some() => StepError::Retry(error.to_string()),
             error => StepError::failed(error.to_string()),
         }
     }

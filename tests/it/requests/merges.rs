@@ -143,6 +143,10 @@ async fn closed_by_a_person_is_respected_and_a_cancel_leaves_it_as_it_is() {
     let job = world.ended(text(&job, "id")).await;
     assert!(text(&job, "reason").contains(&format!("pull request {} is left as it is", next.number)), "{job:#}");
     assert_eq!(api.pulls("shop")[1].state, "open");
+    for (repo, sha) in [("shop", next.offers.clone()), ("lib", world.head("lib").to_string())] {
+        let told = api.until(repo, &sha, "airplanes/shop", "canceled").await;
+        assert!(told.last().unwrap().description.starts_with("canceled: canceled by "), "{repo}: {told:#?}");
+    }
     // And so is what is due when a person says so.
     world.deploy("shop").await;
     let (last, job) = offered(&world, &api, 3).await;
@@ -155,6 +159,22 @@ async fn closed_by_a_person_is_respected_and_a_cancel_leaves_it_as_it_is() {
     tell_of(&world, "shop", &before, &last.offers).await;
     let job = world.job("shop").await;
     assert_eq!((job["state"].as_str(), live(&world)), (Some("succeeded"), last.offers), "{job:#}");
+
+    // So it is where the app was rolled back meanwhile: it is their answer to that, and ends its hold.
+    let bad = world.push("shop", &[("b", "2")]).await.to_string();
+    assert_eq!((world.job("shop").await["state"].as_str(), live(&world)), (Some("succeeded"), bad.clone()));
+    world.push("lib", &[("a", "3")]).await;
+    let (pull, job) = offered(&world, &api, 4).await;
+    assert_eq!(world.post(&format!("/jobs/{}/cancel", text(&job, "id"))).await.0, 202);
+    world.ended(text(&job, "id")).await;
+    let back = world.call(&["rollback", "shop", "--watch"]).await;
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert_eq!(world.get("/holds").await["holds"][0]["kind"]["bad"], bad.as_str());
+    world.in_bare("shop", &["update-ref", "refs/heads/main", &pull.offers]);
+    tell_of(&world, "shop", &bad, &pull.offers).await;
+    let job = world.job("shop").await;
+    assert_eq!((job["state"].as_str(), live(&world)), (Some("succeeded"), pull.offers), "{job:#}");
+    assert_eq!(world.get("/holds").await["holds"], serde_json::json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

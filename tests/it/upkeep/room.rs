@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use airplanes::model::Forge;
 
-use super::super::support::acts::{is_alive, text};
+use super::super::support::acts::{is_alive, step, text};
+use super::super::support::git_http::GitHttp;
 use super::super::support::world::World;
 
 async fn app(build: &str) -> World {
@@ -68,6 +69,39 @@ async fn a_job_that_waits_for_room_can_be_canceled_and_does_not_hold_up_the_daem
     world.start().await;
     assert_eq!(world.call(&["cancel", &id]).await.code, Some(0));
     assert_eq!(world.ended(&id).await["state"], "canceled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_disk_does_not_take_in_update_is_tried_again_once_there_is_room() {
+    let mut world = app("true").await;
+    let lib = world.commit("lib", &[("lib", "")]);
+    let http = GitHttp::start(world.path("repos"), None).await;
+    let url = http.url("lib.git");
+    let deps = format!("{{:deps {{acme/lib {{:git/url \"{url}\" :git/sha \"{lib}\"}}}}}}");
+    world.commit("app", &[("deps.edn", &deps)]);
+    world.deploy_edn(r#":app {:git-url "{repo:app}" :update? true :build "true"}"#);
+    world.start().await;
+    world.knows(2).await;
+    let gate = http.gate.clone().write_owned().await;
+    let pushed = world.commit("lib", &[("x", "1")]);
+    assert_eq!(world.hook_from(Forge::Github, &url, Some(lib), pushed, "a push").await.0, 202);
+    world.in_step("app", "update").await;
+    world.edit("config.edn", "\"1MB\"", "\"900TB\"");
+    world.until("it is in force", async || world.get("/status").await["disk"]["low"].as_str().map(|_| ())).await;
+    drop(std::fs::remove_dir(world.state("work")));
+    std::fs::write(world.state("work"), "in the way of every folder").unwrap();
+    drop(gate);
+    let waits = async || {
+        let job = world.get("/jobs?app=app").await["jobs"].get(0).cloned()?;
+        job["reason"].as_str()?.contains("less than 900 TB free").then_some(job)
+    };
+    let waits = world.until("it waits for room", waits).await;
+    assert!(step(&waits, "update")["error"].as_str().is_some(), "{waits:#}");
+    std::fs::remove_file(world.state("work")).unwrap();
+    world.edit("config.edn", "\"900TB\"", "\"1MB\"");
+    let job = world.job("app").await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert!(world.file("app", "deps.edn").contains(&pushed.to_string()));
 }
 
 /// A file system of some megabytes, unmounted when it goes.

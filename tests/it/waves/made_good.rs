@@ -138,6 +138,17 @@ async fn what_a_skipped_job_should_have_taken_up_is_taken_up_by_the_next_one_and
     world.push("other", &[("x", "2")]).await;
     let jobs = world.jobs_of("app").await;
     assert_eq!(jobs[0]["causes"].as_array().unwrap().len(), 1, "{jobs:#?}");
+    // Nobody takes it in any more once `mid` is no app.
+    std::fs::write(world.path("broken"), "").unwrap();
+    let lib = world.push("lib", &[("x", "2")]).await;
+    assert_eq!(world.jobs_of("app").await[0]["state"], "skipped");
+    let entry = world.read("deploy.edn").lines().find(|line| line.contains(":mid")).unwrap().to_owned();
+    world.edit("deploy.edn", &entry, "{");
+    let gone = async || (!world.get("/apps").await.to_string().contains("\"mid\"")).then_some(());
+    world.until("mid is no app", gone).await;
+    let other = world.push("other", &[("x", "3")]).await;
+    let jobs = world.jobs_of("app").await;
+    assert!(has(&world, "app", other) && has(&world, "app", lib), "{jobs:#?}");
 
     // It names a repository whose git host says nothing, and there is one slot: others are built all the same.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
