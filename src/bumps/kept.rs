@@ -150,8 +150,8 @@ pub enum Why {
     },
     /// It is on no branch any more.
     #[error(
-        "{current} is on no branch of {repo} any more{}: its history was rewritten. Set the sha by hand once, to {} if \
-         that is meant",
+        "{current} is on no branch of {repo} any more{}: its history was rewritten, or the branch that had it was \
+         deleted. Set the sha by hand once, to {} if that is meant",
         not_under(.head),
         head_words(.head)
     )]
@@ -165,8 +165,8 @@ pub enum Why {
     },
     /// Its repository does not know it.
     #[error(
-        "{current} is not in {repo} (any more): its history was rewritten, or it was never pushed. Set the sha by hand \
-         once, to {} if that is meant",
+        "{current} is not in {repo} (any more): its history was rewritten, the branch that had it was deleted, or it was \
+         never pushed. Set the sha by hand once, to {} if that is meant",
         head_words(.head)
     )]
     Rewritten {

@@ -218,7 +218,8 @@ pub enum Command {
     /// Look at the remotes now, and take up what no webhook told of.
     #[command(
         long_about = "Look at the remotes now: all of them, or an app's own and those that it depends on. A branch that \
-        moved without a webhook is taken up like any push. The daemon does the same by itself, each :poll. Ends with 1 \
+        moved without a webhook is taken up like any push; apps that are behind a head which was there before anybody \
+        listed it are told, with the command that takes it. The daemon does the same by itself, each :poll. Ends with 1 \
         if a remote could not be asked.\n\n  airplanes sync --dry-run   says what has moved, and does nothing about \
         it\n  airplanes sync shop"
     )]

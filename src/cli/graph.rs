@@ -53,6 +53,9 @@ fn text(paint: Paint, view: &GraphView) -> String {
                 plain(&edge.from),
                 paint.dim(&format!("({})", edge.follows.join(", ")))
             ));
+            for note in &edge.notes {
+                out.push_str(&format!("      {} {}\n", paint.yellow("note:"), plain(note)));
+            }
         }
     }
     if view.nodes.is_empty() {

@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, ago, plain, print, say, span, table};
 use super::{Form, Globals};
-use crate::model::repo::{LastSeenView, RepoList, RepoView};
+use crate::model::repo::{BehindView, LastSeenView, RepoList, RepoView};
 
 /// `repos`.
 #[derive(Debug, Clone, Args)]
@@ -45,9 +45,11 @@ pub(super) async fn repos(client: &Client, globals: &Globals, args: ReposArgs) -
     let mut out = table(paint, &head, &list.repos.iter().map(row).collect::<Vec<_>>());
     for view in &list.repos {
         for branch in &view.gone {
-            let words = "which apps follow, is not there any more: correct :branch or :track in deploy.edn";
+            let words = "which apps follow, is not there (any more): `airplanes graph` says which; correct :branch or \
+                         :track in deploy.edn, or a sha that was on it";
             out.push_str(&format!("{} branch {branch} of {}, {words}\n", paint.red("gone:"), view.repo));
         }
+        out.push_str(&behind_lines(paint, &view.behind));
         if let Some(fault) = &view.error {
             let why = plain(&fault.why);
             out.push_str(&format!(
@@ -60,6 +62,11 @@ pub(super) async fn repos(client: &Client, globals: &Globals, args: ReposArgs) -
     }
     print(&out)?;
     Ok(Exit::Done)
+}
+
+/// Lines that say which apps have not what is at a head.
+pub(super) fn behind_lines(paint: Paint, behind: &[BehindView]) -> String {
+    behind.iter().map(|behind| format!("{} {}\n", paint.yellow("behind:"), plain(&behind.to_string()))).collect()
 }
 
 /// `webhook 3m ago`.

@@ -6,6 +6,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Paint, plain, print, say, table};
+use super::repos::behind_lines;
 use super::{Form, Globals};
 use crate::model::repo::{MovedView, NewTagView, SyncView};
 use crate::model::{AppName, EventId};
@@ -55,6 +56,7 @@ pub(super) async fn sync(client: &Client, globals: &Globals, args: SyncArgs) -> 
     if !rows.is_empty() {
         out = table(paint, &["REPOSITORY", "BRANCH", "WAS", "NOW", "EVENT"], &rows);
     }
+    out.push_str(&behind_lines(paint, &view.behind));
     for failed in &view.failed {
         out.push_str(&format!("{} {}: {}\n", paint.red("not asked:"), failed.repo, plain(&failed.error)));
     }

@@ -166,6 +166,12 @@ impl<'s> Coord<'s> {
     pub fn is_movable(&self) -> bool {
         !self.discarded && !self.pin.as_ref().is_some_and(|pin| pin.only.is_empty()) && self.problem().is_none()
     }
+    /// Why nothing moves it, in words; none if something may.
+    pub fn stays(&self) -> Option<String> {
+        let pinned = self.pin.as_ref().filter(|pin| pin.only.is_empty());
+        let pinned = || pinned.map(|pin| format!("it is pinned (^:{})", pin.by));
+        self.problem().map(|problem| problem.to_string()).or_else(pinned)
+    }
     /// What keeps it from being used. A discarded coordinate has no say and so no problem.
     pub fn problem(&self) -> Option<Problem> {
         if self.discarded {

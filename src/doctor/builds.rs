@@ -1,6 +1,7 @@
 //! What builds need: their tools in the PATH that they get, and their git dependencies, fetched as their own git would:
 //! with the mirrors and the configuration of a build, by the runner that runs builds, in a folder like a job's.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::{CHECK, DEPENDENCIES, FETCH, Patient, too_slow, web};
-use crate::bumps::{Asking, Preflight, Tree, Wanted};
+use crate::bumps::{Asking, File, Preflight, Tree, Wanted};
 use crate::deps;
 use crate::git::{GitConfig, GitError, Right};
-use crate::model::{App, BuildStep, Check, EventId, JobId, RepoUrl, Sha};
+use crate::model::{App, Branch, BuildStep, Check, EventId, JobId, Lib, RepoUrl, Sha, Track};
 use crate::pipeline::TRIALS;
 use crate::process::{LogFile, Masker};
 use crate::runner::{Build, BuildOutcome};
@@ -101,6 +102,7 @@ async fn dependencies(patient: &Arc<Patient>, group: &str, app: &App) -> (Vec<Ch
             checks.push(Check::failed(group, name, said, mend(path)));
         }
     }
+    checks.extend(tracked(patient, group, app, &counting).await);
     let asking = Asking { git, url_of: &|repo| patient.url_of(repo), stop };
     let closure = match asking.preflight(&counting, (&app.repo(), head)).await {
         Ok(closure) => closure,
@@ -119,6 +121,46 @@ async fn dependencies(patient: &Arc<Patient>, group: &str, app: &App) -> (Vec<Ch
     let answers = given_up.map(async |(url, _)| git.ask(url, Right::Read, stop).await.ok().map(|_| url));
     checks.extend(join_all(answers).await.into_iter().flatten().map(|url| late(group, name, url, CHECK)));
     (checks, Some((closure, head)))
+}
+
+/// What `:track` of the app names: libraries that its files have, and branches that are there.
+async fn tracked(patient: &Patient, group: &str, app: &App, files: &[File]) -> Vec<Check> {
+    let mut urls: BTreeMap<Lib, RepoUrl> = BTreeMap::new();
+    for scanned in files.iter().filter_map(|file| deps::scan(&file.text).ok()) {
+        let coords = scanned.live().filter_map(|(_, coord)| Some((coord.lib.clone()?, coord.repo_url()?)));
+        urls.extend(coords);
+    }
+    let check = async |(lib, track): (&Lib, &Track)| {
+        let Some(url) = urls.get(lib) else {
+            let known: Vec<&str> = urls.keys().map(Lib::as_str).take(10).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let said =
+                format!(":track names {lib}, which no deps file of {} has from git; they have {known}", app.name);
+            return Some(Check::warning(
+                group,
+                "track",
+                said,
+                format!("correct or delete it in :track of {}", app.name),
+            ));
+        };
+        let Track::Branch(branch) = track else { return None };
+        let url = patient.url_of(&url.id()).unwrap_or_else(|| url.clone());
+        // That it can't be asked is told of the library.
+        let heads = patient.git.ask(&url, Right::Read, &patient.stop).await.ok()?;
+        if heads.branches.contains_key(branch) {
+            return None;
+        }
+        let names: Vec<&str> = heads.branches.keys().take(10).map(Branch::as_str).collect();
+        let said =
+            format!("{} has no branch {branch}, which :track names for {lib}; it has {}", url.id(), names.join(", "));
+        Some(Check::failed(
+            group,
+            "track",
+            said,
+            format!("correct or delete it in :track of {} in deploy.edn", app.name),
+        ))
+    };
+    join_all(app.updates.track.iter().map(check)).await.into_iter().flatten().collect()
 }
 
 /// A library that is no app's repository: it has to be readable, and its pushes to be heard of.

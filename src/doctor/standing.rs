@@ -50,8 +50,9 @@ fn checks(view: RepoView) -> Vec<Check> {
         Check::warning(&group, "listing", said, "airplanes sync   (asks again, and says what comes of it)")
     });
     let gone = view.gone.iter().map(|branch| {
-        let said = format!("an app follows its branch {branch}, which is not there any more");
-        Check::warning(&group, "branch", said, "correct :branch or :track in deploy.edn")
+        let said = format!("an app follows its branch {branch}, which is not there (any more)");
+        let mend = "correct :branch or :track in deploy.edn, or a sha that was on it: airplanes graph   (says which)";
+        Check::warning(&group, "branch", said, mend)
     });
     error.into_iter().chain(gone).collect()
 }

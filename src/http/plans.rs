@@ -37,7 +37,9 @@ pub(super) struct About {
 pub(super) async fn graph(State(context): State<Context>, Asked(about): Asked<About>) -> Result<Reply, ApiError> {
     let pipeline = context.door.pipeline.clone();
     let view = tokio::task::spawn_blocking(move || pipeline.overview(about.app.as_ref(), about.repo.as_deref())).await;
-    Ok(Reply::ok(view.map_err(|e| ApiError::internal(&e))??))
+    let mut view = view.map_err(|e| ApiError::internal(&e))??;
+    context.door.reconcile.annotate(&mut view).await?;
+    Ok(Reply::ok(view))
 }
 
 /// `GET /jobs/ID/explain`: why the job ran, and why it ended as it did.

@@ -50,4 +50,7 @@ pub struct GraphEdge {
     pub to: AppName,
     /// What moves it there: `branch 2.x`, `tags`, `nothing` where it is pinned, `not known`.
     pub follows: Vec<String>,
+    /// What a person should know of it: a branch that is not there, a commit that was not taken, why nothing moves it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }

@@ -1,11 +1,13 @@
 //! What HTTP tells of repositories: who follows them, when anything was last heard of them, and what a look at their
 //! remotes finds.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::id::EventId;
-use super::names::{AppName, Branch, Sha};
+use super::id::{EventId, JobId};
+use super::names::{AppName, Branch, Lib, Sha};
 use super::url::{RepoId, RepoUrl};
 
 /// A page of repositories, by identity.
@@ -38,6 +40,9 @@ pub struct RepoView {
     pub next: Option<Timestamp>,
     /// Branches that apps follow and that its remote does not have.
     pub gone: Vec<Branch>,
+    /// The apps that have not what is at the head of the branch they follow.
+    #[serde(default)]
+    pub behind: Vec<BehindView>,
     /// Why it could not be listed the last time, and since when.
     pub error: Option<RepoFault>,
 }
@@ -80,6 +85,35 @@ impl SeenBy {
     }
 }
 
+/// An app that has not what is at the head of the branch it follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BehindView {
+    /// The app.
+    pub app: AppName,
+    /// Its library.
+    pub lib: Lib,
+    /// The library's repository.
+    pub repo: RepoId,
+    /// The branch that it follows there.
+    pub branch: Branch,
+    /// The commit that it names.
+    pub at: Sha,
+    /// The branch's head, as far as known.
+    pub head: Sha,
+    /// A job of the app that is under way.
+    pub job: Option<JobId>,
+    /// How it is taken, or what keeps it.
+    pub todo: String,
+}
+
+/// `shop has acme/snow at 1234567, and main is at 89abcde: airplanes deploy shop`.
+impl fmt::Display for BehindView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { app, lib, branch, at, head, todo, .. } = self;
+        write!(f, "{app} has {lib} at {}, and {branch} is at {}: {todo}", at.short(), head.short())
+    }
+}
+
 /// Why a remote could not be listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepoFault {
@@ -101,6 +135,10 @@ pub struct SyncView {
     /// The tags that were new and nobody had told of, of repositories whose tags an app follows.
     #[serde(default)]
     pub tags: Vec<NewTagView>,
+    /// The apps that have not what is at the head of the branch they follow, though nothing is under way that brings it:
+    /// it was there before anybody listed it, or something keeps it.
+    #[serde(default)]
+    pub behind: Vec<BehindView>,
     /// The remotes that could not be asked.
     pub failed: Vec<UnaskedView>,
 }

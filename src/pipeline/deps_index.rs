@@ -12,7 +12,7 @@ use super::{Inner, unpoison};
 use crate::bumps::{Asking, BumpsError, Tree, at};
 use crate::deps;
 use crate::git::GitError;
-use crate::model::{App, AppName, Branch, Bump, Follows, JobState, Push, RepoId, RepoUrl, Sha, Track};
+use crate::model::{App, AppName, Branch, Bump, Follows, JobState, Lib, Push, RepoId, RepoUrl, Sha, Track};
 use crate::planner::Known;
 use crate::store::{AppIndex, DepRow, StoreError};
 
@@ -100,9 +100,21 @@ impl Inner {
         unpoison(self.graph.read()).apps_in(repo).map(|app| app.name.clone()).collect()
     }
 
-    /// The heads that a repository's branches were last known to have, also of those that were deleted since.
+    /// The heads that a repository's branches were last known to have, also of those that were deleted since; of a branch
+    /// that nobody told of, the commit at which an app was seen on it.
     pub(super) fn had(&self, repo: &RepoId) -> BTreeMap<Branch, Sha> {
-        self.store.accepted_heads(repo).unwrap_or_default()
+        let mut had = self.store.accepted_heads(repo).unwrap_or_default();
+        let dependents: Vec<AppName> =
+            unpoison(self.graph.read()).dependents(repo).map(|app| app.name.clone()).collect();
+        for app in dependents {
+            let deps = self.store.index(&app).ok().flatten().map(|index| index.deps).unwrap_or_default();
+            for dep in deps.into_iter().filter(|dep| dep.repo == *repo) {
+                if let (Follows::Seen(branch), Some(at)) = (dep.follows, dep.at) {
+                    had.entry(branch).or_insert(at);
+                }
+            }
+        }
+        had
     }
 
     /// Whether a branch has moved since what is known of it was read, other than by commits of ours, which change nothing
@@ -271,7 +283,10 @@ impl Inner {
                     unseen.insert(repo.clone(), url.clone());
                 }
                 let tag = coord.tag().map(str::to_owned);
-                deps.insert(DepRow { lib, repo, url: Some(url), follows, at, tag });
+                let follows =
+                    self.seen_before(app, &lib, &repo, at).filter(|_| follows == Follows::Unknown).unwrap_or(follows);
+                let stays = (follows == Follows::Nothing).then(|| coord.stays()).flatten();
+                deps.insert(DepRow { lib, repo, url: Some(url), follows, at, tag, stays });
             }
         }
         let (branch, files) = (branch.clone(), files_of(app));
@@ -280,6 +295,15 @@ impl Inner {
             kept.await?;
         }
         Ok(unseen)
+    }
+
+    /// The branch that a commit was on when somebody looked last: where none has it any more, that tells what became of
+    /// it.
+    fn seen_before(&self, app: &App, lib: &Lib, repo: &RepoId, at: Option<Sha>) -> Option<Follows> {
+        let index = self.store.index(&app.name).ok().flatten()?;
+        let is_it = |dep: &&DepRow| (&dep.lib, &dep.repo, dep.at) == (lib, repo, at) && at.is_some();
+        let dep = index.deps.iter().find(is_it)?;
+        matches!(dep.follows, Follows::Seen(_)).then(|| dep.follows.clone())
     }
 
     /// The planner goes by it from here on, if no later look has told it more. Gives the writing of it, which has begun:

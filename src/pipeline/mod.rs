@@ -26,6 +26,7 @@ mod requests;
 mod rollbacks;
 mod secrets;
 mod space;
+mod stands;
 mod steps;
 mod trial;
 mod unread;
@@ -60,6 +61,7 @@ pub use culprit::LOGS as CULPRIT;
 use lease::Leases;
 pub use log::Logs;
 pub use remotes::{Remote, StandsAt};
+pub use stands::{Listed, Stand, Standing};
 
 /// What the names begin with of folders beside the jobs' that somebody tries something out in, for some minutes.
 pub const TRIALS: &str = "trial-";

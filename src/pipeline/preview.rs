@@ -287,8 +287,7 @@ impl Inner {
                     let from = coord.tag().or(coord.sha()).unwrap_or_default().to_owned();
                     lines.0.push(PlannedBump { lib, file: path, line, from, to: to.clone() });
                 } else {
-                    let problem = coord.problem().map(|problem| problem.to_string());
-                    let why = problem.unwrap_or_else(|| format!("it follows {}", planner::word(&follows)));
+                    let why = coord.stays().unwrap_or_else(|| format!("it follows {}", planner::word(&follows)));
                     lines.1.push(KeptView { lib, file: path, line, why });
                 }
             }

@@ -26,7 +26,10 @@ pub fn overview(graph: &Graph, focus: &Focus<'_>) -> GraphView {
         for repo in graph.deps(&app.name).filter(|repo| **repo != app.repo()) {
             let follows = graph.follows(&app.name, repo);
             let words: Vec<String> = follows.iter().map(word).collect();
-            let edge = |from: &str| GraphEdge { from: from.to_owned(), to: app.name.clone(), follows: words.clone() };
+            let edge = |from: &str| {
+                let (from, to, follows, notes) = (from.to_owned(), app.name.clone(), words.clone(), Vec::new());
+                GraphEdge { from, to, follows, notes }
+            };
             let mut residents = graph.apps_in(repo).peekable();
             if residents.peek().is_none() {
                 edges.push(edge(repo.as_str()));

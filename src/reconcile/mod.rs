@@ -3,9 +3,15 @@
 //! webhook becomes an event like any push.
 //!
 //! In the flow it stands beside the door: it gives the store what a webhook would have given, and the planner does the
-//! rest. Hosts that were away when their app was rolled out are tried at the same pace. What was there when a remote was first looked at is where it begins, and no push. A remote that fails is left
+//! rest. Hosts that were away when their app was rolled out are tried at the same pace. A remote that fails is left
 //! alone for longer and longer, and holds up no other. Must never decide what an app does, and keeps nothing that a
 //! restart would need.
+//!
+//! What was there when a remote was first looked at is where it begins, and no push, unless somebody saw the branch
+//! elsewhere since: an app that lives on it, or the mirror that its dependents were read with. Shas in deps.edn are no
+//! such witness. Most apps stand behind a head for months before a daemon comes, and a push for each of them would be a
+//! storm of builds at the first start that nobody asked for. Who is behind is told instead, by `sync`, `repos` and
+//! `graph`, with the command that takes it.
 
 mod doubts;
 mod hosts;
@@ -25,9 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Loaded;
 use crate::git::GitError;
-use crate::model::repo::{LastSeenView, RepoFault, RepoView, SyncView, UnaskedView};
+use crate::model::graph::{GraphEdge, GraphView};
+use crate::model::repo::{BehindView, LastSeenView, RepoFault, RepoView, SyncView, UnaskedView};
 use crate::model::{AppName, Branch, RepoId};
-use crate::pipeline::{Pipeline, Remote};
+use crate::pipeline::{Listed, Pipeline, Remote, Standing};
 use crate::store::{Store, StoreError};
 use doubts::Doubts;
 use look::Looked;
@@ -97,7 +104,8 @@ struct Known {
     next: Instant,
     /// It is being listed.
     busy: bool,
-    gone: BTreeSet<Branch>,
+    /// The branches that it does not have; none before its first listing.
+    gone: Option<BTreeSet<Branch>>,
     error: Option<RepoFault>,
 }
 
@@ -150,11 +158,14 @@ impl Reconcile {
             self.inner.pipeline.look_at_requests(app.as_ref());
         }
         let mut looks = JoinSet::new();
+        let asked: BTreeSet<RepoId> =
+            remotes.values().filter(|remote| wanted(remote)).map(|remote| remote.repo.clone()).collect();
         for remote in remotes.values().filter(|remote| wanted(remote)).cloned() {
             let inner = self.inner.clone();
             looks.spawn(async move { (remote.repo.clone(), inner.look(&remote, dry_run, true).await) });
         }
-        let mut view = SyncView { dry_run, asked: looks.len(), moved: vec![], tags: vec![], failed: vec![] };
+        let (moved, tags, behind, failed) = (vec![], vec![], vec![], vec![]);
+        let mut view = SyncView { dry_run, asked: looks.len(), moved, tags, behind, failed };
         while let Some(look) = looks.join_next().await {
             // A task that panicked is told by the runtime.
             let Ok((repo, look)) = look else { continue };
@@ -170,7 +181,37 @@ impl Reconcile {
         view.moved.sort_by(|a, b| (&a.repo, &a.branch).cmp(&(&b.repo, &b.branch)));
         view.tags.sort_by(|a, b| (&a.repo, &a.tag).cmp(&(&b.repo, &b.tag)));
         view.failed.sort_by(|a, b| a.repo.cmp(&b.repo));
+        let is_asked = move |repo: &RepoId| asked.contains(repo);
+        for stand in self.inner.pipeline.stands(is_asked, &self.inner.listed()).await? {
+            let Standing::Behind(behind) = stand.what else { continue };
+            let moves = view.moved.iter().any(|moved| (&moved.repo, &moved.branch) == (&behind.repo, &behind.branch));
+            if behind.job.is_none() && !moves && app.as_ref().is_none_or(|app| *app == behind.app) {
+                view.behind.push(behind);
+            }
+        }
         Ok(view)
+    }
+
+    /// What a person should know of what depends on what: branches that are not there, heads that were not taken, and
+    /// why nothing moves a coordinate. Asks no remote.
+    pub async fn annotate(&self, view: &mut GraphView) -> Result<(), ReconcileError> {
+        let places: BTreeMap<String, RepoId> =
+            view.nodes.iter().map(|node| (node.name().to_owned(), node.repo.clone())).collect();
+        let wanted: BTreeSet<RepoId> = places.values().cloned().collect();
+        for stand in self.inner.pipeline.stands(move |repo| wanted.contains(repo), &self.inner.listed()).await? {
+            let note = match stand.what {
+                Standing::Behind(behind) => behind.to_string(),
+                Standing::Gone(_, words) | Standing::Stays(words) => words,
+            };
+            let is_it = |edge: &&mut GraphEdge| edge.to == stand.app && places.get(&edge.from) == Some(&stand.repo);
+            // Of several apps that live in a repository the first has it.
+            if let Some(edge) = view.edges.iter_mut().find(is_it)
+                && !edge.notes.contains(&note)
+            {
+                edge.notes.push(note);
+            }
+        }
+        Ok(())
     }
 
     /// The repositories with what is known of them. Asks no remote.
@@ -179,6 +220,15 @@ impl Reconcile {
         let polls = self.inner.in_force.load().config.poll.is_some();
         let (now, clock) = (Instant::now(), Timestamp::now());
         let mut views = Vec::with_capacity(remotes.len());
+        let mut stands: BTreeMap<RepoId, (BTreeSet<Branch>, Vec<BehindView>)> = BTreeMap::new();
+        for stand in self.inner.pipeline.stands(|_| true, &self.inner.listed()).await? {
+            let (gone, behind) = stands.entry(stand.repo).or_default();
+            match stand.what {
+                Standing::Behind(view) => behind.push(view),
+                Standing::Gone(branch, _) => drop(gone.insert(branch)),
+                Standing::Stays(_) => {}
+            }
+        }
         for remote in remotes.values().cloned() {
             let seen = self.inner.store.last_seen(&remote.repo)?;
             let known = self.inner.remotes();
@@ -187,6 +237,8 @@ impl Reconcile {
                 let left = known.next.saturating_duration_since(now);
                 clock.saturating_add(SignedDuration::try_from(left).unwrap_or(SignedDuration::ZERO)).unwrap_or(clock)
             });
+            let (mut gone, behind) = stands.remove(&remote.repo).unwrap_or_default();
+            gone.extend(known.and_then(|known| known.gone.clone()).unwrap_or_default());
             views.push(RepoView {
                 url: remote.url,
                 apps: remote.apps.into_keys().collect(),
@@ -195,7 +247,8 @@ impl Reconcile {
                 webhook_at: seen.webhook,
                 poll_at: seen.poll,
                 next,
-                gone: known.map(|known| known.gone.iter().cloned().collect()).unwrap_or_default(),
+                gone: gone.into_iter().collect(),
+                behind,
                 error: known.and_then(|known| known.error.clone()),
                 repo: remote.repo,
             });
@@ -251,7 +304,7 @@ impl Inner {
                 Some(known) if known.remote == *remote => {}
                 Some(known) => known.remote = remote.clone(),
                 None => {
-                    let (remote, gone, error) = (remote.clone(), BTreeSet::new(), None);
+                    let (remote, gone, error) = (remote.clone(), None, None);
                     known.insert(repo.clone(), Known { remote, next: soon(), busy: false, gone, error });
                 }
             }
@@ -283,10 +336,10 @@ impl Inner {
         let Some(known) = remotes.get_mut(repo) else { return };
         match look {
             Ok(looked) => {
-                for branch in looked.gone.difference(&known.gone) {
-                    tracing::warn!(%repo, %branch, "a branch that apps follow is not there any more");
+                let before = known.gone.replace(looked.gone.clone()).unwrap_or_default();
+                for branch in looked.gone.difference(&before) {
+                    tracing::warn!(%repo, %branch, "a branch that apps follow is not there (any more)");
                 }
-                known.gone.clone_from(&looked.gone);
                 if known.error.take().is_some() {
                     tracing::info!(%repo, "its branches can be listed again");
                 }
@@ -300,6 +353,12 @@ impl Inner {
                 known.error = Some(RepoFault { since, why: error.to_string() });
             }
         }
+    }
+
+    /// The branches that listings did not find.
+    fn listed(&self) -> Listed {
+        let remotes = self.remotes();
+        remotes.iter().filter_map(|(repo, known)| Some((repo.clone(), known.gone.clone()?))).collect()
     }
 
     fn remotes(&self) -> MutexGuard<'_, BTreeMap<RepoId, Known>> {
@@ -316,8 +375,7 @@ mod tests {
     async fn a_remote_whose_listing_panicked_is_listed_again() {
         let url = crate::model::RepoUrl::new("https://github.com/acme/snow").unwrap();
         let remote = Remote::of(url.id());
-        let known =
-            Known { remote: remote.clone(), next: Instant::now(), busy: true, gone: BTreeSet::new(), error: None };
+        let known = Known { remote: remote.clone(), next: Instant::now(), busy: true, gone: None, error: None };
         let remotes = Arc::new(Mutex::new(BTreeMap::from([(url.id(), known)])));
         let busy = Busy { remotes: remotes.clone(), remote };
         let look = tokio::spawn(async move {

@@ -102,6 +102,9 @@ pub struct DepRow {
     /// The tag that it stands at, if it names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Why nothing moves it, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<String>,
 }
 
 impl DepRow {

@@ -134,6 +134,7 @@ fn index(n: usize, affected: usize) -> Result<AppIndex> {
             follows,
             at: Some(sha(dep)?),
             tag: None,
+            stays: None,
         });
     }
     let (repo, branch) = (url(&format!("app-{n}"))?.id(), "main".parse()?);

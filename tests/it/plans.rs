@@ -61,7 +61,7 @@ async fn a_plan_names_the_lines_that_would_change_and_is_read_only() {
     assert_eq!(bumps(app), ["deps.edn:3 acme/mid -> what mid publishes", "deps.edn:4 acme/lib -> what is pushed"]);
     assert_eq!(
         (app["kept"][0]["line"].as_u64(), app["kept"][0]["why"].as_str()),
-        (Some(6), Some("it follows nothing"))
+        (Some(6), Some("it is pinned (^:airplanes/hold)"))
     );
     assert_eq!(before, (world.get("/jobs").await, world.get("/deliveries").await, refs()));
     // For a commit that is there, and that nobody told the daemon of.
@@ -101,6 +101,7 @@ async fn a_graph_is_told_by_waves_and_drawn() {
     let at = |what: &str| told.find(what).unwrap_or_else(|| panic!("{what}: {told}"));
     assert!(at("wave 0") < at("mid") && at("mid") < at("wave 1") && at("wave 1") < at("app"), "{told}");
     assert!(told.contains("(branch main, nothing)"), "one follows it and one is pinned: {told}");
+    assert!(told.contains("note: nothing moves acme/lib: it is pinned (^:airplanes/hold)"), "{told}");
     let (_, one) = world.cli(&["graph", "by-hand", "--json"]);
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!((one["nodes"].as_array().unwrap().len(), one["edges"].as_array().unwrap().len()), (2, 1), "{one:#}");
@@ -142,6 +143,8 @@ async fn why_a_job_ran_and_why_it_ended_is_explained() {
     ] {
         assert!(told.contains(&part), "{part}: {told}");
     }
+    let (_, told) = world.cli(&["graph", "by-hand"]);
+    assert!(told.contains("airplanes deploy by-hand (its :trigger is :manual)"), "{told}");
     std::fs::remove_file(world.path("broken")).unwrap();
     world.push("lib", &[("x", "2")]).await;
     settled(&world).await;

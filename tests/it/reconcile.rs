@@ -1,5 +1,7 @@
 //! Heads are the truth: a push whose webhook never came is found, once, and what can't be asked holds up nothing else.
 
+mod behind;
+
 use std::sync::atomic::Ordering;
 
 use airplanes::model::{Branch, Forge, Push, RepoUrl, Sha};

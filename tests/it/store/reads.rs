@@ -240,6 +240,7 @@ async fn what_an_app_depends_on_takes_as_many_rows_as_it_needs() {
         follows: Follows::Branch(branch("main")),
         at: Some(sha(n)),
         tag: None,
+        stays: None,
     };
     let index = |count: u32, at: u32| AppIndex {
         repo: app("a").repo(),
