@@ -76,6 +76,7 @@ fn what(kind: &str) -> &'static str {
         "events" => "events whose jobs are gone, with their plans",
         "deliveries" => "webhook calls of long ago",
         "logs" => "logs of jobs that are gone",
+        "artifacts" => "files of builds that no host needs",
         "work" => "clones of jobs that have ended",
         "leftovers" => "what killed daemons left half done",
         "mirrors" => "mirrors that no app needs any more",

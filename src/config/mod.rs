@@ -23,6 +23,7 @@ mod secrecy;
 mod section;
 mod service;
 mod settings;
+mod ship;
 mod source;
 mod suggest;
 mod tags;

@@ -1,19 +1,19 @@
-//! `:rollout` and `:ship` of an app in deploy.edn: in which batches its hosts get a commit and where from, and what is
-//! done when one fails.
+//! `:rollout` of an app in deploy.edn: in which batches its hosts get a commit, and what is done when one fails.
 
 use super::diagnostic::Fault;
 use super::section::{Context, Section};
 use super::settings::time;
+use super::ship::ship;
 use crate::edn::{Node, Value};
-use crate::model::rollout::{Batch, OnFailure, Rollout, Ship, Unreachable};
+use crate::model::rollout::{Batch, OnFailure, Rollout, Unreachable};
 
 /// How many batches may be named, and how many hosts may be worked on at once.
 const MOST: (usize, u32) = (50, 100);
 
-/// The section, with its defaults, and `:ship` beside it: who writes a `:rollout` wants hosts that failed to go back.
+/// The section, with its defaults, and what hosts are sent, beside it: who writes a `:rollout` wants hosts that failed to go back.
 /// Without one, one host after the other.
 pub(super) fn rollout(section: &mut Section<'_>, context: &mut Context) -> Rollout {
-    let ship = section.read::<Ship>("ship", context).map(|ship| ship.value).unwrap_or_default();
+    let ship = ship(section, context);
     let Some(mut rollout) = section.section("rollout", context) else { return Rollout { ship, ..Rollout::default() } };
     let bare = Rollout { on_failure: OnFailure::Rollback, ..Rollout::default() };
     let batches = rollout.node("batches").map(|node| batches(node, context)).filter(|batches| !batches.is_empty());

@@ -108,7 +108,7 @@ const MOST: usize = 20;
 const LONGEST: usize = 200;
 
 /// Whether a path stays in the repository, and means what it says.
-fn relative(path: &str) -> Result<(), &'static str> {
+pub(super) fn relative(path: &str) -> Result<(), &'static str> {
     match path {
         "" | "." => Err("expected a path below the repository's root; leave the key out for the root"),
         path if path.starts_with('/') => Err("expected a path from the repository's root on, without `/` before it"),

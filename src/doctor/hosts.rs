@@ -52,7 +52,9 @@ async fn examine(patient: Arc<Patient>, pool: Hosts, host: Host, apps: Vec<App>)
     let took = began.elapsed();
     let mut checks = vec![Check::ok(&group, "ssh", format!("logged in as {} in {}", facts.user, millis(took)))];
     checks.extend(time(&group, &facts));
-    checks.push(git(&group, &facts));
+    if apps.iter().any(|app| app.rollout.ship.artifact().is_none()) {
+        checks.push(git(&group, &facts));
+    }
     for app in &apps {
         let Some(folder) = app.folder_on(&host) else { continue };
         let (unit, health) = (unit_of(app), app.health_on(&host));
@@ -65,13 +67,18 @@ async fn examine(patient: Arc<Patient>, pool: Hosts, host: Host, apps: Vec<App>)
             }
             Ok(Ok(ready)) => checks.extend(judge(&group, &host, &facts, app, &folder, &ready)),
         }
-        if facts.git.is_none() {
-            continue;
-        }
         let name = format!("{} fetch", app.name);
-        if app.rollout.ship == Ship::Push {
-            checks.push(Check::ok(&group, name, "the host is sent what it lacks (:ship :push)"));
-            continue;
+        match &app.rollout.ship {
+            Ship::Artifact(artifact) => {
+                checks.push(Check::ok(&group, name, format!("the host is sent {} (:artifact)", artifact.path)));
+                continue;
+            }
+            _ if facts.git.is_none() => continue,
+            Ship::Push => {
+                checks.push(Check::ok(&group, name, "the host is sent what it lacks (:ship :push)"));
+                continue;
+            }
+            Ship::Pull => {}
         }
         let reached = tokio::time::timeout(CHECK, remote.reach(&folder, &app.git_url, app.branch.as_ref())).await;
         checks.push(match reached {
@@ -140,7 +147,15 @@ fn working_directory(group: &str, host: &Host, facts: &HostFacts, app: &App, fol
         Folder::Absent | Folder::AbsentIn(_) => {
             Check::ok(group, name, format!("{folder} is not there yet: the first rollout makes it"))
         }
-        Folder::Other(what) => {
+        Folder::Clone | Folder::ReadOnlyClone | Folder::Refused(_) if app.rollout.ship.artifact().is_some() => {
+            let said = format!("{folder} is a clone, and can't take the releases of an :artifact");
+            Check::failed(group, name, said, root(format!("mv {folder} {folder}.old")))
+        }
+        Folder::Releases if app.rollout.ship.artifact().is_none() => {
+            let said = format!("{folder} is no clone: it holds the releases of an :artifact");
+            Check::failed(group, name, said, root(format!("mv {folder} {folder}.old")))
+        }
+        Folder::Other(what) if app.rollout.ship.artifact().is_none() || *what == "it is a file" => {
             let said = format!("{folder} is no clone: {what}");
             Check::failed(group, name, said, root(format!("mv {folder} {folder}.old")))
         }
@@ -156,7 +171,13 @@ fn working_directory(group: &str, host: &Host, facts: &HostFacts, app: &App, fol
             let said = format!("{user} may not write {folder}");
             Check::failed(group, name, said, root(format!("chown -R {user} {folder}")))
         }
-        Folder::Empty => Check::ok(group, name, format!("{folder} is empty: the first rollout clones into it")),
+        Folder::Empty => Check::ok(group, name, format!("{folder} is empty: the first rollout fills it")),
+        // Releases stand beside what else is there.
+        Folder::Other(_) => Check::ok(group, name, format!("{folder} is writable for {user}")),
+        Folder::Releases => {
+            let at = ready.head.map_or_else(|| "no release".to_owned(), |head| head.short());
+            Check::ok(group, name, format!("{folder} is at release {at}, writable for {user}"))
+        }
         Folder::Clone if !ready.changed.is_empty() => {
             let shown = ready.changed.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
             let said = format!("{folder} has changes that are not committed ({shown}): a rollout leaves it alone");

@@ -1,5 +1,6 @@
 //! The calls, apart from their execution: a script of this program and its arguments.
 
+use super::ship::Release;
 use crate::model::{Branch, RepoUrl, Sha, UnitName};
 use crate::ssh::Call;
 
@@ -44,11 +45,12 @@ pub fn receive(name: &str, sha256: &str) -> Call {
     call("send", script!("receive"), &[name, sha256])
 }
 
-/// Puts the release `sha` of an artifact in force, with the file that was sent if it is a new one. Of the releases
-/// before it `keep` stay, and those of `ours` whatever their age.
-pub fn place(working_directory: &str, sha: &Sha, name: &str, sent: Option<&str>, keep: u32, ours: &[Sha]) -> Call {
-    let (sha, keep) = (sha.to_string(), keep.to_string());
-    let mut call = call("bring", script!("place"), &[working_directory, &sha, name, sent.unwrap_or(""), &keep]);
+/// Puts a release of an artifact in force, with the file that was sent if it is a new one. Those of `ours` stay whatever
+/// their age.
+pub fn place(working_directory: &str, release: &Release<'_>, sent: Option<&str>, ours: &[Sha]) -> Call {
+    let (sha, keep) = (release.sha.to_string(), release.keep.to_string());
+    let args = [working_directory, &sha, release.name, sent.unwrap_or(""), &keep, release.sum.unwrap_or("")];
+    let mut call = call("bring", script!("place"), &args);
     call.args.extend(ours.iter().map(Sha::to_string));
     call
 }

@@ -184,8 +184,11 @@ pub enum Error {
         /// What is there.
         said: String,
     },
-    /// A release that was to be put in force again is gone.
-    #[error("{path} on {host}: {said}; deploy that commit again, and see :keep-releases")]
+    /// A release that was to be put in force is not there, or not whole.
+    #[error(
+        "{path} on {host}: {said}, and the daemon does not keep it any more; go back to a newer commit, or push what it \
+         holds again, which builds it anew (see :keep-releases)"
+    )]
     NoRelease {
         /// The host.
         host: String,

@@ -52,6 +52,8 @@ pub enum Folder {
     Empty,
     /// A clone that git works with.
     Clone,
+    /// Releases of an artifact.
+    Releases,
     /// A clone whose git folder we may not write.
     ReadOnlyClone,
     /// A clone that git refuses to touch, and its words.
@@ -87,6 +89,7 @@ impl Remote<'_> {
             Some(_) if has("empty") => Folder::Empty,
             Some(_) if has("git") && has("readonly") => Folder::ReadOnlyClone,
             Some(_) if has("git") => Folder::Clone,
+            Some(_) if has("releases") => Folder::Releases,
             Some(_) => match answer.get("said") {
                 Some(said) => Folder::Refused(said.trim().to_owned()),
                 None => Folder::Other("it holds files and no .git"),

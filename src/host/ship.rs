@@ -18,8 +18,8 @@ pub struct Release<'a> {
     pub sha: &'a Sha,
     /// The file's name in it.
     pub name: &'a str,
-    /// Where [`Remote::send`] put it; none for one that is there already.
-    pub sent: Option<&'a str>,
+    /// The file's sha256, where it is known: one that is another is replaced.
+    pub sum: Option<&'a str>,
     /// How many releases before it stay.
     pub keep: u32,
 }
@@ -37,17 +37,19 @@ impl Remote<'_> {
         Ok(answer.get("at").unwrap_or(name).to_owned())
     }
 
-    /// Puts a release in force: `current` in the working directory leads to it afterwards. Refuses a folder that holds
-    /// anything but releases. `ours` are kept whatever their age, so that there is a way back.
+    /// Puts a release in force: `current` in the working directory leads to it afterwards. Its file is where
+    /// [`Remote::send`] put it, or none for one that is there already. Refuses a folder that holds anything but releases.
+    /// `ours` are kept whatever their age, so that there is a way back.
     ///
     /// Idempotent: the marker says `moving` before anything moves, and a run that was interrupted is ended by the next.
     pub async fn place(
         &mut self,
         working_directory: &str,
         release: &Release<'_>,
+        sent: Option<&str>,
         ours: &[Sha],
     ) -> Result<Brought, Error> {
-        let call = calls::place(working_directory, release.sha, release.name, release.sent, release.keep, ours);
+        let call = calls::place(working_directory, release, sent, ours);
         let subject = Subject { path: working_directory, unit: "", sha: Some(release.sha) };
         let answer = self.ask(&call, subject).await?;
         Ok(Brought { from: answer.sha("from"), moved: answer.get("moved") == Some("yes") })

@@ -25,6 +25,9 @@ pub struct Marker {
     /// While moving: where HEAD was before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Sha>,
+    /// Of a release: the sha256 of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<String>,
 }
 
 /// A unit as systemd shows it. All empty where the host has no systemd.
@@ -62,6 +65,8 @@ pub struct HostState {
     pub exists: bool,
     /// Whether it has a git folder.
     pub is_git: bool,
+    /// Whether it holds releases.
+    pub is_releases: bool,
     /// The commit that HEAD is; none in a fresh `git init`.
     pub head: Option<Sha>,
     /// The branch that HEAD is on; none if detached.
@@ -145,6 +150,7 @@ impl Answer {
         HostState {
             exists: self.get("exists").is_some(),
             is_git: self.get("git").is_some(),
+            is_releases: self.get("releases").is_some(),
             head: self.sha("head"),
             branch: self.get("branch").map(str::to_owned),
             changed: self.list("changed"),
@@ -174,7 +180,7 @@ mod tests {
         );
         let state = Answer::parse(&text).unwrap().host_state();
         let sha: Sha = SHA.parse().unwrap();
-        assert_eq!(state.marker, Some(Marker { sha, state: MarkerState::Moving, from: Some(sha) }));
+        assert_eq!(state.marker, Some(Marker { sha, state: MarkerState::Moving, from: Some(sha), sum: None }));
         assert_eq!((state.head, state.branch.as_deref()), (Some(sha), Some("main")));
         assert_eq!(state.changed, ["a b.edn", "c"]);
         let unit = state.unit.unwrap();

@@ -30,7 +30,7 @@ pub struct Rollout {
 }
 
 /// Where a host has a commit from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ship {
     /// It fetches from the app's repository, with access of its own.
@@ -38,6 +38,34 @@ pub enum Ship {
     Pull,
     /// It is sent what it lacks, and needs no access to the repository.
     Push,
+    /// It is sent one file that the build made, and has neither clone nor git.
+    Artifact(Artifact),
+}
+
+/// `:artifact`: what a host is sent instead of commits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// The file, from the folder on in which the build's commands begin.
+    pub path: String,
+    /// How many releases before the one in force stay on a host.
+    pub keep: u32,
+}
+
+impl Artifact {
+    /// The file's name in a release.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+}
+
+impl Ship {
+    /// The file that hosts are sent, if it is one.
+    pub fn artifact(&self) -> Option<&Artifact> {
+        match self {
+            Ship::Artifact(artifact) => Some(artifact),
+            Ship::Pull | Ship::Push => None,
+        }
+    }
 }
 
 /// How many more hosts: a number, or a share of all.
@@ -157,6 +185,11 @@ impl Rollout {
             0 => format!("when a host fails, {then}"),
             most => format!("when more than {most} fail, {then}"),
         });
+        if let Ship::Artifact(Artifact { path, keep }) = &self.ship {
+            words.push(format!(
+                "each host is sent {path} into releases/SHA, and `current` leads to it; {keep} older releases stay"
+            ));
+        }
         words.push(match self.unreachable {
             Unreachable::Skip => "a host that can't be reached is passed by, and catches up when it is back".to_owned(),
             Unreachable::Fail => "a host that can't be reached has failed".to_owned(),

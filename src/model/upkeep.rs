@@ -66,7 +66,7 @@ pub struct GcView {
 /// One kind of what upkeep sees to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GcKind {
-    /// `jobs`, `events`, `deliveries`, `logs`, `work`, `leftovers`, `mirrors`, `maintenance`.
+    /// `jobs`, `events`, `deliveries`, `logs`, `work`, `leftovers`, `artifacts`, `mirrors`, `maintenance`.
     pub kind: String,
     /// How many.
     pub count: u64,

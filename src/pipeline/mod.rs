@@ -4,6 +4,7 @@
 //! before it is done again. A worker owns its job: leases are values that functions demand, and they end with it.
 //! Must never keep a decision in memory that a restart would need.
 
+mod artifacts;
 mod away;
 mod culprit;
 mod deps_index;

@@ -35,6 +35,20 @@ impl Round {
         self.remove_all("leftovers", rests).await;
     }
 
+    pub(super) async fn sweep_artifacts(&mut self) {
+        self.doing("files of builds that no host needs any more");
+        // A store that can't be read knows of no job.
+        if self.inner.store.fault().is_some() {
+            return;
+        }
+        let pipeline = self.inner.pipeline.clone();
+        match tokio::task::spawn_blocking(move || pipeline.spare_artifacts()).await {
+            Ok(Ok(spare)) => self.remove_all("artifacts", spare).await,
+            Ok(Err(error)) => self.fault(error.into()),
+            Err(panic) => tracing::error!(%panic, "what builds left could not be looked at"),
+        }
+    }
+
     async fn remove_all(&mut self, kind: &str, paths: Vec<PathBuf>) {
         let dry_run = self.dry_run;
         let work = move || {

@@ -49,6 +49,7 @@ impl Round {
     pub(super) async fn run(mut self) {
         self.forget_the_past().await;
         self.sweep_folders().await;
+        self.sweep_artifacts().await;
         self.care_for_mirrors().await;
         self.view.doing = None;
         self.view.disk_after = self.inner.pipeline.disk().ok();

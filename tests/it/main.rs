@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: linking is the slow part.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod artifact;
 mod bumps;
 mod cells;
 mod cli;

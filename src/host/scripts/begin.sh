@@ -29,11 +29,11 @@ changed() {
     g --no-optional-locks diff --name-only --no-renames --ignore-submodules --cached HEAD; } 2>/dev/null | sort -u
 }
 prefixed() { while IFS= read -r line; do printf '%s %s\n' "$1" "$line"; done; }
-# The marker's fields in $M_SHA $M_STATE $M_FROM: ours alone writes it, on one line.
+# The marker's fields in $M_SHA $M_STATE $M_FROM $M_SUM: ours alone writes it, on one line.
 read_marker() {
   M=; [ ! -e "$GIT/airplanes.json" ] || IFS= read -r M <"$GIT/airplanes.json" || :
   field() { printf '%s' "$M" | sed -n "s/.*\"$1\":\"\([0-9a-z]*\)\".*/\1/p"; }
-  M_SHA=$(field sha) M_STATE=$(field state) M_FROM=$(field from)
+  M_SHA=$(field sha) M_STATE=$(field state) M_FROM=$(field from) M_SUM=$(field sum)
 }
 # LINE: to the disk before anything that comes after.
 write_marker() {

@@ -5,6 +5,7 @@ HEAD=$(head_here) || exit 1
 [ "$HEAD" = "$2" ] || refuse wrong-sha "head $HEAD"
 read_marker
 if [ "$M_SHA" != "$2" ] || [ "$M_STATE" != live ]; then
-  write_marker "{\"sha\":\"$2\",\"state\":\"live\"}"
+  [ "$M_SHA" = "$2" ] || M_SUM=
+  write_marker "{\"sha\":\"$2\",\"state\":\"live\"${M_SUM:+,\"sum\":\"$M_SUM\"}}"
 fi
 echo end

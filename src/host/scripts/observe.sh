@@ -5,6 +5,7 @@ enter "$1"
 echo 'exists folder'
 [ -n "$(ls -A)" ] || echo 'empty yes'
 if is_releases; then
+  echo 'releases yes'
   read_marker
   [ -z "$M" ] || printf 'marker %s\n' "$M"
   printf 'head %s\n' "$(release)"

@@ -4,6 +4,11 @@ if [ -d "$1" ]; then
   echo 'exists folder'
   [ ! -w "$1" ] || [ ! -x "$1" ] || echo 'writable yes'
   [ -n "$(ls -A "$1" 2>/dev/null)" ] || echo 'empty yes'
+  if [ -L "$1/current" ] && [ ! -e "$1/.git" ]; then
+    enter "$1"
+    echo 'releases yes'
+    printf 'head %s\n' "$(release)"
+  fi
   if [ -e "$1/.git" ] && command -v git >/dev/null 2>&1; then
     enter "$1"
     if GIT=$(g rev-parse --absolute-git-dir 2>&1); then

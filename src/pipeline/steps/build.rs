@@ -75,6 +75,12 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
         *after = app.build_timeout;
     }
     say(&mut log, format!("[{} after {:.1} s]", ended(&outcome), began.elapsed().as_secs_f64())).await?;
+    if outcome == BuildOutcome::Done
+        && index + 1 == app.build.len()
+        && let Some(said) = work.keep_artifact(&updated.tree).await?
+    {
+        say(&mut log, said).await?;
+    }
     log.settle().await?;
     let exit_code = match outcome {
         BuildOutcome::Done => {

@@ -1,6 +1,7 @@
 //! The steps of a job, one file each. A step is idempotent and says so: begun again after a crash it first looks
 //! whether its effect is there. Each gets the job's `Work` and returns how it ended; the worker journals that.
 
+mod artifact;
 pub(super) mod build;
 mod due;
 mod moved_back;

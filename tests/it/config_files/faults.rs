@@ -20,7 +20,7 @@ fn a_fault_is_shown_as_a_compiler_would() {
    :         ^^^^^^
    :            `-- did you mean `:build`?
    `----
-  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :rollout :postgres
+  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :rollout :postgres
 "#
     );
     assert!(error.render(true).contains("\u{1b}["));
@@ -327,7 +327,7 @@ fn every_fault_of_an_app_has_words_of_its_own() {
         (
             "{:giturl \"/srv/git/shop\"}",
             "deploy 1:9 unknown key `:giturl` in the app :shop | did you mean `:git-url`? | known here: :git-url :branch :update? :trigger :build \
-             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :rollout :postgres",
+             :timeout :working-directory :hosts :ip :name :service :restart :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :rollout :postgres",
         ),
     ] {
         let app = app.replace("URL", url);
@@ -366,6 +366,37 @@ fn what_does_nothing_is_warned_of_and_holds_nothing_up() {
              give it `:service {:name \"…\"}` or `:restart \"command\"`",
         ]
     );
+}
+
+#[test]
+fn an_artifact_is_a_file_of_the_build_and_what_hosts_get_is_said_once() {
+    let app =
+        |more: &str| format!("{{:git-url \"/r\" :hosts [:web-1] :restart \"x\" :working-directory \"/srv/r\" {more}}}");
+    let bad = [
+        (r#":build "x" :artifact "a.jar" :ship :push"#, "both `:ship` and `:artifact` say what hosts get"),
+        (r#":artifact "a.jar""#, "nothing makes the `:artifact` of the app :shop"),
+        (r#":build "x" :artifact "../a.jar""#, "`:artifact` can't be used | expected a path without `.`, `..`"),
+        (
+            r#":build "x" :artifact "/a.jar""#,
+            "`:artifact` can't be used | expected a path from the repository's root on",
+        ),
+        (r#":build "x" :artifact "a-*.jar""#, "`:artifact` can't be used | expected one file, without wildcards"),
+        (
+            r#":build "x" :artifact "a.jar" :keep-releases 0"#,
+            "`:keep-releases` can't be used | expected a number from 1 to 100",
+        ),
+        (r#":build "x" :ship :artifact"#, "unknown value `:artifact` for `:ship` | expected one of :pull :push"),
+    ];
+    for (more, words) in bad {
+        let faults = app_faults(&app(more));
+        assert_eq!(faults.len(), 1, "{more}: {faults:?}");
+        assert!(faults[0].contains(words), "{more}: {faults:?}");
+    }
+    let deploy = "{:a {:git-url \"/a\" :build \"x\" :artifact \"a.jar\"}\n :b {:git-url \"/b\" :keep-releases 3}}";
+    let warnings = lines(&World::new("{}", deploy).loaded().warnings);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("has no hosts, so its `:artifact` does nothing"), "{warnings:?}");
+    assert!(warnings[1].contains("has no releases, so its `:keep-releases` does nothing"), "{warnings:?}");
 }
 
 #[test]

@@ -92,8 +92,8 @@ async fn a_release_is_put_in_force_by_one_rename_and_some_are_kept_for_the_way_b
                 Some(shop.with(async |remote| remote.send(&file, name.to_str().unwrap()).await).await.0.unwrap())
             }
         };
-        let release = Release { sha, name: "app.jar", sent: sent.as_deref(), keep: 2 };
-        shop.with(async |remote| remote.place(&path, &release, &shas[..1]).await).await.0
+        let release = Release { sha, name: "app.jar", sum: None, keep: 2 };
+        shop.with(async |remote| remote.place(&path, &release, sent.as_deref(), &shas[..1]).await).await.0
     };
     let in_force = || std::fs::read_to_string(shop.at().join("current/app.jar")).unwrap();
     assert_eq!(place(&shas[0], Some("one")).await.unwrap(), Brought { from: None, moved: true });

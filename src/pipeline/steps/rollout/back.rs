@@ -53,7 +53,8 @@ impl Turn<'_> {
         let before = self.state();
         self.log.line(&format!("going back to {}", self.to));
         let seen = self.observe().await?;
-        let moved = self.bring(seen.head).await?;
+        let kept = self.work.kept(self.to).await;
+        let moved = self.bring(seen.head, kept.as_ref()).await?;
         let back = before.as_ref().and_then(|state| state.back.clone()).unwrap_or_default();
         let forward = before.and_then(|state| state.restarting);
         if self.restart.is_some() && (back.restarting || !self.still_runs(&seen, forward.as_ref())) {

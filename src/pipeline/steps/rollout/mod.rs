@@ -11,6 +11,7 @@ mod back;
 mod batches;
 mod installs;
 mod preflight;
+mod ship;
 mod turn;
 
 use futures_util::StreamExt;

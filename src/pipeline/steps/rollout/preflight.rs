@@ -67,11 +67,7 @@ async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, Option<
         Err(error) => Err(error),
     };
     let result = match looked {
-        Ok(seen) => is_changed(&seen).then(|| {
-            let (host, path) = (host.name.to_string(), turn.folder.clone());
-            let error = Error::Changed { host, path, files: seen.changed }.to_string();
-            HostResult::Refused { error }
-        }),
+        Ok(seen) => unfit(&turn, seen).map(|error| HostResult::Refused { error: error.to_string() }),
         Err(error) if error.is_unreachable() && turn.app.rollout.unreachable == Unreachable::Skip => {
             log.line(&work.inner.masked(&error.to_string()));
             close_log(work, host, log).await;
@@ -92,8 +88,17 @@ async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, Option<
     Ok(result.map(|result| (host.clone(), Some(result))))
 }
 
-/// Whether somebody changed files there: a move of ours that was cut off leaves such files too, and ends itself.
-fn is_changed(seen: &HostState) -> bool {
+/// Why its folder can't be worked on: somebody changed files there (a move of ours that was cut off leaves such files too,
+/// and ends itself), or it is of the other kind.
+fn unfit(turn: &Turn<'_>, seen: HostState) -> Option<Error> {
+    let (host, path) = (turn.host.name.to_string(), turn.folder.clone());
+    let is_artifact = turn.app.rollout.ship.artifact().is_some();
+    if is_artifact && seen.is_git {
+        return Some(Error::NotReleases { host, path, said: "it is a clone".to_owned() });
+    }
+    if !is_artifact && seen.is_releases {
+        return Some(Error::NotGit { host, path, said: "it holds the releases of an :artifact".to_owned() });
+    }
     let is_moving = seen.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Moving);
-    !seen.changed.is_empty() && !is_moving
+    (!seen.changed.is_empty() && !is_moving).then(|| Error::Changed { host, path, files: seen.changed })
 }

@@ -5,28 +5,27 @@
 //! canceled half-way, not even by a crash in between. Its end is an answer, never an error of the step, unless the store
 //! fails.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::artifact::is_same;
 use super::super::{StepError, Work};
 use super::installs;
 use crate::host::install::Wanted;
 use crate::host::lock::{Holder, Lock, lock};
 use crate::host::{Check, Error, HostState, MarkerState, Remote, Restart};
-use crate::model::rollout::Ship;
-use crate::model::{App, Branch, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
+use crate::model::{App, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
 use crate::pipeline::log::HostLog;
 
 /// How long one operation on a host may take; a first clone is the longest.
-const OPERATION: Duration = Duration::from_secs(600);
+pub(super) const OPERATION: Duration = Duration::from_secs(600);
 /// How long an app without `:health` may take to be active, and how long it has to stay so.
 const ACTIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1));
 /// How often an operation that lost its connection is tried.
 const TRIES: u32 = 3;
 /// No try begins later than this after the first that failed: who hears nothing at all has waited long enough.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many of a dead unit's last lines are kept.
 const LAST_LINES: u32 = 20;
 
@@ -57,6 +56,8 @@ macro_rules! again {
         }
     }};
 }
+
+pub(super) use again;
 
 /// Why a turn did not come to its end.
 pub(super) enum Cut {
@@ -154,7 +155,7 @@ impl<'a> Turn<'a> {
     }
 
     /// How often an operation is tried: nobody waits twice for a host that preflight has waited for in vain.
-    fn tries(&self) -> u32 {
+    pub fn tries(&self) -> u32 {
         if self.work.away.contains(&self.host.name) { 1 } else { TRIES }
     }
 
@@ -213,8 +214,10 @@ impl<'a> Turn<'a> {
         self.append(Entry::HostStarted { host: self.host.name.clone(), previous: self.ran(&seen)? }).await?;
         let restarting = self.state().and_then(|h| h.restarting);
         let due = self.install_due(&seen).await?;
+        let kept = self.work.kept(self.to).await;
         if due.is_none()
             && seen.is_live_at(&self.to)
+            && is_same(kept.as_ref(), &seen)
             && is_well(self.work, self.host, self.to, &CancellationToken::new()).await
         {
             self.log.line("it is live and well at the commit already");
@@ -227,7 +230,7 @@ impl<'a> Turn<'a> {
                 self.log.line(&error.to_string());
             }
         }
-        let moved = self.bring(seen.head).await?;
+        let moved = self.bring(seen.head, kept.as_ref()).await?;
         if let Some(wanted) = &due {
             again!(self, |remote| remote.install(wanted))?;
         }
@@ -266,49 +269,6 @@ impl<'a> Turn<'a> {
         let is_moving = seen.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Moving);
         let good = self.work.inner.store.last_good(&self.app.name)?.map(|good| good.sha);
         Ok(good.filter(|good| is_moving && *good != self.to).or(seen.head))
-    }
-
-    /// Its tree at the commit; whether it moved. `has` is what it has.
-    pub async fn bring(&self, has: Option<Sha>) -> Result<bool, Cut> {
-        let (branch, _) = self.work.base()?;
-        let bundle = match self.app.rollout.ship {
-            Ship::Push if has != Some(self.to) => Some(self.bundle(&branch, has).await?),
-            _ => None,
-        };
-        let last = self.work.inner.store.last_good(&self.app.name)?.map(|good| good.sha);
-        let ours: Vec<Sha> = last.into_iter().chain(self.work.job.published).collect();
-        self.log.line(&format!("bringing {} to {} on {branch}", self.folder, self.to));
-        let (folder, url) = (&self.folder, &self.app.git_url);
-        let brought = again!(self, |remote| async {
-            let sent = match &bundle {
-                Some((file, name)) => Some(remote.send(file, name).await?),
-                None => None,
-            };
-            remote.bring(folder, url, &branch, &self.to, sent.as_deref(), &ours).await
-        });
-        if let Some((file, _)) = &bundle {
-            self.work.clear(file).await?;
-        }
-        let brought = brought?;
-        if let Some(from) = brought.from.filter(|_| brought.moved) {
-            self.log.line(&format!("moved from {from}"));
-        }
-        Ok(brought.moved)
-    }
-
-    /// What the host lacks of the commit, as a file, and the file's name there.
-    async fn bundle(&self, branch: &Branch, has: Option<Sha>) -> Result<(PathBuf, String), Cut> {
-        let (work, rooms) = (self.work, self.work.rooms());
-        work.bring_base(self.to).await?;
-        let name = format!("{}-{}.bundle", work.job.id, self.host.name);
-        let file = work.work_file(&name).await?;
-        rooms
-            .git
-            .bundle(&self.app.repo(), branch, self.to, has, file.clone())
-            .await
-            .map_err(|error| work.git(error))?;
-        self.log.line("sending what it lacks");
-        Ok((file, name))
     }
 
     /// Journals that the app is about to be restarted, with the unit as it is now.
@@ -400,12 +360,13 @@ pub(in crate::pipeline::steps) async fn is_live_everywhere(work: &Work, commit: 
     let app = &work.job.app;
     let restart = Restart::of(app);
     let unit = restart.as_ref().and_then(Restart::unit);
+    let kept = work.kept(commit).await;
     for host in &app.hosts {
         let Some(folder) = app.folder_on(host) else { return false };
         let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
         let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };
         let seen: Result<HostState, Error> = remote.observe(&folder, unit).await;
-        if !seen.is_ok_and(|seen| seen.is_live_at(&commit)) {
+        if !seen.is_ok_and(|seen| seen.is_live_at(&commit) && is_same(kept.as_ref(), &seen)) {
             return false;
         }
         let Ok(wanted) = installs::wanted(work, host) else { return false };

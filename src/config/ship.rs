@@ -1,0 +1,64 @@
+//! `:ship`, `:artifact` and `:keep-releases` of an app in deploy.edn: what its hosts get of a commit, and where from.
+
+use serde::Deserialize;
+
+use super::diagnostic::Fault;
+use super::section::{Context, Section};
+use super::updates::relative;
+use crate::edn::de::Spanned;
+use crate::model::rollout::{Artifact, Ship};
+
+/// How many releases stay without a word, and how many may.
+const KEEP: (u32, u32) = (5, 100);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Pull,
+    Push,
+}
+
+/// The keys, with their defaults.
+pub(super) fn ship(section: &mut Section<'_>, context: &mut Context) -> Ship {
+    let word = section.read::<Word>("ship", context);
+    let artifact = section.line("artifact", context);
+    let keep = section.read::<u32>("keep-releases", context);
+    let Some(artifact) = artifact else {
+        if let Some(keep) = keep.filter(|_| section.node("artifact").is_none()) {
+            let message = format!("{} has no releases, so its `:keep-releases` does nothing", section.what);
+            let help = "give it `:artifact \"target/app.jar\"`";
+            context.fault(Fault::new(keep.span, message, "never used").help(help).warning());
+        }
+        return match word {
+            Some(Spanned { value: Word::Push, .. }) => Ship::Push,
+            _ => Ship::Pull,
+        };
+    };
+    if let Some(word) = word {
+        let fault = Fault::new(word.span, "both `:ship` and `:artifact` say what hosts get", "expected one of them");
+        context.fault(fault.related(artifact.span, "the file is named here"));
+    }
+    if section.node("build").is_none() {
+        let message = format!("nothing makes the `:artifact` of {}", section.what);
+        let fault = Fault::new(artifact.span, message, "a file that its build makes");
+        context.fault(fault.help("give it a `:build`; `:ship :push` is for hosts that get the repository itself"));
+    }
+    if section.node("hosts").is_none() && section.node("ip").is_none() {
+        let message = format!("{} has no hosts, so its `:artifact` does nothing", section.what);
+        let fault = Fault::new(artifact.span, message, "never used");
+        context.fault(fault.help("give it `:hosts [:name]`").warning());
+    }
+    let label = match relative(&artifact.value) {
+        Ok(()) if artifact.value.contains(['*', '?']) => Some("expected one file, without wildcards"),
+        Ok(()) => None,
+        Err(label) => Some(label),
+    };
+    if let Some(label) = label {
+        context.fault(Fault::new(artifact.span, "`:artifact` can't be used", label));
+    }
+    if let Some(keep) = keep.as_ref().filter(|keep| !(1..=KEEP.1).contains(&keep.value)) {
+        let label = format!("expected a number from 1 to {}", KEEP.1);
+        context.fault(Fault::new(keep.span, "`:keep-releases` can't be used", label));
+    }
+    Ship::Artifact(Artifact { path: artifact.value, keep: keep.map_or(KEEP.0, |keep| keep.value) })
+}
