@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::{Inner, Pipeline, unpoison};
 use crate::files::{self, crash};
 use crate::model::rollout::Artifact;
-use crate::model::{App, AppName, JobState, Progress, hex};
+use crate::model::{App, AppName, HostName, JobState, Progress, hex};
 use crate::store::StoreError;
 
 /// What is kept of a build is not removed before this: a job may be about to need it.
@@ -193,11 +193,12 @@ impl Inner {
         let mut newest: BTreeSet<String> = BTreeSet::new();
         let mut seen = BTreeSet::new();
         for job in self.jobs_of(&app.name)? {
-            let done = job.hosts.iter().filter(|host| host.state == Progress::Done);
-            let is_new = done.fold(false, |is_new, host| seen.insert(host.name.clone()) || is_new);
-            let brought = job.hosts.iter().any(|host| host.state == Progress::Done);
-            let Some(tree) = self.tree_of(&job)?.filter(|_| brought) else { continue };
-            if is_new {
+            let done: BTreeSet<HostName> =
+                job.hosts.iter().filter(|host| host.state == Progress::Done).map(|host| host.name.clone()).collect();
+            let Some(tree) = self.tree_of(&job)?.filter(|_| !done.is_empty()) else { continue };
+            // The newest job of a host says what it runs.
+            if !done.is_subset(&seen) {
+                seen.extend(done);
                 needed.insert(tree.clone());
             }
             if newest.len() < most {

@@ -100,5 +100,6 @@ fn unfit(turn: &Turn<'_>, seen: HostState) -> Option<Error> {
         return Some(Error::NotGit { host, path, said: "it holds the releases of an :artifact".to_owned() });
     }
     let is_moving = seen.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Moving);
-    (!seen.changed.is_empty() && !is_moving).then(|| Error::Changed { host, path, files: seen.changed })
+    let is_changed = !seen.changed.is_empty() && !is_moving;
+    is_changed.then_some(Error::Changed { host, path, files: seen.changed })
 }
