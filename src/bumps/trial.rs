@@ -63,7 +63,7 @@ impl Asking<'_> {
         if let Some(words) = coord.lib.as_ref().and_then(|lib| (rules.held)(lib, path)) {
             return Ok(Err(Why::Held(words)));
         }
-        let follows = self.follows(coord, rules.track, rules.lives_on).await;
+        let follows = self.follows(coord, rules.track, rules.lives_on, None).await;
         let current = coord.full_sha();
         match (&follows, current) {
             (Follows::Tags, _) => return Ok(Err(Why::Tagged)),

@@ -272,14 +272,16 @@ impl Inner {
         let rooms = self.rooms.load_full();
         let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
         let (mut deps, mut unseen) = (BTreeSet::new(), BTreeMap::new());
+        let before = self.store.index(&app.name)?;
         let tree = Tree::Commit { git: &rooms.git, repo: &app.repo(), sha };
         for file in tree.files(&app.updates).await? {
             let scanned = deps::scan(&file.text).map_err(|e| IndexError::File(at(&file.path, &file.text, &e)))?;
             for (_, coord) in scanned.live() {
                 let (Some(lib), Some(url)) = (coord.lib.clone(), coord.repo_url()) else { continue };
                 let (repo, at) = (url.id(), coord.full_sha());
-                let follows = asking.follows(coord, &app.updates.track, &|repo| self.branches_of(repo)).await;
-                if follows == Follows::Unknown && !rooms.git.path(&repo).exists() {
+                let seen = before.as_ref().and_then(|index| index.seen_on(&lib, &repo));
+                let follows = asking.follows(coord, &app.updates.track, &|repo| self.branches_of(repo), seen).await;
+                if matches!(follows, Follows::Unknown | Follows::Seen(_)) && !rooms.git.path(&repo).exists() {
                     unseen.insert(repo.clone(), url.clone());
                 }
                 let tag = coord.tag().map(str::to_owned);
@@ -400,6 +402,8 @@ fn has_branch(app: &App, read: &Branch) -> bool {
 fn is_as_told(app: &App, index: &AppIndex) -> bool {
     index.deps.iter().all(|dep| match (app.updates.track.get(&dep.lib), &dep.follows) {
         (_, Follows::Nothing) => true,
+        // What has a tag moves by tags, whatever is tracked.
+        (_, follows) if dep.tag.is_some() => *follows == Follows::Tags,
         (Some(Track::Branch(told)), follows) => matches!(follows, Follows::Branch(branch) if branch == told),
         (Some(Track::Tags), follows) => *follows == Follows::Tags,
         (None, follows) => !matches!(follows, Follows::Branch(_)),

@@ -127,9 +127,9 @@ impl Inner {
             Some(branch) => Some(branch.clone()),
             None => self.default_branch(push).await,
         };
-        let own_plan = match self.made_by_us(push)? {
+        let own_plan = match self.made_by_us(push).await? {
             Some(OwnCommit { past: Some(past), .. }) => Some(past.apps.into_iter().collect()),
-            Some(own) => self.store.job(own.job)?.map(|job| self.apps_of_plans(&job.causes)).transpose()?,
+            Some(own) => self.store.job(own.job)?.map(|job| self.apps_of_plans(job.live_causes())).transpose()?,
             None => None,
         };
         let settled = match event.again {
@@ -141,10 +141,25 @@ impl Inner {
     }
 
     /// The commit that a push brought, if it is one of ours: not if a person brought it, who has merged it after its
-    /// job had ended without that.
-    pub(super) fn made_by_us(&self, push: &Push) -> Result<Option<OwnCommit>, StoreError> {
+    /// job had ended without that, or has put the branch back to it.
+    async fn made_by_us(&self, push: &Push) -> Result<Option<OwnCommit>, StoreError> {
         let is_offer = push.branch.as_str().starts_with(REQUESTS);
-        if !is_offer && self.is_by_people(&push.after)? { Ok(None) } else { self.store.own_commit(&push.after) }
+        if !is_offer && (self.is_by_people(&push.after)? || self.is_put_back(push).await) {
+            return Ok(None);
+        }
+        self.store.own_commit(&push.after)
+    }
+
+    /// Whether a push took a branch back to a commit that it had before, as far as is known: we never do.
+    async fn is_put_back(&self, push: &Push) -> bool {
+        let Some(before) = push.before.filter(|before| *before != push.after) else { return false };
+        let rooms = self.rooms.load_full();
+        for repo in push.repos() {
+            if let Ok(true) = rooms.git.is_ancestor(&repo, push.after, before).await {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether a commit of a branch is there by people: made by them, or by a job that ended without publishing it, so
@@ -166,7 +181,7 @@ impl Inner {
         None
     }
 
-    fn apps_of_plans(&self, causes: &[Cause]) -> Result<BTreeSet<AppName>, StoreError> {
+    fn apps_of_plans<'a>(&self, causes: impl Iterator<Item = &'a Cause>) -> Result<BTreeSet<AppName>, StoreError> {
         let mut apps = BTreeSet::new();
         for cause in causes {
             if let Some((_, rows)) = self.store.plan_of(cause.plan)? {

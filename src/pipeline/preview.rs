@@ -265,6 +265,7 @@ impl Inner {
         let mut lines = Lines::default();
         let rooms = self.rooms.load_full();
         let asking = Asking { git: &rooms.git, url_of: &|repo| self.url_of(repo), stop: &self.ending };
+        let index = self.store.index(&app.name).map_err(|e| e.to_string())?;
         for file in files {
             let scanned = deps::scan(&file.text).map_err(|e| bumps::at(&file.path, &file.text, &e))?;
             for (_, coord) in scanned.live() {
@@ -277,7 +278,9 @@ impl Inner {
                 if to_come.is_empty() {
                     continue;
                 }
-                let follows = asking.follows(coord, &app.updates.track, &|repo| self.branches_of(repo)).await;
+                let seen = coord.lib.as_ref().and_then(|lib| index.as_ref()?.seen_on(lib, &repo));
+                let lives_on = |repo: &RepoId| self.branches_of(repo);
+                let follows = asking.follows(coord, &app.updates.track, &lives_on, seen).await;
                 let (lib, path) = (coord.lib_text.as_deref().unwrap_or("a coordinate").to_owned(), file.path.clone());
                 let line = edn::position(&file.text, coord.span.start).line;
                 let held = coord.lib.as_ref().and_then(|lib| held.why(lib, &file.path));

@@ -129,3 +129,13 @@ pub struct AppIndex {
     /// Its git dependencies, each once.
     pub deps: Vec<DepRow>,
 }
+
+impl AppIndex {
+    /// The branch that a library's sha was seen on.
+    pub fn seen_on(&self, lib: &Lib, repo: &RepoId) -> Option<&Branch> {
+        self.deps.iter().find_map(|dep| match &dep.follows {
+            Follows::Seen(branch) if dep.lib == *lib && dep.repo == *repo => Some(branch),
+            _ => None,
+        })
+    }
+}

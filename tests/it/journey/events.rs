@@ -162,6 +162,15 @@ async fn our_own_commit_does_nothing_but_for_a_dependent_that_its_plan_did_not_h
     assert_eq!(world.job("late").await["state"], "succeeded");
     assert!(world.file("late", "deps.edn").contains(&again.to_string()));
     assert_eq!(world.jobs_of("mid").await.len(), 2, "mid itself has had its turn");
+
+    // Whoever puts the branch back to a commit of ours means it.
+    world.force("mid", ours);
+    world.told("mid", Some(again), ours, "put back").await;
+    world.settled().await;
+    let event = world.newest_event().await;
+    assert!(!event["notes"].to_string().contains("our own commit"), "{event:#}");
+    assert_eq!(world.jobs_of("mid").await.len(), 3);
+    assert_eq!(world.job("mid").await["causes"][0]["why"], "own-push");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,18 +4,22 @@ use airplanes::forge;
 use airplanes::model::{Forge, Sha};
 
 use super::{quick, reason};
-use crate::support::world::World;
+use crate::support::world::{World, git};
 
 /// A person tags the head of a repository, and the forge tells.
 async fn tags(world: &World, repo: &str, tag: &str, forge: Forge) -> Sha {
     let head = world.head(repo);
-    world.in_bare(repo, &["-c", "user.name=Anna", "-c", "user.email=a@example.com", "tag", "-a", tag, "-m", tag]);
+    tags_at(world, repo, tag, forge, "HEAD").await;
+    head
+}
+
+async fn tags_at(world: &World, repo: &str, tag: &str, forge: Forge, at: &str) {
+    world.in_bare(repo, &["-c", "user.name=Anna", "-c", "user.email=a@example.com", "tag", "-a", tag, "-m", tag, at]);
     // As forges have it: the tag's own object.
     let object = world.in_bare(repo, &["rev-parse", tag]).parse().unwrap();
     let body = forge::tag_payload(forge, &world.url(repo), tag, object);
     let answer = world.signed_body(forge, body, tag).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 202, "{}", answer.text().await.unwrap());
-    head
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,4 +90,59 @@ async fn a_tag_that_came_while_its_follower_could_not_be_read_is_taken_up_when_i
     let moved = async || world.file("tagged", "deps.edn").contains("v1.1").then_some(());
     world.until("the tag is taken up", moved).await;
     assert_eq!(world.jobs_of("tagged").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_branch_beside_the_followed_one_changes_nothing_and_tags_of_a_tracked_branch_are_heard_of() {
+    let mut world = quick();
+    world.commit("lib", &[("deps.edn", "{}")]);
+    let person = world.path("people/lib");
+    let on = |branch: &str, text: &str| {
+        git(&person, &["checkout", "-q", "-B", branch]);
+        std::fs::write(person.join("y"), text).unwrap();
+        git(&person, &["add", "-A"]);
+        git(&person, &["commit", "-q", "-m", text]);
+        git(&person, &["push", "-q", "origin", branch]);
+        git(&person, &["rev-parse", "HEAD"]).parse::<Sha>().unwrap()
+    };
+    let old = on("2.x", "1");
+    world.in_bare("lib", &["tag", "v2.0", "2.x"]);
+    let url = world.url("lib");
+    let coord = format!("{{:git/url \"{url}\" :git/tag \"v2.0\" :git/sha \"{}\"}}", old.short());
+    world.commit("tagged", &[("deps.edn", &format!("{{:deps {{acme/lib {coord}}}}}"))]);
+    world.commit("side", &[("deps.edn", &world.deps(&[("lib", old)]))]);
+    world.deploy_edn(
+        r#":side {:git-url "{repo:side}" :update? true}
+           :tagged {:git-url "{repo:tagged}" :update? true :track {acme/lib {:branch "2.x"}}}"#,
+    );
+    world.start().await;
+    let concerns_side = async || {
+        let (_, told) = world.cli(&["plan", url.as_str(), "--branch", "2.x", "--json"]);
+        told.contains("side").then_some(())
+    };
+    world.until("the library's branches are known", concerns_side).await;
+
+    // Somebody works on a fix: now two branches hold the sha. The first job's look brings that, the second one reads it.
+    on("fix-foo", "fix");
+    git(&person, &["checkout", "-q", "2.x"]);
+    for text in ["1", "2"] {
+        world.push("side", &[("x", text)]).await;
+        assert_eq!(world.job("side").await["state"], "succeeded");
+    }
+    let new = on("2.x", "2");
+    let told = |branch: &str, before: Option<Sha>, after: Sha| {
+        airplanes::forge::push_payload(Forge::Github, &url, &branch.parse().unwrap(), before, after)
+    };
+    let answer = world.signed_body(Forge::Github, told("2.x", Some(old), new), "on 2.x").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 202);
+    let job = world.job("side").await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert!(world.file("side", "deps.edn").contains(&new.to_string()));
+    assert!(world.jobs_of("tagged").await.is_empty(), "a branch is not what it waits for");
+
+    tags_at(&world, "lib", "v2.1", Forge::Github, "2.x").await;
+    let job = world.job("tagged").await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let text = world.file("tagged", "deps.edn");
+    assert!(text.contains("v2.1") && text.contains(&new.short()), "{text}");
 }
