@@ -146,6 +146,7 @@ mod tests {
             sha: None,
             previous_sha: None,
             error: (state == Progress::Failed).then(|| "it died\nand its last lines".to_owned()),
+            locked: false,
         };
         let mut job: JobView = serde_json::from_value(serde_json::json!({
             "id": "1m82rd0hh0000-000", "kind": "app", "app": "shop", "state": "running", "reason": null,

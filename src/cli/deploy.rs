@@ -81,5 +81,10 @@ pub(super) async fn watch(client: &Client, globals: &Globals, id: JobId) -> Resu
         () = seconds => return Err(CliError::other("the clock stopped")),
     };
     board.borrow_mut().clear();
-    Ok(Exit::of_job(&job?))
+    let job = job?;
+    if Exit::of_job(&job) == Exit::RolledBack {
+        let bad = job.sha.map(|sha| sha.short()).unwrap_or_default();
+        say(&paint.dim(&format!("{} is held: no bump comes until a push on top of {bad}; airplanes hold", job.app)));
+    }
+    Ok(Exit::of_job(&job))
 }

@@ -36,9 +36,17 @@ impl Exit {
             Some(Outcome::Partial) => Self::Partial,
             Some(Outcome::RolledBack) => Self::RolledBack,
             Some(Outcome::Failed) if job.steps.iter().any(is_failed_build) => Self::BuildFailed,
+            Some(Outcome::Failed) if is_locked_out(job) => Self::Refused,
             Some(Outcome::Failed | Outcome::Canceled | Outcome::Skipped | Outcome::Parked) => Self::Error,
         }
     }
+}
+
+/// Whether nothing but other people's locks kept it from its hosts.
+fn is_locked_out(job: &JobView) -> bool {
+    let mut failed =
+        job.hosts.iter().filter(|host| !matches!(host.state, Progress::Done | Progress::Skipped)).peekable();
+    failed.peek().is_some() && failed.all(|host| host.locked)
 }
 
 fn is_failed_build(step: &crate::model::api::StepView) -> bool {

@@ -176,18 +176,21 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
         Entry::Published { commit } => vec![format!("  the remote has {}", commit.short())],
         Entry::HostStarted { host, .. } => vec![format!("{begun} {host}")],
         Entry::HostRestarting { host, .. } => vec![format!("  {host} restarts")],
-        Entry::RollingBack { reason } => vec![format!("{failed} rolling back: {}", plain(reason))],
+        Entry::RollingBack { reason } => vec![format!("{failed} rolling back: {}", brief(reason, &errors(job).0))],
         Entry::HostReturning { host } => vec![format!("{begun} {host} goes back")],
-        Entry::HostFinished { host, result } => vec![match result {
-            HostResult::Done { changed: true } => format!("{done} {host}"),
-            HostResult::Done { changed: false } => format!("{done} {host}  {}", paint.dim("had it already")),
-            HostResult::RolledBack => format!("{done} {host}  {}", paint.dim("is back at what it ran")),
-            HostResult::Failed { error } | HostResult::Refused { error } => {
-                format!("{failed} {host}  {}", plain(error))
+        Entry::HostFinished { host, result } => match result {
+            HostResult::Done { changed: true } => vec![format!("{done} {host}")],
+            HostResult::Done { changed: false } => vec![format!("{done} {host}  {}", paint.dim("had it already"))],
+            HostResult::RolledBack => vec![format!("{done} {host}  {}", paint.dim("is back at what it ran"))],
+            HostResult::Failed { error } | HostResult::Refused { error, .. } => {
+                // The last lines of its unit stand below.
+                let mut lines = error.lines().map(plain);
+                let first = format!("{failed} {host}  {}", lines.next().unwrap_or_default());
+                [first].into_iter().chain(lines.map(|line| format!("    {line}"))).collect()
             }
-            HostResult::Unreachable { error } => format!("{failed} {host}  unreachable: {}", plain(error)),
-            HostResult::Skipped { reason } => format!("{passed} {host}  {}", plain(reason)),
-        }],
+            HostResult::Unreachable { error } => vec![format!("{failed} {host}  unreachable: {}", plain(error))],
+            HostResult::Skipped { reason } => vec![format!("{passed} {host}  {}", plain(reason))],
+        },
         Entry::Canceling { by } => vec![format!("{begun} {} cancels it", plain(by))],
         Entry::Ended { outcome, reason } => {
             let mark = match outcome {

@@ -187,7 +187,7 @@ impl Remote<'_> {
                             return Ok(probe);
                         }
                         let late = restarted && start.elapsed() >= check.timeout;
-                        if late { "it restarts again and again".to_owned() } else { String::new() }
+                        if late { restarts(&probe) } else { String::new() }
                     }
                     Judged::Ill(said) => {
                         well = None;
@@ -343,7 +343,10 @@ fn judge(check: &Check<'_>, probe: &Probe, host: &Host) -> Result<Judged, Error>
         let Some(unit) = &probe.unit else {
             return Err(Error::NoSystemd { host: host.name.to_string() });
         };
-        let said = format!("unit {name} is {} ({})", unit.active_state, unit.sub_state);
+        let mut said = format!("unit {name} is {} ({})", unit.active_state, unit.sub_state);
+        if unit.n_restarts > 0 {
+            said.push_str(&format!(", which systemd has restarted {} times", unit.n_restarts));
+        }
         if unit.is_missing() {
             return Ok(Judged::Dead(format!("there is no unit {name}")));
         }
@@ -359,6 +362,12 @@ fn judge(check: &Check<'_>, probe: &Probe, host: &Host) -> Result<Judged, Error>
         (Some(url), Some(Err(said))) => Ok(Judged::Ill(format!("{url}: {said}"))),
         (Some(url), None) => Ok(Judged::Ill(format!("{url} was not asked"))),
     }
+}
+
+/// That it does not stay, in words.
+fn restarts(probe: &Probe) -> String {
+    let times = probe.unit.as_ref().map_or(0, |unit| unit.n_restarts);
+    format!("it restarts again and again: systemd has restarted it {times} times")
 }
 
 /// Whether a unit has not been started anew between two looks.

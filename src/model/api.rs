@@ -132,6 +132,9 @@ pub struct HostView {
     pub previous_sha: Option<Sha>,
     /// What went wrong.
     pub error: Option<String>,
+    /// Whether that is somebody else's lock.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
 }
 
 impl JobView {
@@ -172,6 +175,7 @@ impl JobView {
             },
             previous_sha: h.previous,
             error: h.error.clone(),
+            locked: h.locked,
         });
         let mut waits_for: Vec<JobId> =
             if job.started { Vec::new() } else { job.live_causes().flat_map(|c| c.after.iter().copied()).collect() };

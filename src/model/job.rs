@@ -175,6 +175,9 @@ pub enum HostResult {
     Refused {
         /// Why.
         error: String,
+        /// Whether somebody else holds its lock.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        locked: bool,
     },
     /// It could not be reached.
     Unreachable {
@@ -390,7 +393,7 @@ impl Entry {
             Entry::StepFinished { result: StepResult::Failed { error: text, .. }, .. }
             | Entry::StepFinished { result: StepResult::Skipped { reason: text }, .. }
             | Entry::HostFinished { result: HostResult::Failed { error: text }, .. }
-            | Entry::HostFinished { result: HostResult::Refused { error: text }, .. }
+            | Entry::HostFinished { result: HostResult::Refused { error: text, .. }, .. }
             | Entry::HostFinished { result: HostResult::Unreachable { error: text }, .. }
             | Entry::RollingBack { reason: text }
             | Entry::HostFinished { result: HostResult::Skipped { reason: text }, .. }

@@ -75,6 +75,9 @@ pub struct HostState {
     /// Whether it may not be as it was: its turn began, and is not known to have left it alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub touched: bool,
+    /// Whether somebody else's lock kept the job from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
     /// Set once it is on its way back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<Back>,

@@ -356,7 +356,7 @@ fn hosts_that_were_touched_go_back_and_others_do_not() {
     assert_eq!(state.hosts[1].error.as_deref(), Some("it died"), "what was wrong is kept");
 
     let mut refusal = until(&host_started("web-1", Some(4)));
-    refusal.push(ends("web-1", HostResult::Refused { error: "a dirty tree".into() }));
+    refusal.push(ends("web-1", HostResult::Refused { error: "a dirty tree".into(), locked: false }));
     assert!(!fold(&refusal).unwrap().hosts[0].touched);
     refusal.push(rolling_back());
     refused(&refusal, returning("web-1"));
@@ -376,7 +376,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         rolling_back(),
         returning("web-1"),
         ends("web-1", HostResult::RolledBack),
-        ends("web-2", HostResult::Refused { error: "a dirty tree".into() }),
+        ends("web-2", HostResult::Refused { error: "a dirty tree".into(), locked: false }),
     ];
     let outcomes = Outcome::ALL.map(end);
     prop::sample::select([eventful(), others, outcomes.to_vec()].concat())
@@ -433,7 +433,7 @@ fn each() -> Vec<Record> {
 
 #[test]
 fn every_entry_is_read_back_as_it_was_written() {
-    let refused = ends("web-1", HostResult::Refused { error: "a dirty tree".into() });
+    let refused = ends("web-1", HostResult::Refused { error: "a dirty tree".into(), locked: false });
     let back = [rolling_back(), returning("web-1"), ends("web-1", HostResult::RolledBack), refused];
     let later = [bumped("acme/snow"), narrowed(), requested(7), Entry::Merged { commit: sha(7) }];
     let later = later.into_iter().chain(back);

@@ -23,6 +23,7 @@ mod lab_doctor;
 mod lab_hosts;
 mod lab_install;
 mod lab_journey;
+mod lab_rollouts;
 mod monorepo;
 mod notify;
 mod plans;

@@ -237,7 +237,9 @@ async fn who_works_on_a_host_is_left_alone_until_they_are_gone() {
     world.line("srv/web-2/.git/airplanes.holder").await;
     let second = world.call(&lock).await;
     assert_eq!(second.code, Some(6), "{second:?}");
-    let job = world.deploy_to_the_end("app").await;
+    let watched = world.call(&["deploy", "app", "--watch"]).await;
+    assert_eq!(watched.code, Some(6), "{watched:?}");
+    let job = world.job("app").await;
     assert_eq!((text(&job, "state"), states(&job)), ("failed", vec!["skipped", "failed"]), "{job:#}");
     assert!(text(&job, "reason").contains("is locked by ") && text(&job, "reason").contains(": looking for the leak"));
     assert_eq!(at(&world, "web-1"), old, "nothing is changed anywhere");

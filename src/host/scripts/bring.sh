@@ -96,10 +96,18 @@ if [ "$M_STATE" = moving ] && have "$M_SHA" && { [ "$HEAD" = "$M_FROM" ] || [ "$
   if [ -n "$LEFT" ] || [ "$HEAD" != "$M_SHA" ]; then
     OTHERS=$(printf '%s\n' "$LEFT" | while IFS= read -r f; do [ -z "$f" ] || mine "$f" || printf '%s\n' "$f"; done)
     [ -z "$OTHERS" ] || refuse changed "$(printf '%s\n' "$OTHERS" | prefixed file)"
-    say "ending the move to $M_SHA that was interrupted"
-    g reset -q --hard "$M_SHA" || exit 1
+    TO=$M_SHA
+    if [ "$SHA" = "$M_FROM" ]; then
+      # Wanted where it came from: what a full disk did not let end is undone, which needs no more room.
+      TO=$SHA
+      say "undoing the move to $M_SHA that was interrupted"
+      [ "$HEAD" != "$SHA" ] || added "$M_SHA" | present | while IFS= read -r f; do rm -f "$f"; done
+    else
+      say "ending the move to $M_SHA that was interrupted"
+    fi
+    g reset -q --hard "$TO" || exit 1
     upstream
-    HEAD=$M_SHA MOVED=yes
+    HEAD=$TO MOVED=yes
   fi
 fi
 

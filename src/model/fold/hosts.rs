@@ -15,6 +15,7 @@ impl JobState {
         }
         host.state = Progress::Running;
         host.touched = true;
+        host.locked = false;
         host.error = None;
         Ok(())
     }
@@ -72,7 +73,8 @@ impl JobState {
                 (Progress::Done, None)
             }
             HostResult::Failed { error } => (Progress::Failed, Some(error.clone())),
-            HostResult::Refused { error } => {
+            HostResult::Refused { error, locked } => {
+                host.locked = *locked;
                 // What an earlier attempt changed it does not undo.
                 host.touched = host.changed;
                 (Progress::Failed, Some(error.clone()))

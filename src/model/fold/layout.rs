@@ -38,6 +38,7 @@ impl JobState {
             restarting: None,
             changed: false,
             touched: false,
+            locked: false,
             back: None,
             error: None,
         };

@@ -343,6 +343,20 @@ async fn a_change_by_hand_survives_an_interrupted_move() {
 }
 
 #[tokio::test]
+async fn a_move_that_a_full_disk_cut_off_is_undone_where_the_host_goes_back_and_needs_no_room() {
+    let shop = Shop::new(45);
+    shop.bring(&shop.first, &[]).await.unwrap();
+    shop.mark(&shop.second, &shop.first);
+    shop.write("src/new ünï.clj", "(ns new)\n(ns");
+    shop.write("deps.edn", "{:deps");
+    shop.bring(&shop.first, &[]).await.unwrap();
+    shop.assert_at(&shop.first).await;
+    assert!(!shop.at().join("src/new ünï.clj").exists());
+    let reflog = shop.git(&["reflog", "--format=%H"]);
+    assert!(!reflog.contains(&shop.second.to_string()), "{reflog}");
+}
+
+#[tokio::test]
 async fn a_clone_that_was_interrupted_anywhere_is_ended_by_the_next_run() {
     let shop = Shop::new(40);
     let interrupted: [(&str, &dyn Fn()); 4] = [

@@ -41,16 +41,26 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         }
     }
     log.settle().await?;
-    let errors = work.job.hosts.iter().filter(|h| h.state != Progress::Done);
-    let errors: Vec<String> = errors
-        .filter(|h| h.error.is_some() || work.job.rolling_back.is_none())
-        .map(|h| format!("{}: {}", h.name, h.error.as_deref().unwrap_or("not done")))
-        .collect();
+    let errors = errors(&work.job);
     match &work.job.rolling_back {
         None if errors.is_empty() => Ok(StepResult::Done),
         None => Err(StepError::failed(errors.join("; "))),
         Some(_) => Err(StepError::failed(format!("{}; {}", errors.join("; "), back::words(&work.job)))),
     }
+}
+
+/// What became of the hosts that are not at the commit; those that were not begun for others' sake are only named.
+fn errors(job: &JobState) -> Vec<String> {
+    let open = job.hosts.iter().filter(|host| host.state != Progress::Done);
+    let (skipped, others): (Vec<_>, Vec<_>) = open.partition(|host| host.state == Progress::Skipped);
+    let told = others.into_iter().filter(|host| host.error.is_some() || job.rolling_back.is_none());
+    let mut errors: Vec<String> =
+        told.map(|host| format!("{}: {}", host.name, host.error.as_deref().unwrap_or("not done"))).collect();
+    if !skipped.is_empty() {
+        let names: Vec<&str> = skipped.iter().map(|host| host.name.as_str()).collect();
+        errors.push(format!("not begun: {}", names.join(", ")));
+    }
+    errors
 }
 
 /// Batch after batch, until all hosts are settled.
@@ -185,7 +195,7 @@ fn told(result: &HostResult) -> String {
     match result {
         HostResult::Done { changed: true } => "live".to_owned(),
         HostResult::Done { changed: false } => "was live already".to_owned(),
-        HostResult::Failed { error } | HostResult::Refused { error } => format!("failed: {error}"),
+        HostResult::Failed { error } | HostResult::Refused { error, .. } => format!("failed: {error}"),
         HostResult::Unreachable { error } => format!("unreachable: {error}"),
         HostResult::Skipped { reason } => format!("skipped: {reason}"),
         HostResult::RolledBack => "back at what it ran".to_owned(),

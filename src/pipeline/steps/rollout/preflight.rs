@@ -67,21 +67,23 @@ async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, Option<
         Err(error) => Err(error),
     };
     let result = match looked {
-        Ok(seen) => unfit(&turn, seen).map(|error| HostResult::Refused { error: error.to_string() }),
+        Ok(seen) => unfit(&turn, seen).map(|error| HostResult::Refused { error: error.to_string(), locked: false }),
         Err(error) if error.is_unreachable() && turn.app.rollout.unreachable == Unreachable::Skip => {
             log.line(&work.inner.masked(&error.to_string()));
             close_log(work, host, log).await;
             return Ok(Some((host.clone(), None)));
         }
         Err(error) if error.is_unreachable() => Some(HostResult::Unreachable { error: error.to_string() }),
-        Err(error) => Some(HostResult::Refused { error: error.to_string() }),
+        Err(error) => {
+            Some(HostResult::Refused { error: error.to_string(), locked: matches!(error, Error::Locked { .. }) })
+        }
     };
     let result = result.map(|result| match result {
         HostResult::Unreachable { error } => HostResult::Unreachable { error: work.inner.masked(&error) },
-        HostResult::Refused { error } => HostResult::Refused { error: work.inner.masked(&error) },
+        HostResult::Refused { error, locked } => HostResult::Refused { error: work.inner.masked(&error), locked },
         other => other,
     });
-    if let Some(HostResult::Unreachable { error } | HostResult::Refused { error }) = &result {
+    if let Some(HostResult::Unreachable { error } | HostResult::Refused { error, .. }) = &result {
         log.line(error);
     }
     close_log(work, host, log).await;

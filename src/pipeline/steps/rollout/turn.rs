@@ -115,7 +115,7 @@ pub(super) async fn forward(work: &Work, host: &Host, to: Sha) -> Result<HostRes
             let now = turn.state();
             if !error.is_unreachable() {
                 if error.left_it_alone() && !was_begun {
-                    HostResult::Refused { error: text }
+                    HostResult::Refused { error: text, locked: matches!(error, Error::Locked { .. }) }
                 } else {
                     text.push_str(&turn.last_lines().await);
                     HostResult::Failed { error: text }
