@@ -168,6 +168,16 @@ pub enum Error {
         /// How much came.
         said: String,
     },
+    /// Its disk takes nothing.
+    #[error("{path} on {host} can't be written ({said}); make room there, and deploy again")]
+    Unwritten {
+        /// The host.
+        host: String,
+        /// The working directory.
+        path: String,
+        /// How much room there is.
+        said: String,
+    },
     /// No program to compare what came with what was sent.
     #[error("{host} has no sha256sum; install it there (`apt-get install coreutils`)")]
     NoSum {
@@ -269,7 +279,7 @@ impl Error {
             Error::NoSum { .. } | Error::NotReleases { .. } | Error::NoRelease { .. } | Error::NoProgram { .. } => true,
             Error::Locked { .. } => true,
             Error::Ssh(_) | Error::Sudo { .. } | Error::NoTool { .. } | Error::WrongSha { .. } => false,
-            Error::Unhealthy { .. } | Error::Garbled { .. } | Error::Install { .. } => false,
+            Error::Unhealthy { .. } | Error::Garbled { .. } | Error::Install { .. } | Error::Unwritten { .. } => false,
         }
     }
     /// Whether the caller canceled.

@@ -291,6 +291,7 @@ impl Remote<'_> {
             }
             ("sudo", _) => Error::Sudo { host, user: self.host.user.clone(), unit: subject.unit.to_owned(), said },
             ("cut", _) => Error::Cut { host, path, said },
+            ("unwritten", _) => Error::Unwritten { host, path, said },
             ("not-releases", _) => Error::NotReleases { host, path, said },
             ("no-release", _) => Error::NoRelease { host, path, said },
             ("no-sum", _) => Error::NoSum { host },

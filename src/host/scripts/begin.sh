@@ -37,7 +37,8 @@ read_marker() {
 }
 # LINE: to the disk before anything that comes after.
 write_marker() {
-  printf '%s\n' "$1" >"$GIT/airplanes.json.new" || exit 1
+  printf '%s\n' "$1" >"$GIT/airplanes.json.new" ||
+    refuse unwritten "said $(df -Pk . 2>/dev/null | awk 'NR == 2 { print $4 " KiB are free on " $6 }')"
   sync "$GIT/airplanes.json.new" 2>/dev/null || sync
   mv -f "$GIT/airplanes.json.new" "$GIT/airplanes.json" || exit 1
   sync "$GIT" 2>/dev/null || sync

@@ -35,6 +35,7 @@ pub(super) async fn back(work: &Work, host: &Host) -> Result<HostResult, StepErr
                     let mut text = work.inner.masked(&error.to_string());
                     log.line(&text);
                     if error.is_unreachable() {
+                        text.push_str("; what it ran comes back to it once it can be reached");
                         HostResult::Unreachable { error: after(text) }
                     } else {
                         text.push_str(&turn.last_lines().await);
