@@ -104,7 +104,7 @@
 //! - Rows are JSON with a version in each entry: a person can read a journal, and old formats stay readable.
 //! - sled does not sync, and costs a webhook more than all else when it is made to: writes go to a log of our own first,
 //!   one sync a group, and sled takes them over when there is time. The log also shows what sled would not: a loss.
-//! - What only brings a commit to hosts that was built before (a rollback by hand, hosts that were away) is a job of one
+//! - What only brings a commit to hosts that was built before (a rollback by hand, hosts that were away, a promotion) is a job of one
 //!   step, `rollout`, that names the job which built it. It joins no other and none joins it.
 //! - A job that waits for a pull request has neither slot nor lease: own pushes go live meanwhile, as they are. It takes
 //!   the app's lease again once it was merged, and what goes live is the branch's head, which others may have moved.

@@ -6,10 +6,10 @@ use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::hold::held_lines;
-use super::output::{Paint, plain, print, say, table};
+use super::output::{Paint, plain, print, say, table, within};
 use super::repos::last_seen;
 use super::{Form, Globals};
-use crate::model::api::{AppView, PlanQuery, PlanView};
+use crate::model::api::{AppView, EnvironmentView, PlanQuery, PlanView};
 use crate::model::inbox::AppList;
 use crate::model::{AppName, Branch, Sha, Trigger};
 
@@ -68,7 +68,7 @@ pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> 
             app.last_job.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             trigger.to_owned(),
             last_seen(app.last_seen, now),
-            dash(hosts.join(" ")),
+            if app.environments.is_empty() { dash(hosts.join(" ")) } else { environments(&app.environments) },
             dash(deps.join(" ")),
         ]
     };
@@ -97,7 +97,13 @@ pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> 
         let after: Vec<&str> = app.after.iter().map(AppName::as_str).collect();
         let hosts: Vec<&str> = app.hosts.iter().map(|h| h.as_str()).collect();
         let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-        vec![app.wave.to_string(), app.app.to_string(), dash(after.join(" ")), dash(hosts.join(" ")), plain(&app.why)]
+        vec![
+            app.wave.to_string(),
+            app.app.to_string(),
+            dash(after.join(" ")),
+            within(&app.environments, dash(hosts.join(" "))),
+            plain(&app.why),
+        ]
     };
     if plan.apps.is_empty() {
         out.push_str("  nothing\n");
@@ -136,6 +142,17 @@ pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> 
     }
     print(&out)?;
     Ok(Exit::Done)
+}
+
+/// `staging: web-1 web-2 at 3f2a91c04d; production (by promote): web-3`.
+fn environments(environments: &[EnvironmentView]) -> String {
+    let words = |there: &EnvironmentView| {
+        let hosts: Vec<&str> = there.hosts.iter().map(|host| host.as_str()).collect();
+        let manual = if there.promote == "manual" { " (by promote)" } else { "" };
+        let live = there.live.map(|sha| format!(" at {}", sha.short())).unwrap_or_default();
+        format!("{}{manual}: {}{live}", there.name, hosts.join(" "))
+    };
+    environments.iter().map(words).collect::<Vec<_>>().join("; ")
 }
 
 /// A full sha's first digits; anything else as it is.

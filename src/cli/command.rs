@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     apps, backup, deliveries, deploy, doctor, explain, gc, graph, hold, hook, host, impact, init, jobs, keys, logs,
-    notify, provenance, render, repos, restore, rollback, secret, server, status, sync, update,
+    notify, promote, provenance, render, repos, restore, rollback, secret, server, status, sync, update,
 };
 
 /// The commands.
@@ -118,9 +118,20 @@ pub enum Command {
         Nothing is built; the hosts get it in the app's batches, are restarted and verified, and one that fails keeps the \
         others from nothing. The app is held when it ends: its dependencies stay where they are until a push that descends \
         from the commit that was taken back. Only commits that a job of the app brought to its hosts well are known.\n\n  \
-        airplanes rollback shop --plan\n  airplanes rollback shop --watch\n  airplanes rollback shop --to 3f2a91c"
+        airplanes rollback shop --plan\n  airplanes rollback shop --watch\n  airplanes rollback shop --to 3f2a91c\n  \
+        airplanes rollback shop --env production"
     )]
     Rollback(rollback::RollbackArgs),
+    /// Bring what one environment of an app runs to the next.
+    #[command(
+        long_about = "Bring what one environment of an app runs to the one after it: the same commit, nothing is built. \
+        The hosts of the first are asked; unless all of them run one commit and are well, it is refused. The others get \
+        it in the batches of their environment, are restarted and verified, and go back if too many fail, as in a deploy. \
+        Where only people promote (:promote :manual) it says what it will do and asks; --yes is the answer for scripts.\n\n  \
+        airplanes promote shop --plan\n  airplanes promote shop --watch\n  \
+        airplanes promote shop --to production --yes --watch"
+    )]
+    Promote(promote::PromoteArgs),
     /// Cancel a job.
     #[command(
         long_about = "Cancel a job: one that waits ends at once, a build is ended, and a rollout stops after the host \

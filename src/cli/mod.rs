@@ -31,6 +31,7 @@ mod keys;
 mod logs;
 mod notify;
 mod output;
+mod promote;
 mod provenance;
 mod render;
 mod repos;
@@ -173,6 +174,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<Exit, CliError> 
         Command::Job(args) => jobs::job(&client()?, globals, args).await,
         Command::Logs(args) => logs::logs(&client()?, globals, args).await,
         Command::Deploy(args) => deploy::deploy(&client()?, globals, args).await,
+        Command::Promote(args) => promote::promote(&client()?, globals, args).await,
         Command::Rollback(args) => rollback::rollback(&client()?, globals, args).await,
         Command::Cancel(args) => jobs::cancel(&client()?, globals, args).await,
         Command::Graph(args) => graph::graph(&client()?, globals, args).await,

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::error::CliError;
+use crate::model::EnvName;
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -32,6 +33,12 @@ pub(super) fn says_yes(question: &str) -> Result<bool, CliError> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|e| CliError::io("the answer can't be read", &e))?;
     Ok(["yes", "y"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
+
+/// `web-1 web-2 (staging)`: what is in environments, with their names where there are any.
+pub(super) fn within<'a>(environments: impl IntoIterator<Item = &'a EnvName>, text: String) -> String {
+    let names: Vec<&str> = environments.into_iter().map(EnvName::as_str).collect();
+    if names.is_empty() { text } else { format!("{text} ({})", names.join(", ")) }
 }
 
 /// Colours, or none.

@@ -5,7 +5,7 @@ use clap::Args;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, plain, print, say, table};
+use super::output::{Paint, plain, print, say, table, within};
 use super::{Form, Globals};
 use crate::model::provenance::{Drift, DriftView, HostDrift, LacksView, MissingView, RunsView, UnknownView, WhereView};
 use crate::model::{AppName, HostName, Sha};
@@ -54,7 +54,7 @@ pub(super) async fn runs(client: &Client, globals: &Globals, args: WhereArgs) ->
     let row = |runs: &RunsView| {
         vec![
             runs.app.to_string(),
-            hosts(&runs.hosts),
+            within(&runs.environment, hosts(&runs.hosts)),
             runs.locked.lib.to_string(),
             runs.locked.sha.short(),
             runs.locked.via.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
@@ -83,7 +83,13 @@ pub(super) async fn missing(client: &Client, globals: &Globals, args: MissingArg
     }
     let row = |lacks: &LacksView| {
         let lib = lacks.lib.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        vec![lacks.app.to_string(), hosts(&lacks.hosts), lib, lacks.has.short(), plain(&lacks.why)]
+        vec![
+            lacks.app.to_string(),
+            within(&lacks.environment, hosts(&lacks.hosts)),
+            lib,
+            lacks.has.short(),
+            plain(&lacks.why),
+        ]
     };
     if !view.missing.is_empty() {
         let head = ["WITHOUT IT", "HOSTS", "LIBRARY", "HAS", "WHY"];
@@ -120,7 +126,7 @@ pub(super) async fn drift(client: &Client, globals: &Globals, args: DriftArgs) -
         let state = host.state.as_str();
         vec![
             host.app.to_string(),
-            host.host.to_string(),
+            within(&host.environment, host.host.to_string()),
             if host.state == Drift::InStep { paint.green(state) } else { paint.red(state) },
             short(host.has),
             short(host.wanted),

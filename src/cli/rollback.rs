@@ -20,6 +20,9 @@ pub struct RollbackArgs {
     /// A commit that was live before, or the job that brought it; by default what was live before what is.
     #[arg(long, value_name = "SHA|JOB")]
     to: Option<String>,
+    /// The environment that goes back; needed where the app has several.
+    #[arg(long, value_name = "ENV")]
+    env: Option<String>,
     /// Say what would be done, and do nothing.
     #[arg(long, alias = "dry-run", conflicts_with = "watch")]
     plan: bool,
@@ -33,7 +36,8 @@ pub struct RollbackArgs {
 pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackArgs) -> Result<Exit, CliError> {
     let app = AppName::new(args.app)?;
     let path: Vec<&str> = ["apps"].into_iter().chain(app.as_str().split('/')).chain(["rollback"]).collect();
-    let query: Vec<(&str, String)> = args.to.map(|to| ("to", to)).into_iter().collect();
+    let env = args.env.map(|env| ("env", env));
+    let query: Vec<(&str, String)> = args.to.map(|to| ("to", to)).into_iter().chain(env).collect();
     let paint = Paint::stdout(globals.color);
     if args.plan {
         if let Some(accept) = args.form.accept() {
@@ -42,7 +46,8 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
         }
         let view: RollbackView = client.get(&path, &query).await?;
         let (from, to) = (view.from.short(), view.to.short());
-        print(&format!("{} goes back from {from} to {to}, which job {} built\n", view.app, view.of))?;
+        let what = view.environment.map_or_else(|| view.app.to_string(), |there| format!("{there} of {}", view.app));
+        print(&format!("{what} goes back from {from} to {to}, which job {} built\n", view.of))?;
         print(&lines(paint, &view.rollout))?;
         return Ok(Exit::Done);
     }
@@ -61,7 +66,8 @@ pub(super) fn lines(paint: Paint, view: &RolloutView) -> String {
     let mut text = String::new();
     for (number, batch) in (1..).zip(&view.batches) {
         let names: Vec<&str> = batch.iter().map(|host| host.as_str()).collect();
-        text.push_str(&format!("batch {number} of {}: {}\n", view.batches.len(), names.join(", ")));
+        let there = view.environments.get(number - 1).map(|name| format!(" ({name})")).unwrap_or_default();
+        text.push_str(&format!("batch {number} of {}{there}: {}\n", view.batches.len(), names.join(", ")));
     }
     if view.batches.is_empty() {
         text.push_str("it has no hosts\n");

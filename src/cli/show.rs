@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::output::{Paint, ago, columns, plain, table, took};
+use super::output::{Paint, ago, columns, plain, table, took, within};
 use crate::model::api::{HostView, JobView, StepView};
 use crate::model::inbox::JobEvent;
 use crate::model::{Bump, Entry, HostResult, Outcome, Progress, Sha, StepResult};
@@ -15,7 +15,7 @@ pub(super) fn job_table(paint: Paint, jobs: &[JobView], now: Timestamp) -> Strin
     let row = |job: &JobView| {
         vec![
             job.id.to_string(),
-            job.app.to_string(),
+            within(&job.environments, job.app.to_string()),
             paint.state(&job.state),
             job.sha.map_or_else(String::new, |sha| sha.short()),
             ago(now, job.created_at),
@@ -94,7 +94,7 @@ fn host_row(paint: Paint, host: &HostView) -> Vec<String> {
         (from, to) => to.or(from).map_or_else(String::new, |sha| sha.short()),
     };
     vec![
-        host.name.to_string(),
+        within(&host.environment, host.name.to_string()),
         paint.state(word(host.state)),
         moved,
         host.error.as_deref().map(plain).unwrap_or_default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::diagnostic::Fault;
+use super::environments::environments;
 use super::nginx::nginx;
 use super::publish::publish;
 use super::rollout::rollout;
@@ -74,7 +75,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
     let build = section.node("build").map(|node| build(node, context)).unwrap_or_default();
     let timeout = section.node("timeout").and_then(|node| time(node, ":timeout", context));
     let working_directory = working_directory(&mut section, context);
-    let hosts = hosts(&mut section, config, context);
+    let flat = hosts(&mut section, config, context);
     let service = service(&mut section, context);
     let restart = section.line("restart", context);
     if let (Some((_, service)), Some(restart)) = (&service, &restart) {
@@ -90,6 +91,16 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
     let updates = publish(updates, &mut section, url, config, context);
     let nginx = nginx(&mut section, context);
     let rollout = rollout(&mut section, context);
+    let groups = section.node("environments");
+    if let (Some(groups), Some(flat)) = (groups, section.node("hosts").or_else(|| section.node("ip"))) {
+        let message = "both `:hosts` and `:environments` say where the app runs";
+        let fault = Fault::new(flat.span, message, "expected one of them");
+        context.fault(fault.related(groups.span, "the environments are named here"));
+    }
+    let (environments, hosts) = match groups {
+        Some(groups) => environments(groups, (&rollout, health.as_ref()), config, context),
+        None => (Vec::new(), flat),
+    };
     let postgres = postgres(&mut section, context);
     if let Some((_, span)) = &postgres
         && service.as_ref().is_none_or(|(service, _)| service.exec_start.is_none())
@@ -99,7 +110,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         context.fault(Fault::new(*span, message, "the unit is not ours to make").help(help).warning());
     }
     let head = Span { end: section.span.start + 1, ..section.span };
-    if section.node("hosts").is_none() && section.node("ip").is_none() {
+    if ["hosts", "ip", "environments"].into_iter().all(|key| section.node(key).is_none()) {
         let idle = [
             ("restart", restart.as_ref().map(|restart| restart.span)),
             ("service", service.as_ref().map(|(_, span)| *span)),
@@ -133,6 +144,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         build_silence: config.builds.silence,
         working_directory,
         hosts,
+        environments,
         service: service.map(|(service, _)| service),
         nginx,
         postgres: postgres.map(|(postgres, _)| postgres),
@@ -219,7 +231,7 @@ fn build(node: &Node, context: &mut Context) -> Vec<BuildStep> {
 }
 
 /// `:hosts` by name from config.edn, or the old `:ip`.
-fn hosts(section: &mut Section<'_>, config: &Config, context: &mut Context) -> Vec<Host> {
+pub(super) fn hosts(section: &mut Section<'_>, config: &Config, context: &mut Context) -> Vec<Host> {
     let names = section.read::<Vec<Spanned<String>>>("hosts", context);
     let ip = section.read::<HostName>("ip", context);
     if let (Some(names), Some(ip)) = (&names, &ip) {
@@ -254,7 +266,7 @@ fn hosts(section: &mut Section<'_>, config: &Config, context: &mut Context) -> V
     hosts
 }
 
-fn health(mut section: Section<'_>, context: &mut Context) -> Option<Health> {
+pub(super) fn health(mut section: Section<'_>, context: &mut Context) -> Option<Health> {
     let url = section.need::<String>("url", "\"http://127.0.0.1:7000/health\"", context);
     let url = url.and_then(|url| {
         let span = url.span;

@@ -11,6 +11,7 @@ mod addition;
 mod apps;
 mod builds;
 mod diagnostic;
+mod environments;
 mod excerpt;
 mod forges;
 mod nginx;

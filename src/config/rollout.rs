@@ -14,7 +14,12 @@ const MOST: (usize, u32) = (50, 100);
 /// Without one, one host after the other.
 pub(super) fn rollout(section: &mut Section<'_>, context: &mut Context) -> Rollout {
     let ship = ship(section, context);
-    let Some(mut rollout) = section.section("rollout", context) else { return Rollout { ship, ..Rollout::default() } };
+    of_environment(&Rollout { ship, ..Rollout::default() }, section, context)
+}
+
+/// The section of an environment; the app's, `whole`, where it has none.
+pub(super) fn of_environment(whole: &Rollout, section: &mut Section<'_>, context: &mut Context) -> Rollout {
+    let Some(mut rollout) = section.section("rollout", context) else { return whole.clone() };
     let bare = Rollout { on_failure: OnFailure::Rollback, ..Rollout::default() };
     let batches = rollout.node("batches").map(|node| batches(node, context)).filter(|batches| !batches.is_empty());
     let max_failures = rollout.read::<u32>("max-failures", context);
@@ -39,7 +44,7 @@ pub(super) fn rollout(section: &mut Section<'_>, context: &mut Context) -> Rollo
         on_failure: on_failure.unwrap_or(bare.on_failure),
         unreachable: unreachable.map_or(bare.unreachable, |what| what.value),
         parallel: parallel.map_or(bare.parallel, |parallel| parallel.value.max(1)),
-        ship,
+        ship: whole.ship.clone(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/apps`, and what a person may set in motion: deploy and cancel.
+//! `/apps`, and what a person may set in motion: deploy, rollback, promotion and cancel.
 
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -60,48 +60,93 @@ pub(super) async fn rollout_owned(
     Ok(Reply::ok(context.door.pipeline.rollout_plan(&AppName::new(format!("{owner}/{name}"))?)?))
 }
 
-/// What a rollback goes to.
+/// What a rollback or a promotion goes to, and the environment that is rolled back.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct To {
     to: Option<String>,
+    env: Option<String>,
 }
 
-/// `GET /apps/NAME/rollback?to=`: what it would do.
+/// `GET /apps/NAME/rollback?to=&env=`: what it would do.
 pub(super) async fn rollback_plan(
     State(context): State<Context>,
     Named(name): Named<String>,
-    Asked(To { to }): Asked<To>,
+    Asked(To { to, env }): Asked<To>,
 ) -> Result<Reply, ApiError> {
-    Ok(Reply::ok(context.door.pipeline.rollback_plan(&AppName::new(name)?, to.as_deref())?))
+    let app = AppName::new(name)?;
+    Ok(Reply::ok(context.door.pipeline.rollback_plan(&app, env.as_deref(), to.as_deref())?))
 }
 
-/// `GET /apps/OWNER/NAME/rollback?to=`.
+/// `GET /apps/OWNER/NAME/rollback?to=&env=`.
 pub(super) async fn rollback_plan_owned(
-    State(context): State<Context>,
+    state: State<Context>,
     Named((owner, name)): Named<(String, String)>,
-    Asked(To { to }): Asked<To>,
+    asked: Asked<To>,
 ) -> Result<Reply, ApiError> {
-    Ok(Reply::ok(context.door.pipeline.rollback_plan(&AppName::new(format!("{owner}/{name}"))?, to.as_deref())?))
+    rollback_plan(state, Named(format!("{owner}/{name}")), asked).await
 }
 
-/// `POST /apps/NAME/rollback?to=`.
+/// `POST /apps/NAME/rollback?to=&env=`.
 pub(super) async fn rollback(
     State(context): State<Context>,
     Named(name): Named<String>,
-    Asked(To { to }): Asked<To>,
+    Asked(To { to, env }): Asked<To>,
 ) -> Result<Reply, ApiError> {
-    accepted(context.door.pipeline.rollback(&AppName::new(name)?, to.as_deref(), BY).await?)
+    let app = AppName::new(name)?;
+    accepted(context.door.pipeline.rollback(&app, env.as_deref(), to.as_deref(), BY).await?)
 }
 
-/// `POST /apps/OWNER/NAME/rollback?to=`.
+/// `POST /apps/OWNER/NAME/rollback?to=&env=`.
 pub(super) async fn rollback_owned(
-    State(context): State<Context>,
+    state: State<Context>,
     Named((owner, name)): Named<(String, String)>,
-    Asked(To { to }): Asked<To>,
+    asked: Asked<To>,
 ) -> Result<Reply, ApiError> {
-    let app = AppName::new(format!("{owner}/{name}"))?;
-    accepted(context.door.pipeline.rollback(&app, to.as_deref(), BY).await?)
+    rollback(state, Named(format!("{owner}/{name}")), asked).await
+}
+
+/// Where a promotion goes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Promoted {
+    to: Option<String>,
+}
+
+/// `GET /apps/NAME/promote?to=`: what it would do. Asks hosts.
+pub(super) async fn promotion_plan(
+    State(context): State<Context>,
+    Named(name): Named<String>,
+    Asked(Promoted { to }): Asked<Promoted>,
+) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(context.door.pipeline.promotion_plan(&AppName::new(name)?, to.as_deref()).await?))
+}
+
+/// `GET /apps/OWNER/NAME/promote?to=`.
+pub(super) async fn promotion_plan_owned(
+    state: State<Context>,
+    Named((owner, name)): Named<(String, String)>,
+    asked: Asked<Promoted>,
+) -> Result<Reply, ApiError> {
+    promotion_plan(state, Named(format!("{owner}/{name}")), asked).await
+}
+
+/// `POST /apps/NAME/promote?to=`.
+pub(super) async fn promote(
+    State(context): State<Context>,
+    Named(name): Named<String>,
+    Asked(Promoted { to }): Asked<Promoted>,
+) -> Result<Reply, ApiError> {
+    accepted(context.door.pipeline.promote(&AppName::new(name)?, to.as_deref(), BY).await?)
+}
+
+/// `POST /apps/OWNER/NAME/promote?to=`.
+pub(super) async fn promote_owned(
+    state: State<Context>,
+    Named((owner, name)): Named<(String, String)>,
+    asked: Asked<Promoted>,
+) -> Result<Reply, ApiError> {
+    promote(state, Named(format!("{owner}/{name}")), asked).await
 }
 
 /// `POST /jobs/ID/cancel`: 202 with the job, which may still be ending.

@@ -32,6 +32,8 @@ pub(super) fn router(context: Context) -> Router {
         .route("/apps/{name}/{of_owner}/rollout", get(apps::rollout_owned))
         .route("/apps/{name}/rollback", get(apps::rollback_plan).post(apps::rollback))
         .route("/apps/{name}/{of_owner}/rollback", get(apps::rollback_plan_owned).post(apps::rollback_owned))
+        .route("/apps/{name}/promote", get(apps::promotion_plan).post(apps::promote))
+        .route("/apps/{name}/{of_owner}/promote", get(apps::promotion_plan_owned).post(apps::promote_owned))
         .route("/apps/{name}/hold", put(holds::put).delete(holds::delete))
         .route("/apps/{name}/{of_owner}/hold", put(holds::put_owned).delete(holds::delete_owned))
         .route("/apps/{name}/secrets", get(secrets::list))

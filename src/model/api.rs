@@ -6,16 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use super::app::{App, Trigger};
 use super::bump::Bump;
+use super::environment::Environment;
 use super::fold::JobState;
 use super::hold::Hold;
 use super::id::{EventId, JobId};
 use super::job::Step;
-use super::names::{AppName, Branch, HostName, Sha};
+use super::names::{AppName, Branch, EnvName, HostName, Sha};
 use super::plan::{Target, Why};
 use super::progress::{HostState, Narrowed, Progress};
 use super::repo::LastSeenView;
-use super::rollout::Rollout;
 use super::url::{RepoId, RepoUrl};
+
+mod rollouts;
+pub use rollouts::{EnvironmentView, PromotionView, RollbackView, RolloutView};
 
 /// An error as every route gives it: `{"error": {...}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +74,9 @@ pub struct JobView {
     pub steps: Vec<StepView>,
     /// Its hosts, in order.
     pub hosts: Vec<HostView>,
+    /// The environments of these, in order; none where the app has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<EnvName>,
     /// What it bumped.
     pub bumps: Vec<Bump>,
     /// What it did not take since the build broke with it, and whose that is.
@@ -121,6 +127,9 @@ pub struct StepView {
 pub struct HostView {
     /// Its name.
     pub name: HostName,
+    /// The environment that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvName>,
     /// Where it is.
     pub state: Progress,
     /// While it runs: what is done there.
@@ -166,6 +175,7 @@ impl JobView {
         });
         let hosts = job.hosts.iter().map(|h| HostView {
             name: h.name.clone(),
+            environment: job.app.environment_of(&h.name).map(|environment| environment.name.clone()),
             state: h.state,
             doing: (h.state == Progress::Running).then(|| doing(h).to_owned()),
             sha: match h.state {
@@ -198,6 +208,7 @@ impl JobView {
             finished_at: job.ended.as_ref().map(|(at, _, _)| *at),
             steps: steps.collect(),
             hosts: hosts.collect(),
+            environments: names(job.app.environments_of(job.hosts.iter().map(|host| &host.name))),
             bumps: job.updated.as_ref().map(|u| u.bumps.clone()).unwrap_or_default(),
             narrowed: job.narrowed.clone(),
             of: job.carried().map(|carried| carried.of),
@@ -208,6 +219,10 @@ impl JobView {
     pub fn has_ended(&self) -> bool {
         self.finished_at.is_some()
     }
+}
+
+fn names(environments: Vec<&Environment>) -> Vec<EnvName> {
+    environments.into_iter().map(|environment| environment.name.clone()).collect()
 }
 
 /// What is done on a host whose turn it is.
@@ -267,6 +282,9 @@ pub struct AppView {
     pub trigger: Trigger,
     /// Its hosts.
     pub hosts: Vec<HostName>,
+    /// Its environments, in order; none where its hosts are one group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<EnvironmentView>,
     /// The repositories that it depends on, as far as known.
     pub depends_on: Vec<RepoId>,
     /// The urls of those that its deps.edn names by one of ssh, as far as known.
@@ -321,6 +339,9 @@ pub struct PlannedView {
     pub why: String,
     /// Where it would be rolled out to.
     pub hosts: Vec<HostName>,
+    /// The environments of these, in order; none where the app has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<EnvName>,
     /// The job that has not started and would take this on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joins: Option<JobId>,
@@ -363,52 +384,6 @@ pub struct KeptView {
     pub why: String,
 }
 
-/// How a rollout of an app would go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RolloutView {
-    /// The app.
-    pub app: AppName,
-    /// What did well last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live: Option<Sha>,
-    /// The hosts, batch by batch, if all can be reached.
-    pub batches: Vec<Vec<HostName>>,
-    /// What ends it, what it waits for, and what is done then, in words.
-    pub notes: Vec<String>,
-    /// The hold that keeps the app where it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<String>,
-    /// How it is written in deploy.edn, with its defaults.
-    pub rollout: Rollout,
-}
-
-impl RolloutView {
-    /// Of the app as deploy.edn has it.
-    pub fn of(app: &App) -> Self {
-        let rollout = app.rollout.clone();
-        let mut hosts = app.hosts.iter().map(|host| host.name.clone());
-        let sizes = rollout.sizes(app.hosts.len());
-        let batches = sizes.into_iter().map(|size| hosts.by_ref().take(size).collect()).collect();
-        let notes = if app.hosts.is_empty() { Vec::new() } else { rollout.words() };
-        Self { app: app.name.clone(), live: None, batches, notes, held: None, rollout }
-    }
-}
-
-/// What a rollback would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RollbackView {
-    /// The app.
-    pub app: AppName,
-    /// What is live.
-    pub from: Sha,
-    /// What would be.
-    pub to: Sha,
-    /// The job that built it.
-    pub of: JobId,
-    /// How it would get to the hosts.
-    pub rollout: RolloutView,
-}
-
 /// What an action that starts a job answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
@@ -431,6 +406,7 @@ impl AppView {
             update: app.update,
             trigger: app.trigger,
             hosts: app.hosts.iter().map(|h| h.name.clone()).collect(),
+            environments: app.environments.iter().map(EnvironmentView::of).collect(),
             depends_on: Vec::new(),
             depends_on_ssh: Vec::new(),
             holds: Vec::new(),

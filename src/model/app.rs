@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::environment::Environment;
 use super::names::{AppName, Branch, HostName};
 use super::rollout::Rollout;
 use super::service::{Postgres, Service, Site};
@@ -98,9 +99,12 @@ pub struct App {
     /// The absolute path of its clone on each host, as written; see [`App::folder_on`]. Present if there are hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_directory: Option<String>,
-    /// Its hosts, in the order they are rolled out to; none for a library.
+    /// Its hosts, in the order they are rolled out to, those of all its environments; none for a library.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<Host>,
+    /// Its environments in order; none where its hosts are one group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<Environment>,
     /// The unit to restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
@@ -113,7 +117,7 @@ pub struct App {
     /// The app's own command to restart it, by the host's shell, instead of `service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<String>,
-    /// How its health is asked.
+    /// How its health is asked, where no environment has a way of its own; see [`App::health_of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// Where its build runs.
@@ -121,7 +125,7 @@ pub struct App {
     /// How it follows its dependencies.
     #[serde(default, skip_serializing_if = "Updates::is_default")]
     pub updates: Updates,
-    /// How a commit is brought to its hosts.
+    /// How a commit is brought to its hosts, where no environment has a way of its own; see [`App::rollout_on`].
     #[serde(default, skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
 }
@@ -140,6 +144,7 @@ impl App {
             build_silence: Duration::from_secs(60),
             working_directory: None,
             hosts: Vec::new(),
+            environments: Vec::new(),
             service: None,
             nginx: Vec::new(),
             postgres: None,
@@ -162,10 +167,5 @@ impl App {
     /// its address, for hosts that share a file system.
     pub fn folder_on(&self, host: &Host) -> Option<String> {
         self.working_directory.as_deref().map(|folder| host.fill_in(folder))
-    }
-    /// The url to ask on `host`; in `:health {:url …}` too `{host}` and `{address}` stand for its own, for apps that
-    /// listen on the host's address and not on all.
-    pub fn health_on(&self, host: &Host) -> Option<String> {
-        self.health.as_ref().map(|health| host.fill_in(&health.url))
     }
 }

@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod bump;
 pub mod check;
+pub mod environment;
 pub mod event;
 pub mod explain;
 pub mod fold;
@@ -35,6 +36,7 @@ pub mod url;
 pub use app::{App, BuildStep, Health, Host, Runner, Trigger};
 pub use bump::Bump;
 pub use check::{Check, CheckUp, Finding};
+pub use environment::Environment;
 pub use event::{Delivery, Event, EventKind, Forge, Push, TagPush};
 pub use fold::{FoldError, JobState};
 pub use hex::hex;
@@ -42,7 +44,7 @@ pub use id::{DeliveryId, EventId, HoldId, ImpactId, JobId, PlanId, ServerId};
 pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 pub use merges::Merges;
 pub use names::{
-    AppName, Branch, CloudName, CredentialName, HostName, InvalidName, Lib, PgName, ServerName, Sha, UnitName,
+    AppName, Branch, CloudName, CredentialName, EnvName, HostName, InvalidName, Lib, PgName, ServerName, Sha, UnitName,
 };
 pub use notice::{Happening, NOTICE_VERSION, Notice, Outgoing, Topic, Trouble};
 pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};

@@ -120,6 +120,10 @@ name!(
     HostName, "host name", |text| simple(text, 253, ":")
 );
 name!(
+    /// An environment of an app: its key in `:environments`.
+    EnvName, "environment's name", |text| simple(text, 40, "")
+);
+name!(
     /// A server's name: its host name, and its key in `:hosts`. Each provider takes it for a label.
     ServerName, "server name", |text| {
         if !(3..=60).contains(&text.len()) {

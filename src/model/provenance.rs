@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::id::JobId;
-use super::names::{AppName, HostName, Lib, Sha};
+use super::names::{AppName, EnvName, HostName, Lib, Sha};
 use super::url::RepoId;
 
 /// A git dependency that a job was built with.
@@ -45,6 +45,9 @@ pub struct RunsView {
     pub commit: Sha,
     /// The dependency.
     pub locked: Locked,
+    /// The environment that these are in, where the app has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvName>,
     /// The hosts that the job left at that commit. They may have moved since: `drift` asks them.
     pub hosts: Vec<HostName>,
 }
@@ -82,6 +85,9 @@ pub struct LacksView {
     pub lib: Option<Lib>,
     /// The commit that it has.
     pub has: Sha,
+    /// The environment that these are in, where the app has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvName>,
     /// The hosts that the job left there.
     pub hosts: Vec<HostName>,
     /// What it would take, in words.
@@ -100,6 +106,9 @@ pub struct DriftView {
 pub struct HostDrift {
     /// The app.
     pub app: AppName,
+    /// The environment that the host is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvName>,
     /// The host.
     pub host: HostName,
     /// `in-step`, or how it differs.

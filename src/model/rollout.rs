@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::id::JobId;
-use super::names::{Branch, HostName, Sha};
+use super::names::{Branch, EnvName, HostName, Sha};
 
 /// `:rollout` of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,13 @@ pub enum Because {
     },
     /// Its hosts were away when the others got the commit.
     CatchUp,
+    /// An environment gets what the one before it runs.
+    Promote {
+        /// Where it comes from.
+        from: EnvName,
+        /// Where it goes.
+        to: EnvName,
+    },
 }
 
 impl Because {
@@ -136,6 +143,7 @@ impl Because {
         match self {
             Because::Rollback { .. } => "rollback",
             Because::CatchUp => "catch-up",
+            Because::Promote { .. } => "promote",
         }
     }
 }

@@ -190,22 +190,32 @@ impl Inner {
         let mut needed = BTreeSet::new();
         let Some(artifact) = app.rollout.ship.artifact() else { return Ok(needed) };
         let most = usize::try_from(artifact.keep).unwrap_or(usize::MAX).saturating_add(1);
-        let mut newest: BTreeSet<String> = BTreeSet::new();
-        let mut seen = BTreeSet::new();
-        for job in self.jobs_of(&app.name)? {
-            let done: BTreeSet<HostName> =
-                job.hosts.iter().filter(|host| host.state == Progress::Done).map(|host| host.name.clone()).collect();
-            let Some(tree) = self.tree_of(&job)?.filter(|_| !done.is_empty()) else { continue };
-            // The newest job of a host says what it runs.
-            if !done.is_subset(&seen) {
-                seen.extend(done);
-                needed.insert(tree.clone());
+        let jobs = match app.environments.as_slice() {
+            [] => vec![self.jobs_of(&app.name)?],
+            some => some.iter().map(|there| self.jobs_in(&app.name, there)).collect::<Result<_, _>>()?,
+        };
+        for jobs in jobs {
+            let mut newest: BTreeSet<String> = BTreeSet::new();
+            let mut seen = BTreeSet::new();
+            for job in jobs {
+                let done: BTreeSet<HostName> = job
+                    .hosts
+                    .iter()
+                    .filter(|host| host.state == Progress::Done)
+                    .map(|host| host.name.clone())
+                    .collect();
+                let Some(tree) = self.tree_of(&job)?.filter(|_| !done.is_empty()) else { continue };
+                // The newest job of a host says what it runs.
+                if !done.is_subset(&seen) {
+                    seen.extend(done);
+                    needed.insert(tree.clone());
+                }
+                if newest.len() < most {
+                    newest.insert(tree);
+                }
             }
-            if newest.len() < most {
-                newest.insert(tree);
-            }
+            needed.extend(newest);
         }
-        needed.extend(newest);
         Ok(needed)
     }
 

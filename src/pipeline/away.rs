@@ -61,11 +61,13 @@ impl Inner {
                 away.push(Away { app: app.name.clone(), hosts, carried });
             }
             settled.extend(job.hosts.iter().filter(|host| is_settled(host, job)).map(|host| host.name.clone()));
-            // What is before it no host is owed any more.
-            if job.carried().is_none_or(|carried| carried.because != Because::CatchUp)
-                && job.hosts.iter().any(|host| host.state == Progress::Done)
-            {
-                break;
+            // What is before it no host is owed any more, of its environments.
+            if job.carried().is_none_or(|carried| carried.because != Because::CatchUp) {
+                let done = job.hosts.iter().filter(|host| host.state == Progress::Done).map(|host| &host.name);
+                if app.environments.is_empty() && done.clone().next().is_some() {
+                    break;
+                }
+                settled.extend(app.environments_of(done).into_iter().flat_map(|there| there.hosts.iter().cloned()));
             }
         }
         Ok(away)

@@ -28,8 +28,8 @@ impl Pipeline {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut looks = JoinSet::new();
         for entry in apps.into_iter().filter(|entry| app.is_none_or(|app| entry.name == *app)) {
-            let wanted = self.inner.store.last_good(&entry.name)?.map(|good| good.sha);
             for host in entry.hosts.clone() {
+                let wanted = self.inner.store.last_good_on(&entry, &host.name)?.map(|good| good.sha);
                 let (inner, entry, places) = (self.inner.clone(), entry.clone(), places.clone());
                 looks.spawn(async move {
                     let _place = places.acquire_owned().await;
@@ -68,18 +68,19 @@ impl Inner {
             Some(has) => self.store.own_commit(&has)?.map(|own| own.job),
             None => None,
         };
-        let good = self.store.last_good(&app.name)?.filter(|good| Some(good.sha) == has).map(|good| good.job);
+        let good = self.store.last_good_on(app, &host.name)?.filter(|good| Some(good.sha) == has).map(|good| good.job);
         let job = good.or(ours);
         let (state, why) = match seen {
             Ok(seen) => judge(&seen, wanted, job.is_some()),
             Err(why) => (Drift::Unreachable, Some(why)),
         };
-        Ok(HostDrift { app: app.name.clone(), host: host.name.clone(), state, wanted, has, job, why })
+        let environment = app.environment_of(&host.name).map(|environment| environment.name.clone());
+        Ok(HostDrift { app: app.name.clone(), environment, host: host.name.clone(), state, wanted, has, job, why })
     }
 }
 
 /// How a host stands. What was not finished says more than where it is.
-fn judge(seen: &HostState, wanted: Option<Sha>, is_ours: bool) -> (Drift, Option<String>) {
+pub(super) fn judge(seen: &HostState, wanted: Option<Sha>, is_ours: bool) -> (Drift, Option<String>) {
     let Some(head) = seen.head.filter(|_| seen.exists) else {
         return (Drift::NeverDeployed, Some("its working directory is not there, or has no commit".to_owned()));
     };

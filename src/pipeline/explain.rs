@@ -85,6 +85,9 @@ impl Pipeline {
                     format!("{by} took {} back, to {} of job {of}", bad.short(), commit.short())
                 }
                 Because::CatchUp => format!("hosts that were away in job {of} are back, and get {}", commit.short()),
+                Because::Promote { from, to } => {
+                    format!("{by} promoted {} of job {of} from {from} to {to}", commit.short())
+                }
             },
             Why::Dependency if moved.is_empty() => {
                 format!("{app} depends on what {} publish{}", ups.join(", "), if ups.len() == 1 { "es" } else { "" })
@@ -182,6 +185,7 @@ fn what(event: &Event) -> String {
         EventKind::Rollout { app, carried: Carried { commit, because, by, .. } } => match because {
             Because::Rollback { bad } => format!("{by} rolled {app} back from {} to {}", bad.short(), commit.short()),
             Because::CatchUp => format!("hosts of {app} that were away get {}", commit.short()),
+            Because::Promote { from, to } => format!("{by} promoted {app} {} from {from} to {to}", commit.short()),
         },
     }
 }

@@ -21,6 +21,7 @@ mod owed;
 mod paths;
 mod plan;
 mod preview;
+mod promotions;
 mod provenance;
 mod remotes;
 mod requests;

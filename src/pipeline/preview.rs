@@ -59,9 +59,11 @@ impl Pipeline {
                 _ if planned.after.is_empty() => "it depends on the repository".to_owned(),
                 _ => "it depends on apps that run before it".to_owned(),
             };
+            let hosts = planned.app.hosts.iter().map(|host| &host.name);
             apps.push(PlannedView {
                 why,
-                hosts: planned.app.hosts.iter().map(|h| h.name.clone()).collect(),
+                environments: planned.app.environments.iter().filter(|e| !e.manual).map(|e| e.name.clone()).collect(),
+                hosts: hosts.filter(|name| planned.app.is_automatic(name)).cloned().collect(),
                 joins: inner.to_join(&planned.app.name, merges),
                 app: planned.app.name,
                 wave: planned.wave,

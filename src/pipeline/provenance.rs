@@ -16,7 +16,10 @@ use crate::bumps::Preflight;
 use crate::deps;
 use crate::git::Mirrors;
 use crate::model::provenance::{LacksView, Locked, MissingView, RunsView, UnknownView, WhereView};
-use crate::model::{App, AppName, Follows, HostName, HostState, JobId, JobState, Lib, Outcome, Progress, RepoId, Sha};
+use crate::model::{
+    App, AppName, EnvName, Environment, Follows, HostName, HostState, JobId, JobState, Lib, Outcome, Progress, RepoId,
+    Sha,
+};
 use crate::store::{JobFilter, LastGood, StoreError};
 
 /// How many remotes are fetched at once for a commit that nobody has needed so far, and how long that may take.
@@ -63,7 +66,7 @@ struct Left {
     job: JobId,
     at: Timestamp,
     commit: Sha,
-    /// The hosts that are there still: no later job has brought them elsewhere.
+    /// The hosts that are there still: no later job has brought them elsewhere. All of one environment.
     hosts: Vec<HostName>,
     closure: Option<Vec<Locked>>,
 }
@@ -95,7 +98,8 @@ impl Inner {
         Ok((left, unknown))
     }
 
-    /// The last good job of an app, and newer ones that have brought some of its hosts elsewhere.
+    /// The last good job of an app, and newer ones that have brought some of its hosts elsewhere; where it has environments,
+    /// older ones too, until all hosts are found.
     fn left_of(&self, app: App) -> Result<Vec<Left>, StoreError> {
         let good = self.store.last_good(&app.name)?;
         let (mut left, mut settled, mut before) = (Vec::new(), BTreeSet::new(), None);
@@ -108,10 +112,14 @@ impl Inner {
             let hosts: Vec<HostName> = there.filter(|host| settled.insert((*host).clone())).cloned().collect();
             if let Some(commit) = job.commit().filter(|_| !hosts.is_empty()) {
                 let at = job.ended.as_ref().map_or(job.created_at, |(at, ..)| *at);
-                let closure = self.store.closure(job.id)?;
-                left.push(Left { app: app.clone(), job: job.id, at, commit, hosts, closure });
+                // Who built it knows what it was built with.
+                let closure = self.store.closure(job.carried().map_or(job.id, |carried| carried.of))?;
+                for hosts in by_environment(&app, hosts) {
+                    left.push(Left { app: app.clone(), job: job.id, at, commit, hosts, closure: closure.clone() });
+                }
             }
-            if is_good {
+            let is_whole = app.hosts.iter().all(|host| settled.contains(&host.name));
+            if if app.environments.is_empty() { is_good } else { is_whole } {
                 break;
             }
         }
@@ -120,6 +128,25 @@ impl Inner {
             left.push(Left { app, job, at, commit: sha, hosts: Vec::new(), closure });
         }
         Ok(left)
+    }
+}
+
+/// Hosts of an app, those of each environment apart.
+fn by_environment(app: &App, hosts: Vec<HostName>) -> Vec<Vec<HostName>> {
+    let mut groups: Vec<(Option<&EnvName>, Vec<HostName>)> = Vec::new();
+    for host in hosts {
+        let environment = app.environment_of(&host).map(|environment| &environment.name);
+        match groups.iter_mut().find(|(name, _)| *name == environment) {
+            Some((_, hosts)) => hosts.push(host),
+            None => groups.push((environment, vec![host])),
+        }
+    }
+    groups.into_iter().map(|(_, hosts)| hosts).collect()
+}
+
+impl Left {
+    fn environment(&self) -> Option<&Environment> {
+        self.hosts.first().and_then(|host| self.app.environment_of(host))
     }
 }
 
@@ -172,7 +199,8 @@ impl Pipeline {
             for locked in closure.iter().filter(is_it) {
                 let Left { job, at, commit, .. } = left;
                 let (app, hosts) = (left.app.name.clone(), left.hosts.clone());
-                runs.push(RunsView { app, job, at, commit, locked: locked.clone(), hosts });
+                let environment = left.environment().map(|environment| environment.name.clone());
+                runs.push(RunsView { app, job, at, commit, locked: locked.clone(), environment, hosts });
             }
         }
         Ok(WhereView { runs, unknown })
@@ -211,21 +239,32 @@ impl Pipeline {
                     continue;
                 }
                 let older = git.is_ancestor(&repo, *has, sha).await.unwrap_or(false);
-                let why = match self.published_with(&git, &app, &repo, sha).await?.filter(|(job, _)| *job != left.job) {
-                    Some((_, commit)) => {
-                        let commit = commit.short();
-                        format!("{commit}, which is published, has it: `airplanes deploy {app}` brings it there")
+                let why = match left.environment().filter(|environment| environment.manual) {
+                    Some(Environment { name, .. }) => {
+                        format!("what is promoted gets to {name}: `airplanes promote {app} --to {name}`")
                     }
-                    None => self.why_missing(&left.app, lib.as_ref(), older)?,
+                    None => {
+                        match self.published_with(&git, &app, &repo, sha).await?.filter(|(job, _)| *job != left.job) {
+                            Some((_, commit)) => {
+                                let commit = commit.short();
+                                format!(
+                                    "{commit}, which is published, has it: `airplanes deploy {app}` brings it there"
+                                )
+                            }
+                            None => self.why_missing(&left.app, lib.as_ref(), older)?,
+                        }
+                    }
                 };
                 let (app, lib, hosts) = (app.clone(), lib.clone(), left.hosts.clone());
-                missing.push(LacksView { app, lib, has: *has, hosts, why });
+                let environment = left.environment().map(|environment| environment.name.clone());
+                missing.push(LacksView { app, lib, has: *has, environment, hosts, why });
             }
             if !at.is_empty() && missing.len() == before && !have.contains(&app) {
                 have.push(app);
             }
         }
-        have.retain(|app| !missing.iter().any(|lacks| lacks.app == *app));
+        // Of an app with environments some may have it, and others not.
+        have.retain(|app| !missing.iter().any(|lacks| lacks.app == *app && lacks.environment.is_none()));
         Ok(MissingView { repo, sha, have, missing, unknown })
     }
 
@@ -239,7 +278,8 @@ impl Pipeline {
     ) -> Result<Option<(JobId, Sha)>, StoreError> {
         let filter = JobFilter { app: Some(app.clone()), limit: NEWEST, ..JobFilter::default() };
         let jobs = self.inner.store.jobs(&filter)?;
-        let Some((job, commit)) = jobs.iter().find_map(|job| Some((job.id, job.published?))) else { return Ok(None) };
+        let mut built = jobs.iter().filter(|job| job.carried().is_none());
+        let Some((job, commit)) = built.find_map(|job| Some((job.id, job.published?))) else { return Ok(None) };
         for locked in self.inner.store.closure(job)?.iter().flatten().filter(|locked| locked.repo == *repo) {
             if git.is_ancestor(repo, sha, locked.sha).await.unwrap_or(false) {
                 return Ok(Some((job, commit)));

@@ -2,39 +2,60 @@
 //! which commit that is; what is done is a job like any other. Also what a rollout would do, told before.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Inner, Pipeline, PipelineError};
 use crate::model::api::{RollbackView, RolloutView, Submitted};
 use crate::model::rollout::{Because, Carried};
-use crate::model::{App, AppName, EventKind, JobId, JobState, Outcome, Progress, Sha};
+use crate::model::{
+    App, AppName, Environment, EventKind, HostName, HostState, JobId, JobState, Outcome, Progress, Sha,
+};
 use crate::store::{JobFilter, StoreError};
 
 /// So many jobs of an app are looked back upon.
 const BACK: usize = 200;
+/// So many times that, for those of one environment among them.
+const PAGES: usize = 20;
 
 impl Pipeline {
     /// How the next rollout of an app would go. Asks no host.
     pub fn rollout_plan(&self, app: &AppName) -> Result<RolloutView, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
-        let mut view = RolloutView::of(&entry);
+        let mut view = RolloutView::of(&entry, |host| entry.is_automatic(host));
         view.held = self.inner.stopped_by(app).map(|hold| hold.to_string());
         view.live = self.inner.store.last_good(app)?.map(|good| good.sha);
         Ok(view)
     }
 
-    /// What a rollback would do, to a commit or to what a job brought; by default to what was live before.
-    pub fn rollback_plan(&self, app: &AppName, to: Option<&str>) -> Result<RollbackView, PipelineError> {
+    /// What a rollback would do, to a commit or to what a job brought; by default to what was live before. Of one
+    /// environment, where the app has some.
+    pub fn rollback_plan(
+        &self,
+        app: &AppName,
+        environment: Option<&str>,
+        to: Option<&str>,
+    ) -> Result<RollbackView, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
-        let (carried, bad) = self.inner.way_back(&entry, to, "")?;
-        let rollout = RolloutView::of(&App { rollout: entry.rollout.clone().of_carried(), ..entry });
-        Ok(RollbackView { app: app.clone(), from: bad, to: carried.commit, of: carried.of, rollout })
+        let environment = meant(&entry, environment)?;
+        let (carried, bad) = self.inner.way_back(&entry, environment, to, "")?;
+        let is_meant = |host: &HostName| environment.is_none_or(|environment| environment.hosts.contains(host));
+        let rollout = RolloutView::of(&entry.for_carried(&carried.because), is_meant);
+        let environment = environment.map(|environment| environment.name.clone());
+        let (commit, of) = (carried.commit, carried.of);
+        Ok(RollbackView { app: app.clone(), environment, from: bad, to: commit, of, rollout })
     }
 
     /// Rolls an app back. Returns once it is planned; the job holds the app when it ends.
-    pub async fn rollback(&self, app: &AppName, to: Option<&str>, by: &str) -> Result<Submitted, PipelineError> {
+    pub async fn rollback(
+        &self,
+        app: &AppName,
+        environment: Option<&str>,
+        to: Option<&str>,
+        by: &str,
+    ) -> Result<Submitted, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
         let by: String = by.chars().take(100).collect();
-        let (carried, _) = self.inner.way_back(&entry, to, &by)?;
+        let (carried, _) = self.inner.way_back(&entry, meant(&entry, environment)?, to, &by)?;
         self.carry(app, carried).await
     }
 
@@ -50,21 +71,63 @@ impl Pipeline {
     }
 }
 
+/// The environment that somebody means; none where the app has none.
+fn meant<'a>(app: &'a App, name: Option<&str>) -> Result<Option<&'a Environment>, PipelineError> {
+    match (name, app.environments.as_slice()) {
+        (None, []) => Ok(None),
+        (None, [only]) => Ok(Some(only)),
+        (Some(name), _) => named(app, name).map(Some),
+        (None, _) => {
+            let names = names_of(app);
+            Err(PipelineError::Senseless(format!("{} has several environments: say which, --env {names}", app.name)))
+        }
+    }
+}
+
+/// The environment with that name.
+pub(super) fn named<'a>(app: &'a App, name: &str) -> Result<&'a Environment, PipelineError> {
+    let found = app.environments.iter().find(|environment| environment.name.as_str() == name);
+    found.ok_or_else(|| {
+        let known = match app.environments.is_empty() {
+            true => "it has none: `:environments` in deploy.edn makes them".to_owned(),
+            false => format!("it has {}", names_of(app)),
+        };
+        PipelineError::Senseless(format!("{} has no environment `{}`; {known}", app.name, name.escape_debug()))
+    })
+}
+
+/// `staging or production`.
+pub(super) fn names_of(app: &App) -> String {
+    app.environments.iter().map(|environment| environment.name.as_str()).collect::<Vec<_>>().join(" or ")
+}
+
 impl Inner {
     /// What to go back to, and from what.
-    fn way_back(&self, app: &App, to: Option<&str>, by: &str) -> Result<(Carried, Sha), PipelineError> {
+    fn way_back(
+        &self,
+        app: &App,
+        environment: Option<&Environment>,
+        to: Option<&str>,
+        by: &str,
+    ) -> Result<(Carried, Sha), PipelineError> {
         let refuse = |why: String| Err(PipelineError::Senseless(why));
         if app.hosts.is_empty() {
             return refuse(format!("{} has no hosts, so there is nothing to roll back", app.name));
         }
-        let jobs = self.jobs_of(&app.name)?;
+        let jobs = match environment {
+            Some(environment) => self.jobs_in(&app.name, environment)?,
+            None => self.jobs_of(&app.name)?,
+        };
+        let is_meant = |name: &HostName| environment.is_none_or(|environment| environment.hosts.contains(name));
+        let there = environment.map_or_else(|| app.name.to_string(), |there| format!("{} of {}", there.name, app.name));
         // What is live: the newest job that brought a host something.
         let is_live = |job: &&JobState| {
-            let brought = job.hosts.iter().any(|host| host.touched || host.state == Progress::Done);
+            let brought = |host: &HostState| is_meant(&host.name) && (host.touched || host.state == Progress::Done);
+            let brought = job.hosts.iter().any(brought);
             brought && job.outcome() != Some(Outcome::RolledBack)
         };
         let Some(live) = jobs.iter().map(|job| &**job).find(is_live) else {
-            return refuse(format!("no job has brought anything to the hosts of {} yet", app.name));
+            return refuse(format!("no job has brought anything to the hosts of {there} yet"));
         };
         let Some(bad) = live.commit() else {
             return refuse(format!("nobody knows what job {} brought to its hosts", live.id));
@@ -99,11 +162,11 @@ impl Inner {
             known.dedup();
             known.truncate(5);
             let known = match known.is_empty() {
-                true => format!("{} has had no other commit that did well", app.name),
+                true => format!("{there} has had no other commit that did well"),
                 false => format!("it has had {}", known.join(", ")),
             };
             return match to {
-                Some(to) => refuse(format!("no job of {} that did well is or brought `{to}`; {known}", app.name)),
+                Some(to) => refuse(format!("no job of {there} that did well is or brought `{to}`; {known}")),
                 None => refuse(format!("there is nothing to go back to from {}: {known}", bad.short())),
             };
         };
@@ -111,12 +174,29 @@ impl Inner {
             return refuse(format!("nobody knows which branch {} is on", commit.short()));
         };
         let of = target.carried().map_or(target.id, |carried| carried.of);
-        let (because, hosts) = (Because::Rollback { bad }, Vec::new());
+        let hosts = environment.map(|environment| environment.hosts.clone()).unwrap_or_default();
+        let because = Because::Rollback { bad };
         Ok((Carried { of, commit, branch: branch.clone(), hosts, because, by: by.to_owned() }, bad))
     }
 
+    /// An app's newest jobs that were for hosts of an environment.
+    pub(super) fn jobs_in(&self, app: &AppName, there: &Environment) -> Result<Vec<Arc<JobState>>, StoreError> {
+        let (mut found, mut before) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let page =
+                self.store.jobs(&JobFilter { app: Some(app.clone()), before, limit: BACK, ..JobFilter::default() })?;
+            before = page.last().map(|job| job.id);
+            let is_whole = page.len() < BACK;
+            found.extend(page.into_iter().filter(|job| job.hosts.iter().any(|host| there.hosts.contains(&host.name))));
+            if is_whole || found.len() >= BACK {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// An app's newest jobs.
-    pub(super) fn jobs_of(&self, app: &AppName) -> Result<Vec<std::sync::Arc<JobState>>, StoreError> {
+    pub(super) fn jobs_of(&self, app: &AppName) -> Result<Vec<Arc<JobState>>, StoreError> {
         self.store.jobs(&JobFilter { app: Some(app.clone()), limit: BACK, ..JobFilter::default() })
     }
 }

@@ -44,6 +44,10 @@ impl Pipeline {
             if let Ok(Some(index)) = self.inner.store.index(&app.name) {
                 view.depends_on_ssh = index.deps.iter().filter_map(|dep| dep.ssh_url().cloned()).collect();
             }
+            for environment in &mut view.environments {
+                let good = self.inner.store.last_good_in(&app.name, &environment.name).ok().flatten();
+                environment.live = good.map(|good| good.sha);
+            }
             view.holds = self.holds_of(&app.name);
             if let Ok(seen) = self.inner.store.last_seen(&app.repo()) {
                 view.last_seen = LastSeenView::of(seen.webhook, seen.poll);

@@ -72,7 +72,7 @@ pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
                     note(context.held.get(app).map(|held| held.words.clone()).unwrap_or_default())
                 }
                 Some(entry) => {
-                    let app = App { rollout: entry.rollout.clone().of_carried(), ..entry.clone() };
+                    let app = entry.for_carried(&carried.because);
                     let why = Why::Rollout(carried.clone());
                     let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
                     let planned = Planned { app, why, wave: 0, after, targets, tags };

@@ -85,7 +85,7 @@ impl Store {
                 }
                 let Some(job) = self.job(*id)? else { continue };
                 let ended_before = job.ended.as_ref().is_some_and(|(at, ..)| *at < keep.jobs_since);
-                let is_good = self.last_good(&job.app.name)?.is_some_and(|good| good.job == *id);
+                let is_good = self.goods(&job.app.name)?.iter().any(|good| good.job == *id);
                 if (beyond || ended_before) && !is_good && is_closed(&table, *id)? {
                     old.jobs.push((*id, size(&table, keys::records(*id))? + size(&table, keys::job(*id))?));
                     going.insert(*id);
@@ -162,7 +162,10 @@ impl State {
                 Err(error) => return Err(error),
             };
             let app = &job.app.name;
-            let is_good = tx.hint::<LastGood>(&keys::last_good(app)).is_some_and(|good| good.job == *id);
+            let rows = tx.rows(&keys::last_goods(app))?;
+            let there = rows.iter().filter_map(|(key, value)| decode::<LastGood>(key, value).ok());
+            let is_good =
+                tx.hint::<LastGood>(&keys::last_good(app)).into_iter().chain(there).any(|good| good.job == *id);
             if !is_good && tx.newest(&keys::app_jobs(app))?.and_then(|key| keys::job_at_end(&key)) != Some(*id) {
                 going.push((place, job));
             }

@@ -101,7 +101,8 @@ impl State {
         Ok(Some(Released { hold, event }))
     }
 
-    /// A rollback is a decision that no bump may undo: it holds its app, beneath the hold of a person if there is one.
+    /// A rollback is a decision that no bump may undo: it holds its app, beneath the hold of a person if there is one. Not
+    /// where it was in an environment that only people promote to.
     pub(super) fn hold_after(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
         let Some((_, outcome, reason)) = &job.ended else { return Ok(()) };
         let bad = match job.carried().map(|carried| &carried.because) {
@@ -111,10 +112,14 @@ impl State {
             }
             Some(Because::CatchUp) => None,
             // Also where not every host could be brought back.
-            None if *outcome == Outcome::RolledBack || job.rolling_back.is_some() => job.commit(),
-            None => None,
+            Some(Because::Promote { .. }) | None if *outcome == Outcome::RolledBack || job.rolling_back.is_some() => {
+                job.commit()
+            }
+            Some(Because::Promote { .. }) | None => None,
         };
-        let Some(bad) = bad else { return Ok(()) };
+        // To hosts that nothing but a person's word brings anything to, no bump brings it again.
+        let by_hand = !job.hosts.is_empty() && !job.hosts.iter().any(|host| job.app.is_automatic(&host.name));
+        let Some(bad) = bad.filter(|_| !by_hand) else { return Ok(()) };
         let app = job.app.name.clone();
         let by_person = self.holds.get(&(app.clone(), None)).filter(|hold| hold.kind == HoldKind::Manual).cloned();
         let hold = Hold { id: HoldId(self.next_id(now)), ..Hold::of_rollback(app, bad, job.id, reason, now) };

@@ -1,7 +1,7 @@
 //! The store's keys: one tree, a prefix byte for each kind of row, big-endian numbers so that keys sort by time.
 
 use crate::model::{
-    AppName, Branch, CredentialName, DeliveryId, EventId, Forge, JobId, Lib, RepoId, ServerId, Sha, Topic,
+    AppName, Branch, CredentialName, DeliveryId, EnvName, EventId, Forge, JobId, Lib, RepoId, ServerId, Sha, Topic,
 };
 
 /// What the names of tags begin with where they stand beside those of branches.
@@ -148,6 +148,13 @@ pub(super) fn own_commit(sha: &Sha) -> Vec<u8> {
 }
 pub(super) fn last_good(app: &AppName) -> Vec<u8> {
     with(b'g', &[app.as_str().as_bytes()])
+}
+/// What the environments of an app were left at.
+pub(super) fn last_goods(app: &AppName) -> Vec<u8> {
+    with(b'g', &[app.as_str().as_bytes(), b"\0"])
+}
+pub(super) fn last_good_in(app: &AppName, environment: &EnvName) -> Vec<u8> {
+    with(b'g', &[app.as_str().as_bytes(), b"\0", environment.as_str().as_bytes()])
 }
 pub(super) fn index(app: &AppName) -> Vec<u8> {
     with(INDEX, &[app.as_str().as_bytes(), b"\0"])

@@ -14,6 +14,7 @@ mod closures;
 mod disk;
 mod folder;
 mod forget;
+mod goods;
 mod holds;
 mod index;
 mod keys;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::load::load_job;
-use super::rows::{EventRow, EventState, LastGood, LastSeen, OwnCommit, Seen};
+use super::rows::{EventRow, EventState, LastSeen, OwnCommit, Seen};
 use super::table::{Row, Table};
 use super::tx::{decode, get};
 use super::{Store, StoreError, keys, unpoison};
@@ -174,10 +174,6 @@ impl Store {
     /// The job that made a commit, if one of ours did.
     pub fn own_commit(&self, sha: &Sha) -> Result<Option<OwnCommit>, StoreError> {
         get(&*self.table()?, &keys::own_commit(sha))
-    }
-    /// The last job of an app that ended well.
-    pub fn last_good(&self, app: &AppName) -> Result<Option<LastGood>, StoreError> {
-        get(&*self.table()?, &keys::last_good(app))
     }
     /// Since when and why the store takes no writes, if it does not.
     pub fn fault(&self) -> Option<Fault> {

@@ -10,13 +10,13 @@ use super::forget::jobs_ended_well;
 use super::holds::{self, Holds};
 use super::load::load_job;
 use super::observe::note_webhook;
-use super::rows::{EventRow, EventState, LastGood, OwnCommit, Seen};
+use super::rows::{EventRow, EventState, OwnCommit, Seen};
 use super::servers::{self, Servers};
 use super::statuses::is_told;
 use super::table::Table;
 use super::tag_events::tag_key;
 use super::tx::{Tx, fits, pieces};
-use super::{Change, StoreError, keys, missed};
+use super::{Change, StoreError, goods, keys, missed};
 use crate::model::event::Answer;
 use crate::model::{
     AppName, Cause, Delivery, DeliveryId, Draft, Entry, Event, EventId, EventKind, Forge, JobId, JobState, Merges,
@@ -443,13 +443,7 @@ impl State {
     /// A job has ended: its state becomes a row of its own, and events that nothing keeps open are closed.
     fn end(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
         self.stop_waiting(job);
-        if let (Some(outcome), Some(sha)) = (job.outcome(), job.commit())
-            && outcome.is_well()
-        {
-            // Who built it knows what it was built with.
-            let by = job.carried().map_or(job.id, |carried| carried.of);
-            tx.put(keys::last_good(&job.app.name), &LastGood { job: by, sha, at: now })?;
-        }
+        goods::keep(tx, job, now)?;
         self.hold_after(tx, job, now)?;
         tx.put_summary(keys::job(job.id), job)?;
         tx.delete(keys::open_job(job.id));

@@ -11,6 +11,7 @@ mod demo;
 mod deps;
 mod doctor;
 mod edn;
+mod environments;
 mod fold;
 mod forge;
 mod git;

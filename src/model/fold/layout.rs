@@ -42,7 +42,10 @@ impl JobState {
             back: None,
             error: None,
         };
-        let is_meant = |name: &HostName| carried.as_ref().is_none_or(|c| c.hosts.is_empty() || c.hosts.contains(name));
+        let is_meant = |name: &HostName| match &carried {
+            Some(carried) => carried.hosts.is_empty() || carried.hosts.contains(name),
+            None => self.app.is_automatic(name),
+        };
         self.hosts = self.app.hosts.iter().filter(|h| is_meant(&h.name)).map(|h| host(&h.name)).collect();
         if let Some(carried) = carried {
             (self.published, self.base) = (Some(carried.commit), Some((carried.branch, carried.commit)));

@@ -306,6 +306,7 @@ pub(super) fn success(job: &JobState) -> String {
     let well = match job.carried().map(|carried| &carried.because) {
         Some(Because::Rollback { bad }) => format!("{well} again, in place of {}", bad.short()),
         Some(Because::CatchUp) => format!("{well} too"),
+        Some(Because::Promote { from, to }) => format!("{well}: promoted from {from} to {to}"),
         None => well,
     };
     let well = job.narrowed.iter().fold(well, |well, narrowed| format!("{well}; {narrowed}"));

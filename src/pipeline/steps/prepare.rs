@@ -23,7 +23,7 @@ const FRESH: Duration = Duration::from_secs(5);
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
     let mut log = work.log(&Step::Prepare).await?;
     let rooms = work.rooms();
-    for host in &work.job.app.hosts {
+    for host in work.job.app.hosts.iter().filter(|host| work.job.host(&host.name).is_some()) {
         // Connected while the build runs, so that the rollout does not wait for handshakes.
         let (rooms, host, stop) = (rooms.clone(), host.clone(), work.stop.clone());
         work.inner.tasks.spawn(async move {

@@ -1,7 +1,7 @@
 //! Rollout: the hosts brought to the exact commit, batch after batch, each restarted and asked whether it is well.
 //!
-//! In the flow: `preflight` looks at all hosts before anything is changed; `batches` says which are next; `turn` is one
-//! host's; `back` brings hosts back when too many failed. All of it goes by the journal, so that a rollout that was
+//! In the flow: `preflight` looks at all hosts of an environment before anything is changed there; `batches` says which are
+//! next; `turn` is one host's; `back` brings hosts back when too many failed. All of it goes by the journal, so that a rollout that was
 //! interrupted anywhere goes on where it was.
 //!
 //! A host's turn is not canceled half-way, not even by a crash in between; the next one's is. A way back is ended,
@@ -18,7 +18,6 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::{StepError, Work, say};
-use crate::model::rollout::OnFailure;
 use crate::model::{Entry, Host, HostName, HostResult, JobState, Progress, Sha, Step, StepResult};
 use crate::process::LogFile;
 pub(super) use turn::is_live_everywhere;
@@ -29,9 +28,6 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     };
     let mut log = work.log(&Step::Rollout).await?;
     if work.job.rolling_back.is_none() {
-        for (host, result) in preflight::run(work, commit).await? {
-            say(&mut log, format!("{}: {}", host.name, told(&result))).await?;
-        }
         go_on(work, &mut log, commit).await?;
         begin_way_back(work, &mut log).await?;
     }
@@ -65,13 +61,24 @@ fn errors(job: &JobState) -> Vec<String> {
 
 /// Batch after batch, until all hosts are settled.
 async fn go_on(work: &mut Work, log: &mut LogFile, commit: Sha) -> Result<(), StepError> {
+    let mut looked_at = None;
     while let Some(batch) = batches::next(&work.job) {
         let is_running = |name: &HostName| work.job.host(name).is_some_and(|host| host.state == Progress::Running);
-        if batches::is_over(&work.job) && !batch.hosts.iter().any(is_running) {
-            skip_rest(work).await?;
+        if let Some(why) = batches::over(&work.job).filter(|_| !batch.hosts.iter().any(is_running)) {
+            skip_rest(work, &why).await?;
             continue;
         }
-        let pause = work.job.app.rollout.pause;
+        if let Some(names) = batch.begins.filter(|_| looked_at.as_ref() != Some(&batch.environment)) {
+            if let Some(name) = &batch.environment {
+                say(log, format!("to {name}")).await?;
+            }
+            for (host, result) in preflight::run(work, commit, &names).await? {
+                say(log, format!("{}: {}", host.name, told(&result))).await?;
+            }
+            looked_at = Some(batch.environment);
+            continue;
+        }
+        let pause = batch.hosts.first().map(|host| work.job.app.rollout_on(host).pause).unwrap_or_default();
         if batch.is_next && !pause.is_zero() {
             say(log, format!("waiting {} s before the next batch", pause.as_secs_f32())).await?;
             tokio::select! {
@@ -89,9 +96,8 @@ async fn go_on(work: &mut Work, log: &mut LogFile, commit: Sha) -> Result<(), St
 }
 
 /// What is not begun stays as it is.
-async fn skip_rest(work: &mut Work) -> Result<(), StepError> {
-    let failed: Vec<&str> = batches::failed(&work.job).iter().map(|host| host.name.as_str()).collect();
-    let reason = format!("not begun, since {} failed", failed.join(", "));
+async fn skip_rest(work: &mut Work, why: &str) -> Result<(), StepError> {
+    let reason = format!("not begun, since {why}");
     let pending = work.job.hosts.iter().filter(|host| host.state == Progress::Pending);
     let skipped = |host: &crate::model::HostState| Entry::HostFinished {
         host: host.name.clone(),
@@ -104,14 +110,7 @@ async fn skip_rest(work: &mut Work) -> Result<(), StepError> {
 /// If more failed than may, and something was changed.
 async fn begin_way_back(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
     let job = &work.job;
-    let is_wanted = job.app.rollout.on_failure == OnFailure::Rollback;
-    if !is_wanted || !batches::is_over(job) || !job.hosts.iter().any(|host| host.touched) {
-        return Ok(());
-    }
-    let failed = batches::failed(job).into_iter();
-    let failed: Vec<String> =
-        failed.map(|host| format!("{}: {}", host.name, host.error.as_deref().unwrap_or("failed"))).collect();
-    let reason = failed.join("; ");
+    let Some(reason) = batches::goes_back(job) else { return Ok(()) };
     say(log, "rolling back").await?;
     tracing::warn!(job = %job.id, app = %job.app.name, %reason, "rolling back");
     Ok(work.append(vec![Entry::RollingBack { reason }]).await?)
@@ -130,7 +129,8 @@ async fn turns(work: &mut Work, log: &mut LogFile, names: Vec<HostName>, way: Wa
     let mut all = hosts(&work.job);
     all.retain(|host| names.contains(&host.name));
     all.sort_by_key(|host| names.iter().position(|name| *name == host.name));
-    let at_once = usize::try_from(work.job.app.rollout.parallel).unwrap_or(1).max(1);
+    let rollout = all.first().map(|host| work.job.app.rollout_on(&host.name));
+    let at_once = usize::try_from(rollout.map_or(1, |rollout| rollout.parallel)).unwrap_or(1).max(1);
     let mut stopped = None;
     {
         let work: &Work = work;
@@ -144,7 +144,7 @@ async fn turns(work: &mut Work, log: &mut LogFile, names: Vec<HostName>, way: Wa
                 let job = now(work)?;
                 let begun = job.host(&host.name).is_some_and(|host| host.state == Progress::Running);
                 let goes_on = begun || matches!(way, Way::Back);
-                if !goes_on && batches::is_over(&job) {
+                if !goes_on && batches::over(&job).is_some() {
                     break;
                 }
                 // A turn that a killed daemon began is ended, also if the job was canceled: half a move is nobody's wish.

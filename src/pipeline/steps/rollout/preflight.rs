@@ -1,4 +1,4 @@
-//! Preflight: every host is asked, all at once, before anything is changed on any. One whose folder will not be touched
+//! Preflight: every host of an environment is asked, all at once, before anything is changed on any. One whose folder will not be touched
 //! since somebody else's work is in it is known then, and one that can't be reached where that fails the rollout; where
 //! such a host is passed by it is tried again in its turn.
 
@@ -10,19 +10,20 @@ use super::installs;
 use super::turn::{Turn, close_log, open_log};
 use crate::host::{Error, HostState, MarkerState};
 use crate::model::rollout::Unreachable;
-use crate::model::{Entry, Host, HostResult, Progress, Sha};
+use crate::model::{Entry, Host, HostName, HostResult, Sha};
 
 /// So many hosts are asked at once.
 const AT_ONCE: usize = 32;
 
-/// Journals how hosts ended whose turn can't come, and gives them. Nothing where a turn has begun: it was done then.
-pub(super) async fn run(work: &mut Work, to: Sha) -> Result<Vec<(Host, HostResult)>, StepError> {
-    let is_new = work.job.hosts.iter().all(|host| host.state == Progress::Pending);
+/// Journals how hosts ended whose turn can't come, and gives them. `names` are those of an environment, of which no turn
+/// has begun.
+pub(super) async fn run(work: &mut Work, to: Sha, names: &[HostName]) -> Result<Vec<(Host, HostResult)>, StepError> {
     // One alone is looked at in its turn, before anything is changed.
-    if !is_new || work.job.hosts.len() < 2 {
+    if names.len() < 2 {
         return Ok(Vec::new());
     }
-    let hosts = super::hosts(&work.job);
+    let mut hosts = super::hosts(&work.job);
+    hosts.retain(|host| names.contains(&host.name));
     let mut looked_at = Vec::new();
     {
         let work: &Work = work;
@@ -68,7 +69,7 @@ async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, Option<
     };
     let result = match looked {
         Ok(seen) => unfit(&turn, seen).map(|error| HostResult::Refused { error: error.to_string(), locked: false }),
-        Err(error) if error.is_unreachable() && turn.app.rollout.unreachable == Unreachable::Skip => {
+        Err(error) if error.is_unreachable() && turn.app.rollout_on(&host.name).unreachable == Unreachable::Skip => {
             log.line(&work.inner.masked(&error.to_string()));
             close_log(work, host, log).await;
             return Ok(Some((host.clone(), None)));

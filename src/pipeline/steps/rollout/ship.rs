@@ -18,9 +18,9 @@ use crate::pipeline::artifacts::Kept;
 impl Turn<'_> {
     /// Shas that hosts may be at and that nobody else put there.
     fn ours(&self) -> Result<Vec<Sha>, Cut> {
-        let last = self.work.inner.store.last_good(&self.app.name)?.map(|good| good.sha);
+        let last = self.work.inner.store.goods(&self.app.name)?.into_iter().map(|good| good.sha);
         let previous = self.state().and_then(|state| state.previous);
-        Ok(last.into_iter().chain(self.work.job.published).chain(previous).collect())
+        Ok(last.chain(self.work.job.published).chain(previous).collect())
     }
 
     /// Its tree at the commit; whether it moved. `has` is what it has.

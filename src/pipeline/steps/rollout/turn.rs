@@ -267,7 +267,7 @@ impl<'a> Turn<'a> {
     /// saw the end of, what last did well.
     fn ran(&self, seen: &HostState) -> Result<Option<Sha>, Cut> {
         let is_moving = seen.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Moving);
-        let good = self.work.inner.store.last_good(&self.app.name)?.map(|good| good.sha);
+        let good = self.work.inner.store.last_good_on(self.app, &self.host.name)?.map(|good| good.sha);
         Ok(good.filter(|good| is_moving && *good != self.to).or(seen.head))
     }
 
@@ -298,7 +298,7 @@ impl<'a> Turn<'a> {
     /// Waits until it is well, and has been for long enough.
     pub async fn verify(&self) -> Result<(), Cut> {
         let health = self.app.health_on(self.host);
-        let check = check(self.app, &self.folder, health.as_deref(), &self.to, self.unit());
+        let check = check(self.app, self.host, &self.folder, health.as_deref(), &self.to, self.unit());
         // It looks again and again by itself.
         let (rooms, never, mut said) =
             (self.work.rooms(), CancellationToken::new(), |bytes: &[u8]| self.log.bytes(bytes));
@@ -325,16 +325,18 @@ impl<'a> Turn<'a> {
 
 fn check<'a>(
     app: &App,
+    host: &Host,
     folder: &'a str,
     health: Option<&'a str>,
     sha: &'a Sha,
     unit: Option<&'a UnitName>,
 ) -> Check<'a> {
-    let (timeout, stable) = match &app.health {
+    let asked = app.health_of(&host.name);
+    let (timeout, stable) = match asked {
         Some(health) => (health.timeout, health.stable),
         None => ACTIVE,
     };
-    let stable = if unit.is_none() && app.health.is_none() { Duration::ZERO } else { stable };
+    let stable = if unit.is_none() && asked.is_none() { Duration::ZERO } else { stable };
     Check { working_directory: folder, sha, unit, health, timeout, stable }
 }
 
@@ -348,20 +350,20 @@ async fn is_well(work: &Work, host: &Host, commit: Sha, cancel: &CancellationTok
     let check = Check {
         timeout: Duration::from_secs(3),
         stable: Duration::ZERO,
-        ..check(app, &folder, health.as_deref(), &commit, restart.as_ref().and_then(Restart::unit))
+        ..check(app, host, &folder, health.as_deref(), &commit, restart.as_ref().and_then(Restart::unit))
     };
     let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
     let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel, log: &mut quiet };
     remote.verify(&check).await.is_ok()
 }
 
-/// Whether every host of the app is live and well at the commit: nothing is to be done.
+/// Whether every host that the job is for is live and well at the commit: nothing is to be done.
 pub(in crate::pipeline::steps) async fn is_live_everywhere(work: &Work, commit: Sha) -> bool {
     let app = &work.job.app;
     let restart = Restart::of(app);
     let unit = restart.as_ref().and_then(Restart::unit);
     let kept = work.kept(commit).await;
-    for host in &app.hosts {
+    for host in &super::hosts(&work.job) {
         let Some(folder) = app.folder_on(host) else { return false };
         let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
         let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };

@@ -1,0 +1,224 @@
+//! Environments on real sshds: what is built goes to the automatic ones in order, and to the others what a person promotes.
+
+use serde_json::Value;
+
+use super::support::acts::{host, text};
+use super::support::world::{World, git};
+
+/// A daemon with four hosts, two of them staging and two production, and an app on all. A restart fails where the app's
+/// file `sick` names the host.
+async fn app(staging: &str, production: &str) -> World {
+    let mut world = World::new(4);
+    world.commit("app", &[("deps.edn", "{}"), ("sick", "nobody\n")]);
+    world.clone_to_hosts("app");
+    world.deploy_edn(&format!(
+        r#":app {{:git-url "{{repo:app}}" :working-directory "{{dir}}/srv/{{host}}" :build "echo built >> {{dir}}/builds"
+            :restart "h=$(basename $PWD); echo $h >> ../turns; ! grep -q \"^$h$\" sick"
+            :environments {{:staging {{:hosts [:web-1 :web-2] {staging}}} :production {{:hosts [:web-3 :web-4] {production}}}}}}}"#
+    ));
+    world.start().await;
+    world
+}
+
+fn at(world: &World, host: &str) -> String {
+    git(&world.path("srv").join(host), &["rev-parse", "HEAD"])
+}
+/// What each of the four hosts has.
+fn all(world: &World) -> Vec<String> {
+    (1..=4).map(|n| at(world, &format!("web-{n}"))).collect()
+}
+fn two_and_two(staging: &str, production: &str) -> Vec<String> {
+    [staging, staging, production, production].map(str::to_owned).to_vec()
+}
+fn states(job: &Value) -> Vec<&str> {
+    job["hosts"].as_array().unwrap().iter().map(|host| text(host, "state")).collect()
+}
+fn holds(holds: &Value) -> usize {
+    holds["holds"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn production_gets_what_staging_runs_when_a_person_says_so_and_goes_back_alone() {
+    let mut world = app(":rollout {}", ":promote :manual :rollout {:batches [1 \"100%\"]}").await;
+    let old = at(&world, "web-3");
+    let first = world.commit("app", &[("a", "1")]).to_string();
+    let plan = world.call(&["deploy", "app", "--plan"]).await;
+    assert!(
+        plan.out.starts_with("batch 1 of 2 (staging): web-1\nbatch 2 of 2 (staging): web-2\nstaging: "),
+        "{plan:?}"
+    );
+    let built = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&built, "state"), states(&built)), ("succeeded", vec!["done"; 2]), "{built:#}");
+    assert_eq!((&built["environments"], all(&world)), (&serde_json::json!(["staging"]), two_and_two(&first, &old)));
+
+    // Told, asked, done: the same commit, and nothing is built.
+    let plan = world.call(&["promote", "app", "--plan"]).await;
+    let told = format!("app {} goes from staging to production; job {} built it\n", &first[..10], text(&built, "id"));
+    assert!(plan.out.starts_with(&told) && plan.out.contains("batch 1 of 2 (production): web-3\n"), "{plan:?}");
+    let asked = world.call(&["promote", "app"]).await;
+    assert_eq!((asked.code, at(&world, "web-3")), (Some(2), old.clone()), "nobody is there to ask: {asked:?}");
+    assert!(asked.err.contains("airplanes promote app --to production --yes"), "{asked:?}");
+    let done = world.call(&["promote", "app", "--yes", "--watch"]).await;
+    assert_eq!((done.code, all(&world)), (Some(0), two_and_two(&first, &first)), "{done:?}");
+    let job = world.job("app").await;
+    assert_eq!((text(&job["causes"][0], "why"), text(&job, "of")), ("promote", text(&built, "id")), "{job:#}");
+    assert_eq!((job["steps"].as_array().unwrap().len(), world.read("builds").lines().count()), (1, 1), "{job:#}");
+    assert!(text(&job, "reason").ends_with("promoted from staging to production"), "{job:#}");
+    let explained = world.call(&["explain", text(&job, "id")]).await;
+    assert!(explained.out.contains("from staging to production"), "{explained:?}");
+
+    // What staging runs has to be one commit that is well, everywhere there.
+    let second = world.push("app", &[("sick", "web-4\n")]).await.to_string();
+    assert_eq!(text(&world.job("app").await, "state"), "succeeded");
+    git(&world.path("srv/web-2"), &["checkout", "-q", &first]);
+    let refused = world.call(&["promote", "app", "--yes"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.err.contains("staging of app is not one commit that is well"), "{refused:?}");
+    git(&world.path("srv/web-2"), &["checkout", "-q", &second]);
+    world.save("srv/web-1/a", "by hand");
+    let refused = world.call(&["promote", "app", "--plan"]).await;
+    assert!(refused.err.contains("web-1: changed-files: a"), "{refused:?}");
+    git(&world.path("srv/web-1"), &["checkout", "-q", "a"]);
+
+    // A failure in production takes production back, and nothing keeps staging from what comes.
+    let failed = world.call(&["promote", "app", "--yes", "--watch"]).await;
+    assert_eq!((failed.code, all(&world)), (Some(4), two_and_two(&second, &first)), "{failed:?}");
+    assert_eq!(holds(&world.get("/holds").await), 0, "only a person brings anything there again");
+    let plan = world.call(&["promote", "app", "--plan", "--json"]).await;
+    let plan: Value = serde_json::from_str(&plan.out).unwrap();
+    assert!(plan["notes"][0].as_str().unwrap().starts_with("it was taken back from production before"), "{plan:#}");
+    assert_eq!((text(&plan, "commit"), text(&plan, "live")), (&*second, &*first), "{plan:#}");
+
+    // Views tell one from the other; two commits in two environments are no drift.
+    let drift = world.call(&["drift", "app"]).await;
+    assert_eq!(drift.code, Some(0), "{drift:?}");
+    assert!(drift.out.contains("web-2 (staging)") && drift.out.contains("web-3 (production)"), "{drift:?}");
+    let apps = world.call(&["apps"]).await;
+    let line =
+        format!("staging: web-1 web-2 at {}; production (by promote): web-3 web-4 at {}", &second[..10], &first[..10]);
+    assert!(apps.out.contains(&line), "{apps:?}");
+    let lacks = world.call(&["missing", &second]).await;
+    assert!(
+        lacks.out.contains("web-3 web-4 (production)") && lacks.out.contains("airplanes promote app --to production"),
+        "{lacks:?}"
+    );
+    let jobs = world.call(&["jobs"]).await;
+    assert!(jobs.out.contains("app (production)") && jobs.out.contains("app (staging)"), "{jobs:?}");
+
+    // Back by hand, of one of them.
+    let which = world.call(&["rollback", "app"]).await;
+    assert!(which.err.contains("app has several environments: say which, --env staging or production"), "{which:?}");
+    let none = world.call(&["rollback", "app", "--env", "prod"]).await;
+    assert!(none.err.contains("app has no environment `prod`; it has staging or production"), "{none:?}");
+    let back = world.call(&["rollback", "app", "--env", "staging", "--watch"]).await;
+    assert_eq!((back.code, all(&world)), (Some(0), two_and_two(&first, &first)), "{back:?}");
+    assert_eq!(holds(&world.get("/holds").await), 1, "no bump brings it to staging again");
+    let no_way = world.call(&["rollback", "app", "--env", "production"]).await;
+    assert!(no_way.err.contains("production of app has had no other commit that did well"), "{no_way:?}");
+
+    // One that is away gets what production runs, whatever staging runs by then.
+    let third = world.push("app", &[("sick", "nobody\n"), ("a", "3")]).await.to_string();
+    assert_eq!(text(&world.job("app").await, "state"), "succeeded");
+    world.host_down(4);
+    let partial = world.call(&["promote", "app", "--yes", "--watch"]).await;
+    assert_eq!(
+        (partial.code, at(&world, "web-3"), at(&world, "web-4")),
+        (Some(5), third.clone(), first),
+        "{partial:?}"
+    );
+    let fourth = world.push("app", &[("a", "4")]).await.to_string();
+    assert_eq!(text(&world.job("app").await, "state"), "succeeded");
+    world.host_up(4);
+    world.edit("config.edn", ":poll false", ":poll \"5s\"");
+    let caught = async || (at(&world, "web-4") == third).then_some(());
+    world.until("web-4 has caught up", caught).await;
+    let job = world.job("app").await;
+    assert_eq!((text(&job["causes"][0], "why"), text(host(&job, "web-4"), "environment")), ("catch-up", "production"));
+    assert_eq!(all(&world), two_and_two(&fourth, &third));
+    let back = world.call(&["rollback", "app", "--env", "production", "--plan"]).await;
+    assert!(back.out.starts_with("production of app goes back from "), "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic_environments_follow_each_other_and_the_next_begins_only_if_the_one_before_is_well() {
+    let mut world = app(":rollout {:batches [\"100%\"]}", ":rollout {}").await;
+    let old = at(&world, "web-1");
+    let good = world.commit("app", &[("a", "1")]).to_string();
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), all(&world)), ("succeeded", two_and_two(&good, &good)), "{job:#}");
+    let turns = world.read("srv/turns");
+    assert!(turns.ends_with("web-3\nweb-4\n") && turns.lines().count() == 4, "{turns}");
+    let log = world.whole_log(text(&job, "id"), "rollout").await;
+    assert!(log.contains("to staging\n") && log.contains("to production\n"), "{log}");
+
+    // One that is sick in the first keeps the second from it.
+    world.commit("app", &[("sick", "web-2\n")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), all(&world)), ("rolled-back", two_and_two(&good, &good)), "{job:#}");
+    assert_eq!(states(&job)[2..], ["skipped", "skipped"], "{job:#}");
+    assert_eq!(text(host(&job, "web-3"), "error"), "not begun, since web-2 failed");
+    // One in the second takes all of them back: it is one rollout of one commit.
+    world.commit("app", &[("sick", "web-4\n")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), all(&world)), ("rolled-back", two_and_two(&good, &good)), "{job:#}");
+    assert_eq!(holds(&world.get("/holds").await), 1);
+
+    // Where none of the first could be reached, nobody has seen it run: the second waits for the next one.
+    world.host_down(1);
+    world.host_down(2);
+    let head = world.commit("app", &[("sick", "nobody\n")]).to_string();
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), at(&world, "web-3")), ("failed", good), "{job:#}");
+    assert_eq!(text(host(&job, "web-3"), "error"), "not begun, since no host of staging has got it");
+    world.host_up(1);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!(
+        (text(&job, "state"), at(&world, "web-1"), at(&world, "web-4")),
+        ("partial", head.clone(), head.clone())
+    );
+    assert_ne!(old, head);
+}
+
+/// Killed in front of and behind each entry of a promotion.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_anywhere_in_a_promotion_the_next_start_ends_it() {
+    let mut world = app("", ":promote :manual :rollout {}").await;
+    let entries = [
+        ("\"because\":\"promote\"", false),
+        ("\"entry\":\"host-started\",\"host\":\"web-3\"", false),
+        ("\"entry\":\"host-restarting\",\"host\":\"web-4\"", false),
+        ("\"entry\":\"rolling-back\"", true),
+        ("\"entry\":\"host-returning\",\"host\":\"web-3\"", true),
+    ];
+    let mut live = at(&world, "web-3");
+    for (n, (entry, sick)) in entries.into_iter().enumerate() {
+        let side = if n % 2 == 0 { "after" } else { "before" };
+        let head = world.commit("app", &[("sick", if sick { "web-4\n" } else { "nobody\n" }), ("n", &n.to_string())]);
+        assert_eq!(text(&world.deploy_to_the_end("app").await, "state"), "succeeded", "{entry}");
+        world.kill();
+        world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), format!("{entry}:{side}"))];
+        world.start().await;
+        let promoted = world.call(&["promote", "app", "--yes", "--watch"]).await;
+        assert_eq!(promoted.code, Some(7), "the daemon is gone: {promoted:?}");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !world.has_died() {
+            assert!(std::time::Instant::now() < deadline, "{entry}: not met");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        world.kill();
+        world.env.clear();
+        world.start().await;
+        let job = world.job("app").await;
+        assert_eq!(text(&job["causes"][0], "why"), "promote", "{entry}: {job:#}");
+        let state = if sick { "rolled-back" } else { "succeeded" };
+        if !sick {
+            live = head.to_string();
+        }
+        assert_eq!(
+            (text(&job, "state"), all(&world)),
+            (state, two_and_two(&head.to_string(), &live)),
+            "{entry}: {job:#}"
+        );
+    }
+}
