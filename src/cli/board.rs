@@ -141,6 +141,7 @@ mod tests {
     fn each_host_has_a_line_and_where_there_are_too_many_those_that_do_nothing_are_counted() {
         let host = |n: usize, state, doing: Option<&str>| HostView {
             name: format!("web-{n}").parse().unwrap(),
+            environment: None,
             state,
             doing: doing.map(str::to_owned),
             sha: None,
