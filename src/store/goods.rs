@@ -26,7 +26,7 @@ impl Store {
     /// All that is the last good one of an app somewhere.
     pub fn goods(&self, app: &AppName) -> Result<Vec<LastGood>, StoreError> {
         let table = self.table()?;
-        let mut goods: Vec<LastGood> = get(&*table, &keys::last_good(app))?.into_iter().collect();
+        let mut goods: Vec<LastGood> = get(&table, &keys::last_good(app))?.into_iter().collect();
         for row in table.prefix(&keys::last_goods(app)) {
             let (key, value) = row?;
             goods.push(decode(&key, &value)?);
