@@ -9,7 +9,6 @@ use airplanes::daemon::journal::{self, Journal};
 use airplanes::daemon::{self, StartError};
 use airplanes::demo::{self, DemoError};
 use airplanes::runner::cell;
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -24,10 +23,9 @@ fn main() -> ExitCode {
         // One thread, no log, and as little else before it as can be: every build waits for this.
         return cell::enter(args);
     }
-    // clap ends the process by itself with code 2 for bad usage, and with 0 for --help.
-    let CommandLine { globals, command } = CommandLine::parse();
+    let (CommandLine { globals, command }, form) = cli::parse();
     if let Err(error) = trace(&globals, &command) {
-        cli::report(&error, &globals);
+        cli::report(&error, &globals, form);
         return error.exit().into();
     }
     hush_opening();
@@ -51,7 +49,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
-            cli::report(&error, &globals);
+            cli::report(&error, &globals, form);
             error.exit().into()
         }
     }

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::hold::held_lines;
-use super::output::{Paint, plain, print, say, table, within};
+use super::output::{Paint, plain, print, print_page, say, table, within};
 use super::repos::last_seen;
 use super::{Form, Globals};
 use crate::model::api::{AppView, EnvironmentView, PlanQuery, PlanView};
@@ -26,7 +26,7 @@ pub struct AppsArgs {
 /// `plan`.
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
-    /// A repository's url or identity (`github.com/acme/snow`), or an app's name; with `@SHA` (the first digits do) or
+    /// A repository's url or identity (`github.com/acme/snow`), a library, or an app's name; with `@SHA` (the first digits do) or
     /// `@TAG` for one commit.
     #[arg(value_name = "REPO[@SHA|@TAG]")]
     repo: String,
@@ -41,7 +41,7 @@ pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> 
     let name = args.app.map(AppName::new).transpose()?;
     let path: Vec<&str> = ["apps"].into_iter().chain(name.iter().flat_map(|n| n.as_str().split('/'))).collect();
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&path, &[], accept).await?)?;
+        print_page(&client.page(&path, &[], accept).await?)?;
         return Ok(Exit::Done);
     }
     let apps: Vec<AppView> = match &name {
@@ -80,12 +80,8 @@ pub(super) async fn apps(client: &Client, globals: &Globals, args: AppsArgs) -> 
 }
 
 pub(super) async fn plan(client: &Client, globals: &Globals, args: PlanArgs) -> Result<Exit, CliError> {
-    // A url may have an `@` of its own.
-    let at = args.repo.rsplit_once('@').filter(|(_, rev)| !rev.is_empty() && !rev.contains(['/', ':']));
-    let (repo, sha) = match at {
-        Some((repo, rev)) => (repo.to_owned(), Some(rev.to_owned())),
-        None => (args.repo, None),
-    };
+    let (repo, sha) = with_rev(&args.repo);
+    let (repo, sha) = (repo.to_owned(), sha.map(str::to_owned));
     let query = PlanQuery { repo, branch: args.branch.map(Branch::new).transpose()?, sha };
     let plan: PlanView = client.post(&["plans"], Some(&query)).await?;
     if args.form.print(&plan)? {
@@ -153,6 +149,12 @@ fn environments(environments: &[EnvironmentView]) -> String {
         format!("{}{manual}: {}{live}", there.name, hosts.join(" "))
     };
     environments.iter().map(words).collect::<Vec<_>>().join("; ")
+}
+
+/// What was named, and the commit of it that stands behind an `@`. A url may have an `@` of its own.
+pub(super) fn with_rev(text: &str) -> (&str, Option<&str>) {
+    let at = text.rsplit_once('@').filter(|(_, rev)| !rev.is_empty() && !rev.contains(['/', ':']));
+    at.map_or((text, None), |(what, rev)| (what, Some(rev)))
 }
 
 /// A full sha's first digits; anything else as it is.

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use super::address::Address;
 use super::error::CliError;
 use super::output::say;
-use crate::model::JobId;
 use crate::model::api::{ErrorBody, ErrorView, JobList, JobView};
 use crate::model::check::DoctorLine;
+use crate::model::{AppName, JobId};
 
 /// How long a connect may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -148,6 +148,26 @@ impl Client {
         newest.ok_or_else(|| CliError::other("there is no job yet, so none is the last"))
     }
 
+    /// The job that is meant: an id, `last`, or an app's name for its newest one.
+    pub async fn job_named(&self, text: &str) -> Result<JobId, CliError> {
+        if text == "last" || text.parse::<JobId>().is_ok() {
+            return self.job_id(text).await;
+        }
+        let Ok(app) = AppName::new(text) else {
+            let message =
+                format!("`{text}` is neither a job's id, like 1jq3m8x2k4a0c-000, nor `last`, nor an app's name");
+            return Err(CliError::usage(message, "`airplanes jobs` lists jobs, `airplanes apps` lists apps"));
+        };
+        self.newest_job(&app).await?.ok_or_else(|| no_job(&app))
+    }
+
+    /// The newest job of an app.
+    pub async fn newest_job(&self, app: &AppName) -> Result<Option<JobId>, CliError> {
+        let query = [("app", app.to_string()), ("limit", "1".to_owned())];
+        let list: JobList = self.get(&["jobs"], &query).await?;
+        Ok(list.jobs.first().map(|job| job.id))
+    }
+
     /// A log's bytes from an offset.
     pub async fn log(&self, id: JobId, step: &str, attempt: Option<u32>, offset: u64) -> Result<LogPart, CliError> {
         let id = id.to_string();
@@ -264,5 +284,13 @@ impl Client {
             cause = next;
         }
         CliError::Unreachable { url: self.address.url.clone(), why: cause.to_string() }
+    }
+}
+
+/// The error for an app that has no job, or is none.
+pub(super) fn no_job(app: &AppName) -> CliError {
+    CliError::Other {
+        message: format!("{app} has no job"),
+        hint: Some(format!("`airplanes deploy {app}` makes its first; `airplanes apps` lists the apps")),
     }
 }

@@ -143,7 +143,8 @@ pub enum Command {
         long_about = "Hold an app where it is: nothing of it runs, pushes and deploys neither, until someone lets go of \
         it or its time comes. With a library, only that stays where it is in the app. Jobs that have started go on; apps \
         that depend on a held one still run. When a hold ends its app runs once, to make up for what was kept back. \
-        Without an app the holds are listed.\n\n  airplanes hold shop --reason \"the sale\" --until 2d\n  \
+        A second hold of the same takes the first one's place, with its own reason and end and nothing of the first, which \
+        is told; only a rollback's stays beneath it. Without an app the holds are listed.\n\n  airplanes hold shop --reason \"the sale\" --until 2d\n  \
         airplanes hold shop acme/snow --reason \"1.4 loses carts\" --until-descendant-of 3f2a…\n  \
         airplanes hold shop --release\n  airplanes hold"
     )]

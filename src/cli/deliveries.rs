@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, ago, plain, print, say, table};
+use super::output::{Paint, ago, plain, print, print_page, say, table};
 use super::{Form, Globals};
 use crate::model::inbox::{DeliveryList, DeliveryView, EventView};
 
@@ -27,7 +27,7 @@ pub(super) async fn deliveries(client: &Client, globals: &Globals, args: Deliver
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.before.map(|before| ("before", before)));
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["deliveries"], &query, accept).await?)?;
+        print_page(&client.page(&["deliveries"], &query, accept).await?)?;
         return Ok(Exit::Done);
     }
     let list: DeliveryList = client.get(&["deliveries"], &query).await?;

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::follow::follow;
-use super::output::{Paint, print, say};
+use super::output::{Paint, print, print_page, say};
 use super::rollback::lines;
 use super::show::event_lines;
 use super::{Form, Globals};
@@ -37,7 +37,7 @@ pub(super) async fn deploy(client: &Client, globals: &Globals, args: DeployArgs)
     let path = |last| ["apps"].into_iter().chain(app.as_str().split('/')).chain([last]).collect::<Vec<&str>>();
     if args.plan {
         if let Some(accept) = args.form.accept() {
-            print(&client.page(&path("rollout"), &[], accept).await?)?;
+            print_page(&client.page(&path("rollout"), &[], accept).await?)?;
             return Ok(Exit::Done);
         }
         let view: RolloutView = client.get(&path("rollout"), &[]).await?;

@@ -3,13 +3,12 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::client::Client;
+use super::client::{Client, no_job};
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, ago, plain, print};
+use super::output::{Paint, ago, plain, print, print_page};
 use super::show::bump_line;
 use super::{Form, Globals};
-use crate::model::api::JobList;
 use crate::model::explain::{CauseExplained, EventExplained, ExplainView, LeftOut};
 use crate::model::{AppName, EventId, JobId};
 
@@ -30,7 +29,7 @@ pub(super) async fn explain(client: &Client, globals: &Globals, args: ExplainArg
     };
     let (path, paint) = ([kind, &id, "explain"], Paint::stdout(globals.color));
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&path, &[], accept).await?)?;
+        print_page(&client.page(&path, &[], accept).await?)?;
     } else if kind == "events" {
         print(&event_text(paint, &client.get(&path, &[]).await?, Timestamp::now()))?;
     } else {
@@ -54,12 +53,9 @@ async fn named(client: &Client, what: &str) -> Result<Named, CliError> {
         Ok(app) => app,
         Err(error) => return event.map(Named::Event).ok_or(error.into()),
     };
-    let query = [("app", app.to_string()), ("limit", "1".to_owned())];
-    let list: JobList = client.get(&["jobs"], &query).await?;
-    let job = list.jobs.first().map(|job| Named::Job(job.id));
+    let job = client.newest_job(&app).await?.map(Named::Job);
     // An app may be named like an event; hardly one is.
-    job.or(event.map(Named::Event))
-        .ok_or_else(|| CliError::other(format!("{app} has no job: `airplanes apps` lists the apps")))
+    job.or(event.map(Named::Event)).ok_or_else(|| no_job(&app))
 }
 
 fn text(paint: Paint, view: &ExplainView, now: Timestamp) -> String {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, plain, print};
+use super::output::{Paint, plain, print, print_page};
 use super::{Form, Globals};
 use crate::model::graph::{GraphNode, GraphView};
 
@@ -25,7 +25,7 @@ pub struct GraphArgs {
 pub(super) async fn graph(client: &Client, globals: &Globals, args: GraphArgs) -> Result<Exit, CliError> {
     let query: Vec<(&str, String)> = args.app.map(|app| ("app", app)).into_iter().collect();
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["graph"], &query, accept).await?)?;
+        print_page(&client.page(&["graph"], &query, accept).await?)?;
         return Ok(Exit::Done);
     }
     let view: GraphView = client.get(&["graph"], &query).await?;

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, ago, plain, print, say, table};
+use super::output::{Paint, ago, plain, print, print_page, say, table};
 use super::{Form, Globals};
-use crate::model::hold::{Hold, HoldList, HoldRequest, Released};
-use crate::model::{AppName, Lib, Sha};
+use crate::model::AppName;
+use crate::model::hold::{Held, Hold, HoldList, HoldRequest, Released};
 
 /// `hold`.
 #[derive(Debug, Clone, Args)]
@@ -18,7 +18,7 @@ pub struct HoldArgs {
     /// The app; without one the holds are listed.
     #[arg(value_name = "APP")]
     app: Option<String>,
-    /// Only this library of it: the app runs, and leaves the library where it is.
+    /// Only this library of it, by its name or its repository: the app runs, and leaves the library where it is.
     #[arg(value_name = "LIB", requires = "app")]
     lib: Option<String>,
     /// Why, for whoever wonders in a month.
@@ -28,7 +28,8 @@ pub struct HoldArgs {
     #[arg(long, value_name = "WHEN", requires = "app")]
     until: Option<String>,
     /// It ends by itself once the branch (or the tags) that the app follows in the library's repository have this commit;
-    /// without a library, once the branch that the app is built from has it.
+    /// without a library, once the branch that the app is built from has it. The first digits do for a commit that is
+    /// pushed; one that is not pushed yet has to be given in full.
     #[arg(long, value_name = "SHA", requires = "app")]
     until_descendant_of: Option<String>,
     /// Let go of it. The app runs once, to make up for what was kept back.
@@ -42,12 +43,14 @@ pub(super) async fn hold(client: &Client, globals: &Globals, args: HoldArgs) -> 
     let Some(app) = args.app.map(AppName::new).transpose()? else {
         return list(client, globals, args.form).await;
     };
-    let lib = args.lib.map(Lib::new).transpose()?;
     let path: Vec<&str> = ["apps"].into_iter().chain(app.as_str().split('/')).chain(["hold"]).collect();
     let dim = |text: &str| say(&Paint::stderr(globals.color).dim(text));
     if args.release {
-        let query: Vec<(&str, String)> = lib.iter().map(|lib| ("lib", lib.to_string())).collect();
+        let query: Vec<(&str, String)> = args.lib.map(|lib| ("lib", lib)).into_iter().collect();
         let released: Released = client.delete(&path, &query).await?;
+        if args.form.print(&released)? {
+            return Ok(Exit::Done);
+        }
         print(&format!("released: {}\n", plain(&released.hold.to_string())))?;
         if let Some(beneath) = &released.hold.beneath {
             dim(&format!("a rollback's hold is in force again: {}", plain(&beneath.to_string())));
@@ -62,13 +65,23 @@ pub(super) async fn hold(client: &Client, globals: &Globals, args: HoldArgs) -> 
         return Err(CliError::usage("a hold needs a --reason, for whoever wonders in a month", hint));
     };
     let request = HoldRequest {
-        lib,
+        lib: args.lib,
         reason,
         until: args.until.as_deref().map(|text| time(text, Timestamp::now())).transpose()?,
-        until_descendant_of: args.until_descendant_of.map(|text| text.parse::<Sha>()).transpose()?,
+        until_descendant_of: args.until_descendant_of,
     };
-    let hold: Hold = client.put(&path, &request).await?;
+    let set: Held = client.put(&path, &request).await?;
+    if args.form.print(&set)? {
+        return Ok(Exit::Done);
+    }
+    let Held { hold, replaces, note } = set;
     print(&format!("{}\n", plain(&hold.to_string())))?;
+    if let Some(replaced) = replaces {
+        say(&format!("in place of: {}", plain(&replaced.to_string())));
+    }
+    if let Some(note) = note {
+        say(&format!("{} {}", Paint::stderr(globals.color).yellow("note:"), plain(&note)));
+    }
     let lib = hold.lib.as_ref().map(|lib| format!(" {lib}")).unwrap_or_default();
     dim(&format!("it ends by: airplanes hold {app}{lib} --release"));
     Ok(Exit::Done)
@@ -76,7 +89,7 @@ pub(super) async fn hold(client: &Client, globals: &Globals, args: HoldArgs) -> 
 
 async fn list(client: &Client, globals: &Globals, form: Form) -> Result<Exit, CliError> {
     if let Some(accept) = form.accept() {
-        print(&client.page(&["holds"], &[], accept).await?)?;
+        print_page(&client.page(&["holds"], &[], accept).await?)?;
         return Ok(Exit::Done);
     }
     let holds = client.get::<HoldList>(&["holds"], &[]).await?.holds;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, print, say};
+use super::output::{Paint, print, print_page, say};
 use super::show::{job_page, job_table};
 use super::{Form, Globals};
 use crate::model::api::{JobList, JobView};
@@ -33,8 +33,8 @@ pub struct JobsArgs {
 /// `job`.
 #[derive(Debug, Clone, Args)]
 pub struct JobArgs {
-    /// Its id, or `last`.
-    #[arg(value_name = "JOB")]
+    /// Its id, `last`, or an app's name for its newest one.
+    #[arg(value_name = "JOB|APP")]
     id: String,
     #[command(flatten)]
     form: Form,
@@ -54,7 +54,7 @@ pub(super) async fn jobs(client: &Client, globals: &Globals, args: JobsArgs) -> 
     query.extend(args.state.map(|state| ("state", state)));
     query.extend(args.before.map(|before| ("before", before)));
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["jobs"], &query, accept).await?)?;
+        print_page(&client.page(&["jobs"], &query, accept).await?)?;
         return Ok(Exit::Done);
     }
     let list: JobList = client.get(&["jobs"], &query).await?;
@@ -70,9 +70,9 @@ pub(super) async fn jobs(client: &Client, globals: &Globals, args: JobsArgs) -> 
 }
 
 pub(super) async fn job(client: &Client, globals: &Globals, args: JobArgs) -> Result<Exit, CliError> {
-    let id = client.job_id(&args.id).await?;
+    let id = client.job_named(&args.id).await?;
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["jobs", &id.to_string()], &[], accept).await?)?;
+        print_page(&client.page(&["jobs", &id.to_string()], &[], accept).await?)?;
         return Ok(Exit::Done);
     }
     print(&job_page(Paint::stdout(globals.color), &client.job(id).await?, Timestamp::now()))?;

@@ -22,8 +22,8 @@ const EVERY: Duration = Duration::from_millis(300);
 /// `logs`.
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
-    /// The job's id, or `last`.
-    #[arg(value_name = "JOB")]
+    /// The job's id, `last`, or an app's name for its newest job.
+    #[arg(value_name = "JOB|APP")]
     id: String,
     /// One step only: update, build, build/NAME, publish, rollout/HOST.
     #[arg(value_name = "STEP")]
@@ -37,7 +37,7 @@ pub struct LogsArgs {
 }
 
 pub(super) async fn logs(client: &Client, globals: &Globals, args: LogsArgs) -> Result<Exit, CliError> {
-    let id = client.job_id(&args.id).await?;
+    let id = client.job_named(&args.id).await?;
     let paint = Paint::stderr(globals.color);
     let mut tail =
         Tail { client, paint, id, only: args.step, attempt: args.attempt, logs: BTreeMap::new(), is_whole: true };

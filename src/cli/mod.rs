@@ -46,7 +46,7 @@ mod update;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use command::{Command, CompletionsArgs, DemoArgs, DemoHookArgs};
 pub use error::CliError;
@@ -69,6 +69,8 @@ use client::Client;
     after_long_help = "Try it: `airplanes demo` needs nothing and touches nothing outside a temporary folder.\n\n\
         Exit codes: 0 done, 1 error, 2 usage or config, 3 build failed, 4 rolled back, 5 partial (some hosts run the \
         new commit and some do not), 6 refused (held, locked, ended already, not allowed), 7 daemon unreachable.\n\n\
+        With --json (or --edn) an error is one line too, the last of standard error: \
+        {\"error\": \"…\", \"hint\": \"…\", \"exit\": N}, where there is a hint.\n\n\
         Environment: AIRPLANES_CONFIG, AIRPLANES_URL and AIRPLANES_TOKEN say where the daemon is and open it; \
         NO_COLOR turns colours off; RUST_LOG says what is logged."
 )]
@@ -153,7 +155,7 @@ impl Form {
             return Ok(false);
         }
         let value = serde_json::to_value(view).map_err(|e| CliError::other(e.to_string()))?;
-        output::print(&format!("{}\n", if self.edn { crate::edn::to_edn(&value) } else { value.to_string() }))?;
+        output::print_page(&format!("{}\n", if self.edn { crate::edn::to_edn(&value) } else { value.to_string() }))?;
         Ok(true)
     }
 }
@@ -210,11 +212,49 @@ fn completions(shell: clap_complete::Shell) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Tells the user why a command failed, on standard error.
-pub fn report(error: &CliError, globals: &Globals) {
+/// What was typed, and the form in which answers and errors are wanted. What can't be understood ends the process, with
+/// 2, and so does `--help`, with 0.
+pub fn parse() -> (CommandLine, Form) {
+    let typed = || std::env::args_os().skip(1).take_while(|arg| arg != "--");
+    let usage = |error: clap::Error| -> ! {
+        let json = typed().any(|arg| arg == "--json");
+        let form = Form { json, edn: !json && typed().any(|arg| arg == "--edn") };
+        if error.use_stderr() && form.accept().is_some() {
+            let text = error.render().to_string();
+            let message = text.trim().strip_prefix("error: ").unwrap_or(&text).to_owned();
+            tell(&CliError::Usage { message, hint: None }, form);
+            std::process::exit(Exit::Usage as i32);
+        }
+        error.exit()
+    };
+    let matches = CommandLine::command().try_get_matches().unwrap_or_else(|error| usage(error));
+    let mut deepest = &matches;
+    while let Some((_, below)) = deepest.subcommand() {
+        deepest = below;
+    }
+    let is_set = |name| matches!(deepest.try_get_one::<bool>(name), Ok(Some(true)));
+    let form = Form { json: is_set("json"), edn: is_set("edn") };
+    let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| usage(error));
+    (line, form)
+}
+
+/// Tells the user why a command failed, on standard error; a program is told by one line, the last.
+pub fn report(error: &CliError, globals: &Globals, form: Form) {
+    if form.accept().is_some() {
+        return tell(error, form);
+    }
     let paint = output::Paint::stderr(globals.color);
     output::say(&format!("{} {}", paint.red("error:"), error));
     if let Some(hint) = error.hint() {
         output::say(&format!("{} {hint}", paint.cyan("hint:")));
     }
+}
+
+/// `{"error": …, "hint": …, "exit": N}`.
+fn tell(error: &CliError, form: Form) {
+    let mut told = serde_json::json!({ "error": error.to_string(), "exit": error.exit() as u8 });
+    if let Some(hint) = error.hint() {
+        told["hint"] = hint.into();
+    }
+    eprintln!("{}", if form.edn { crate::edn::to_edn(&told) } else { told.to_string() });
 }

@@ -167,13 +167,63 @@ pub(super) fn took(from: Timestamp, to: Timestamp) -> String {
     span(to.duration_since(from).as_secs_f64().max(0.0))
 }
 
-/// What came from outside, fit for a terminal: one line, no control characters.
+/// What came from outside, fit for a terminal: one line, and nothing in it that a terminal would obey.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(' '),
+            c => push_shown(&mut out, c),
+        }
+    }
+    out
 }
 
-/// Prints. A reader that went away (`| head`) is no error.
+/// A character, or what stands for one that moves the cursor, turns the text around or hides in it: `\u{202e}`.
+fn push_shown(out: &mut String, c: char) {
+    let is_hidden = matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    if c.is_control() || is_hidden { out.extend(c.escape_unicode()) } else { out.push(c) }
+}
+
+/// A text for people as it is written: all that pushers put into names, branches and messages is in it as characters, and
+/// only our own colours are obeyed. Who has not passed a value through `plain` is caught here.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let colour = COLOURS.iter().find_map(|code| {
+            let end = rest.strip_prefix("\x1b[")?.strip_prefix(code)?.strip_prefix('m')?;
+            Some(&rest[..rest.len() - end.len()])
+        });
+        let taken = match (colour, c) {
+            (Some(colour), _) => {
+                out.push_str(colour);
+                colour.len()
+            }
+            (None, '\n' | '\t') => {
+                out.push(c);
+                1
+            }
+            (None, c) => {
+                push_shown(&mut out, c);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// The codes of [`Paint`], and its end.
+const COLOURS: [&str; 7] = ["0", "1", "2", "31", "32", "33", "36"];
+
+/// Prints for people. A reader that went away (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
+    print_bytes(shown(text).as_bytes()).map(|_| ())
+}
+
+/// Prints for programs, as it is.
+pub(super) fn print_page(text: &str) -> Result<(), CliError> {
     print_bytes(text.as_bytes()).map(|_| ())
 }
 
@@ -189,7 +239,7 @@ pub(super) fn print_bytes(bytes: &[u8]) -> Result<bool, CliError> {
 
 /// A line to standard error; one that can't be written is not worth failing for.
 pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown(line));
 }
 
 #[cfg(test)]
@@ -201,6 +251,17 @@ mod tests {
         let paint = Paint { on: true };
         let rows = vec![vec![paint.red("ab"), "x".into()], vec!["abcd".into(), "y".into()]];
         assert_eq!(columns(&rows, " "), " \x1b[31mab\x1b[0m    x\n abcd  y\n");
+    }
+
+    #[test]
+    fn what_pushers_write_is_shown_and_never_obeyed() {
+        let evil = "a\u{202e}b\x1b[2J\x07\u{9b}1m\r\nc \u{5d0} é 🚀";
+        assert_eq!(plain(evil), "a\\u{202e}b\\u{1b}[2J\\u{7}\\u{9b}1m\\u{d} c \u{5d0} é 🚀");
+        let paint = Paint { on: true };
+        assert_eq!(
+            shown(&format!("{}\n\t{evil}\n", paint.red("x"))),
+            format!("\x1b[31mx\x1b[0m\n\t{}\n", plain(evil).replace(" c", "\nc"))
+        );
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use clap::Args;
 
+use super::apps::with_rev;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, plain, print, say, table, within};
+use super::output::{Paint, plain, print, print_page, say, table, within};
 use super::{Form, Globals};
 use crate::model::provenance::{Drift, DriftView, HostDrift, LacksView, MissingView, RunsView, UnknownView, WhereView};
 use crate::model::{AppName, HostName, Sha};
@@ -13,8 +14,8 @@ use crate::model::{AppName, HostName, Sha};
 /// `where`.
 #[derive(Debug, Clone, Args)]
 pub struct WhereArgs {
-    /// A library (`acme/snow`) or a repository (`github.com/acme/snow`), and perhaps the first digits of a commit, seven
-    /// or more.
+    /// A library (`acme/snow`), or a repository by its identity (`github.com/acme/snow`), a url or an app's name; and
+    /// perhaps the first digits of a commit, seven or more.
     #[arg(value_name = "LIB[@SHA]")]
     what: String,
     #[command(flatten)]
@@ -24,7 +25,7 @@ pub struct WhereArgs {
 /// `missing`.
 #[derive(Debug, Clone, Args)]
 pub struct MissingArgs {
-    /// The commit, in full.
+    /// The commit, or its first digits, seven or more.
     #[arg(value_name = "SHA")]
     sha: String,
     #[command(flatten)]
@@ -42,11 +43,11 @@ pub struct DriftArgs {
 }
 
 pub(super) async fn runs(client: &Client, globals: &Globals, args: WhereArgs) -> Result<Exit, CliError> {
-    let (lib, sha) = args.what.split_once('@').map_or((args.what.as_str(), None), |(lib, sha)| (lib, Some(sha)));
+    let (lib, sha) = with_rev(&args.what);
     let mut query = vec![("lib", lib.to_owned())];
     query.extend(sha.map(|sha| ("sha", sha.to_owned())));
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["where"], &query, accept).await?)?;
+        print_page(&client.page(&["where"], &query, accept).await?)?;
         return Ok(Exit::Done);
     }
     let view: WhereView = client.get(&["where"], &query).await?;
@@ -73,8 +74,7 @@ pub(super) async fn runs(client: &Client, globals: &Globals, args: WhereArgs) ->
 }
 
 pub(super) async fn missing(client: &Client, globals: &Globals, args: MissingArgs) -> Result<Exit, CliError> {
-    let sha: Sha = args.sha.parse()?;
-    let view: MissingView = client.ask(&["missing"], &[("sha", sha.to_string())]).await?;
+    let view: MissingView = client.ask(&["missing"], &[("sha", args.sha)]).await?;
     // What is not known may lack it.
     let all_have = view.missing.is_empty() && view.unknown.is_empty();
     let exit = if all_have { Exit::Done } else { Exit::Error };

@@ -6,7 +6,7 @@ use super::Globals;
 use super::error::CliError;
 use super::exit::Exit;
 use super::keys::load;
-use super::output::print;
+use super::output::print_page;
 use crate::config::Loaded;
 use crate::model::{App, Host};
 use crate::render::hosts;
@@ -78,7 +78,7 @@ pub(super) fn render(globals: &Globals, args: RenderArgs) -> Result<Exit, CliErr
             if args.shared { hosts::shared(templates.http.as_deref()).map_err(wrong)? } else { sites }
         }
     };
-    print(&text)?;
+    print_page(&text)?;
     Ok(Exit::Done)
 }
 

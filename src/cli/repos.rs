@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, ago, plain, print, say, span, table};
+use super::output::{Paint, ago, plain, print, print_page, say, span, table};
 use super::{Form, Globals};
 use crate::model::repo::{BehindView, LastSeenView, RepoList, RepoView};
 
 /// `repos`.
 #[derive(Debug, Clone, Args)]
 pub struct ReposArgs {
-    /// Only those whose identity holds this text: `acme/snow`.
+    /// Only this one: a url of it, its identity, a library or an app; or those whose identity holds this text.
     #[arg(value_name = "REPO")]
     repo: Option<String>,
     #[command(flatten)]
@@ -21,14 +21,14 @@ pub struct ReposArgs {
 }
 
 pub(super) async fn repos(client: &Client, globals: &Globals, args: ReposArgs) -> Result<Exit, CliError> {
+    let query: Vec<(&str, String)> = args.repo.map(|repo| ("repo", repo)).into_iter().collect();
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["repos"], &[], accept).await?)?;
+        print_page(&client.page(&["repos"], &query, accept).await?)?;
         return Ok(Exit::Done);
     }
-    let mut list: RepoList = client.get(&["repos"], &[]).await?;
-    list.repos.retain(|view| args.repo.as_ref().is_none_or(|text| view.repo.as_str().contains(text.as_str())));
+    let list: RepoList = client.get(&["repos"], &query).await?;
     if list.repos.is_empty() {
-        say("no such repository: apps neither live in one nor depend on one");
+        say("no repositories: deploy.edn is empty");
         return Ok(Exit::Done);
     }
     let (paint, now) = (Paint::stdout(globals.color), Timestamp::now());

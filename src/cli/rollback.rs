@@ -6,7 +6,7 @@ use super::client::Client;
 use super::deploy;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, plain, print, say};
+use super::output::{Paint, plain, print, print_page, say};
 use super::{Form, Globals};
 use crate::model::AppName;
 use crate::model::api::{RollbackView, RolloutView, Submitted};
@@ -41,7 +41,7 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
     let paint = Paint::stdout(globals.color);
     if args.plan {
         if let Some(accept) = args.form.accept() {
-            print(&client.page(&path, &query, accept).await?)?;
+            print_page(&client.page(&path, &query, accept).await?)?;
             return Ok(Exit::Done);
         }
         let view: RollbackView = client.get(&path, &query).await?;

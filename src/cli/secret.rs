@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, ago, can_ask, print, say, table};
+use super::output::{Paint, ago, can_ask, print, print_page, say, table};
 use super::{Form, Globals};
 use crate::model::secret::{NewSecret, SecretList, SecretSet};
 use crate::model::{AppName, CredentialName};
@@ -103,7 +103,7 @@ async fn list(client: &Client, globals: &Globals, args: ListArgs) -> Result<Exit
     let app = AppName::new(args.app)?;
     let path = ["apps", app.as_str(), "secrets"];
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&path, &[], accept).await?)?;
+        print_page(&client.page(&path, &[], accept).await?)?;
         return Ok(Exit::Done);
     }
     let all: SecretList = client.get(&path, &[]).await?;

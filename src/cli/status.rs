@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::gc::room;
 use super::hold::held_lines;
-use super::output::{Paint, ago, plain, print};
+use super::output::{Paint, ago, plain, print, print_page};
 use super::show::job_table;
 use super::{Form, Globals};
 use crate::model::inbox::StatusView;
@@ -25,7 +25,7 @@ pub struct StatusArgs {
 
 pub(super) async fn status(client: &Client, globals: &Globals, args: StatusArgs) -> Result<Exit, CliError> {
     if let Some(accept) = args.form.accept() {
-        print(&client.page(&["status"], &[], accept).await?)?;
+        print_page(&client.page(&["status"], &[], accept).await?)?;
         return Ok(Exit::Done);
     }
     let status: StatusView = client.get(&["status"], &[]).await?;

@@ -2,7 +2,7 @@
 //! remotes as the user's own git would (agent, ~/.ssh), edits the bytes of shas and nothing else, and commits nothing.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,7 +14,7 @@ use super::Globals;
 use super::error::CliError;
 use super::exit::Exit;
 use super::init::usable;
-use super::output::{Paint, plain, print, say};
+use super::output::{Paint, plain, print, print_page, say};
 use super::show::bump_line;
 use crate::bumps::{Asking, BumpsError, Due, File, Rules, Tree, Why};
 use crate::config;
@@ -88,7 +88,9 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
     }
     for file in &due.files {
         let old = before.iter().find(|source| source.path == file.path).map_or("", |source| &source.text);
-        print(&diff(Paint::stdout(globals.color), &file.path, old, &file.text))?;
+        let diff = diff(Paint::stdout(globals.color), &file.path, old, &file.text);
+        // `git apply` wants the bytes.
+        if std::io::stdout().is_terminal() { print(&diff)? } else { print_page(&diff)? }
     }
     for file in due.files.iter().filter(|_| !args.dry_run) {
         let path = checkout.root.join(&file.path);

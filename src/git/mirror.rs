@@ -14,6 +14,7 @@ use git2::{Direction, ErrorClass, FetchOptions, ObjectType, Repository};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
+use super::asked::Asked;
 use super::config::GitConfig;
 use super::error::GitError;
 use super::folder::folder_name;
@@ -44,6 +45,8 @@ pub(super) struct Inner {
     slots: Arc<Mutex<HashMap<RepoId, Slot>>>,
     /// When each remote was last asked for a fetch that went well.
     fetched: Arc<Mutex<HashMap<RepoId, Instant>>>,
+    /// The remotes that are being asked.
+    pub(super) asked: Asked,
     /// Repositories that stand in for mirrors.
     pub(super) instead: BTreeMap<RepoId, PathBuf>,
 }
@@ -79,8 +82,8 @@ impl Mirrors {
         std::fs::create_dir_all(&root).map_err(|e| disk("could not make the folder", &root, &e))?;
         let settings = root.join(SETTINGS);
         std::fs::write(&settings, SETTINGS_TEXT).map_err(|e| disk("could not write", &settings, &e))?;
-        let (fetched, instead) = (Arc::default(), BTreeMap::new());
-        Ok(Self { inner: Arc::new(Inner { config, slots: Arc::default(), fetched, instead }) })
+        let (slots, fetched, asked, instead) = (Arc::default(), Arc::default(), Asked::default(), BTreeMap::new());
+        Ok(Self { inner: Arc::new(Inner { config, slots, fetched, asked, instead }) })
     }
 
     /// The same mirrors under another configuration: the locks that keep two jobs apart are shared with `self`.
@@ -89,8 +92,8 @@ impl Mirrors {
     }
 
     pub(super) fn with(&self, config: GitConfig, instead: BTreeMap<RepoId, PathBuf>) -> Self {
-        let (slots, fetched) = (self.inner.slots.clone(), self.inner.fetched.clone());
-        Self { inner: Arc::new(Inner { config, slots, fetched, instead }) }
+        let (slots, fetched, asked) = (self.inner.slots.clone(), self.inner.fetched.clone(), self.inner.asked.clone());
+        Self { inner: Arc::new(Inner { config, slots, fetched, asked, instead }) }
     }
 
     /// The configuration they were made with.
@@ -110,6 +113,7 @@ impl Mirrors {
     pub async fn heads(&self, url: &RepoUrl, stop: &CancellationToken) -> Result<Heads, GitError> {
         let (inner, asked) = (self.inner.clone(), url.clone());
         let what = format!("listing the branches of {url}");
+        let _asked = self.inner.asked.begin(&url.id());
         task::run(what, self.inner.config.deadline, stop, async {}, move |(), halt| {
             Ok(Talk::new(&inner.config, &asked, halt).list()?.heads())
         })
@@ -135,6 +139,7 @@ impl Mirrors {
         }
         let (inner, asked, repo) = (self.inner.clone(), url.clone(), url.id());
         let dir = self.path(&repo);
+        let _asked = self.inner.asked.begin(&repo);
         let lock = self.slot(&repo).lock_owned();
         task::run(format!("the fetch of {url}"), self.inner.config.deadline, stop, lock, move |mut slot, halt| {
             let last = || inner.fetched.lock().unwrap_or_else(PoisonError::into_inner);

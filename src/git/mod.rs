@@ -8,6 +8,7 @@
 
 mod adopt;
 mod ask;
+mod asked;
 mod bundle;
 mod clone;
 mod config;
@@ -37,6 +38,6 @@ pub use message::message;
 pub use mirror::{Fetched, Mirrors};
 pub use origin::{Origin, origin};
 pub use push::Pushed;
-pub use read::{CommitInfo, Merging, Rev};
+pub use read::{Begins, CommitInfo, Merging, Rev};
 pub use remote::Heads;
 pub use stand_in::Merged;

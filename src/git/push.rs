@@ -39,12 +39,14 @@ impl Mirrors {
         let (url, branch) = (&clone.url, &clone.branch);
         let inner = self.inner.clone();
         let what = format!("the push to {branch} of {url}");
+        let asked = inner.asked.begin(&url.id());
         let job = clone.clone();
         let came = task::run(what, self.inner.config.deadline, stop, async {}, move |(), halt| {
             let talk = |halt: &Halt| Talk::new(&inner.config, &job.url, halt);
             push(&job, &commit, &inner.config.state.join("mirrors"), &talk(halt), &talk(halt))
         })
         .await?;
+        drop(asked);
         let head = match came {
             Came::Done => return Ok(Pushed::Done),
             Came::AlreadyThere => return Ok(Pushed::AlreadyThere),

@@ -21,6 +21,17 @@ pub enum Rev {
     Sha(Sha),
 }
 
+/// What begins with some digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// One commit.
+    One(Sha),
+    /// Several objects.
+    Many,
+    /// No commit.
+    None,
+}
+
 /// A commit, for people and for time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitInfo {
@@ -72,13 +83,14 @@ impl Mirrors {
         .await
     }
 
-    /// The commit whose first digits these are; none if there is none or more than one.
-    pub async fn begins_with(&self, repo: &RepoId, digits: &str) -> Result<Option<Sha>, GitError> {
+    /// The commit whose first digits these are.
+    pub async fn begins_with(&self, repo: &RepoId, digits: &str) -> Result<Begins, GitError> {
         let digits = digits.to_owned();
-        self.read(
-            repo,
-            move |repo| Ok(absent(repo.find_commit_by_prefix(&digits))?.and_then(|commit| sha(commit.id()))),
-        )
+        self.read(repo, move |repo| match repo.find_commit_by_prefix(&digits) {
+            Ok(commit) => Ok(sha(commit.id()).map_or(Begins::None, Begins::One)),
+            Err(error) if error.code() == ErrorCode::Ambiguous => Ok(Begins::Many),
+            Err(error) => absent::<()>(Err(error)).map(|_| Begins::None),
+        })
         .await
     }
 

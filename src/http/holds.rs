@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::Context;
 use super::answer::{ApiError, Reply};
 use super::query::{Asked, Named};
+use crate::model::AppName;
 use crate::model::hold::{HoldList, HoldRequest};
-use crate::model::{AppName, Lib};
 
 /// How large the body of a hold may be.
 const LIMIT: usize = 16 * 1024;
@@ -19,7 +19,7 @@ const BY: &str = "operator";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
-    lib: Option<Lib>,
+    lib: Option<String>,
 }
 
 /// `GET /holds`.

@@ -8,6 +8,7 @@ use super::answer::{ApiError, Reply};
 use super::query::Asked;
 use crate::model::AppName;
 use crate::model::repo::RepoList;
+use crate::pipeline::PipelineError;
 use crate::reconcile::ReconcileError;
 
 #[derive(Deserialize)]
@@ -18,9 +19,27 @@ pub(super) struct Query {
     dry_run: bool,
 }
 
-/// `GET /repos`.
-pub(super) async fn list(State(context): State<Context>) -> Result<Reply, ApiError> {
-    Ok(Reply::ok(RepoList { repos: context.door.reconcile.views().await?, next: None }))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    repo: Option<String>,
+}
+
+/// `GET /repos?repo=`: all, or the one that a url, an identity, a library or an app names; else those whose identity holds
+/// that text.
+pub(super) async fn list(State(context): State<Context>, Asked(which): Asked<Which>) -> Result<Reply, ApiError> {
+    let mut repos = context.door.reconcile.views().await?;
+    if let Some(text) = which.repo {
+        let named = context.door.pipeline.repo_named(&text);
+        match named.as_ref().ok().filter(|id| repos.iter().any(|view| view.repo == **id)) {
+            Some(id) => repos.retain(|view| view.repo == *id),
+            None => repos.retain(|view| view.repo.as_str().contains(&text)),
+        }
+        if repos.is_empty() {
+            return Err(PipelineError::NoSuchRepo(text).into());
+        }
+    }
+    Ok(Reply::ok(RepoList { repos, next: None }))
 }
 
 /// `POST /sync?app=&dry_run=`: answers once all have been asked.

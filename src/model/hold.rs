@@ -177,17 +177,32 @@ impl fmt::Display for Hold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
-    /// The library; the app itself if it is absent.
+    /// The library, by its name or its repository; the app itself if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lib: Option<Lib>,
+    pub lib: Option<String>,
     /// Why.
     pub reason: String,
     /// When it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The commit with which it ends by itself: of the library's repository, or of the app's.
+    /// The commit with which it ends by itself: of the library's repository, or of the app's. The first digits do for one
+    /// that is pushed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until_descendant_of: Option<Sha>,
+    pub until_descendant_of: Option<String>,
+}
+
+/// A hold that was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// It.
+    #[serde(flatten)]
+    pub hold: Hold,
+    /// The hold that it takes the place of, with all that was said of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Hold>,
+    /// What a person should know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// All holds, by app.

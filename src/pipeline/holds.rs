@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::bumps::{BumpsError, Tree};
 use crate::git::{GitError, Mirrors};
-use crate::model::hold::{Descendant, Hold, HoldKind, HoldRequest, REASON, Released};
+use crate::model::hold::{Descendant, Held as Set, Hold, HoldKind, HoldRequest, REASON, Released};
 use crate::model::{App, AppName, HoldId, JobState, Lib, Sha, Trigger};
 use crate::planner::Held;
 use crate::store::{Release, StoreError};
@@ -26,8 +26,9 @@ impl Pipeline {
         self.inner.store.holds().values().cloned().collect()
     }
 
-    /// Holds an app or a library of it, in place of a hold that is there. Jobs that have started go on.
-    pub async fn hold(&self, app: &AppName, request: HoldRequest, by: &str) -> Result<Hold, PipelineError> {
+    /// Holds an app or a library of it, in place of a hold that is there, of which nothing stays. Jobs that have started
+    /// go on.
+    pub async fn hold(&self, app: &AppName, request: HoldRequest, by: &str) -> Result<Set, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
         let refuse = |why: String| Err(PipelineError::Senseless(why));
         let HoldRequest { lib, reason, until, until_descendant_of } = request;
@@ -38,8 +39,8 @@ impl Pipeline {
         if until.is_some_and(|until| until <= Timestamp::now()) {
             return refuse("that time has passed: --until 2d, or a time that is still to come".to_owned());
         }
-        let (mut repo, mut deps) = (entry.repo(), Vec::new());
-        if let Some(lib) = &lib {
+        let (mut repo, mut deps, mut named) = (entry.repo(), Vec::new(), None);
+        if let Some(text) = &lib {
             if !entry.update {
                 return refuse(format!(
                     "{app} is not bumped (its :update? is not set), so none of its libraries moves"
@@ -50,42 +51,74 @@ impl Pipeline {
                     "what {app} depends on is not known yet: ask again when `airplanes repos` has it"
                 ));
             };
-            let known: BTreeSet<&str> = index.deps.iter().map(|dep| dep.lib.as_str()).collect();
-            if !known.contains(lib.as_str()) {
-                let known: Vec<&str> = known.into_iter().take(20).collect();
-                return refuse(format!("{app} has no git dependency {lib}; it has {}", known.join(", ")));
-            }
-            deps = index.deps.into_iter().filter(|dep| dep.lib == *lib).collect();
+            let lib = self.inner.lib_named(app, text, &index.deps)?;
+            deps = index.deps.into_iter().filter(|dep| dep.lib == lib).collect();
+            named = Some(lib);
             repo = deps.first().map_or(repo, |dep| dep.repo.clone());
         }
+        let (git, mut note) = (self.rooms().git.clone(), None);
+        let sha = match until_descendant_of.as_deref().map(|text| (text, text.parse::<Sha>())) {
+            None => None,
+            // It may be made already and not pushed yet.
+            Some((_, Ok(sha))) => {
+                if !git.contains(&repo, sha).await.unwrap_or(false) {
+                    note = Some(format!(
+                        "{repo} has no commit {} that we know of: the hold ends once it is pushed; with one that is mistyped \
+                         it does not end",
+                        sha.short()
+                    ));
+                }
+                Some(sha)
+            }
+            Some((text, Err(_))) => {
+                let url = deps.iter().find_map(|dep| dep.url.clone()).unwrap_or_else(|| entry.git_url.clone());
+                Some(self.inner.commit_of(&git, &url, text).await?)
+            }
+        };
         let hold = Hold {
             id: HoldId(0),
             app: app.clone(),
-            lib,
+            lib: named,
             reason,
             by: by.chars().take(100).collect(),
             at: Timestamp::now(),
             until,
-            until_descendant_of: until_descendant_of.map(|sha| Descendant { repo, sha }),
+            until_descendant_of: sha.map(|sha| Descendant { repo, sha }),
             kind: HoldKind::Manual,
             beneath: None,
         };
         if self.inner.is_there(&hold, deps).await {
             return refuse(format!("that commit is there already: `airplanes deploy {app}` brings what is due"));
         }
+        let there = self.inner.store.holds().get(&(app.clone(), hold.lib.clone())).cloned();
         let hold = self.inner.store.put_hold(hold).await?;
         tracing::info!(%app, "{hold}");
         self.inner.tick();
-        Ok(hold)
+        // A rollback's is not replaced: it is beneath.
+        let replaces = there.filter(|there| !matches!(there.kind, HoldKind::Rollback { .. }));
+        let replaces = replaces.map(|there| Hold { beneath: None, ..there });
+        Ok(Set { hold, replaces, note })
     }
 
     /// Lets go of a hold; its app runs once, to make up for what was kept back.
-    pub async fn release(&self, app: &AppName, lib: Option<Lib>, by: &str) -> Result<Released, PipelineError> {
+    pub async fn release(&self, app: &AppName, lib: Option<String>, by: &str) -> Result<Released, PipelineError> {
+        let lib = lib.map(|text| self.held_named(app, &text)).transpose()?;
         let held = (app.clone(), lib);
         let hold = self.inner.store.holds().get(&held).cloned();
         let missing = || PipelineError::NoSuchHold { app: app.clone(), lib: held.1.clone() };
         let hold = hold.ok_or_else(missing)?;
         self.inner.release(&hold, &format!("{by}, who let go of a hold")).await?.ok_or_else(missing)
+    }
+
+    /// The library that somebody means to let go of: one that is held, though the app may not have it any more.
+    fn held_named(&self, app: &AppName, text: &str) -> Result<Lib, PipelineError> {
+        let is_held = |lib: &Lib| self.inner.store.holds().contains_key(&(app.clone(), Some(lib.clone())));
+        let lib = Lib::new(text);
+        if let Some(lib) = lib.as_ref().ok().filter(|lib| is_held(lib)) {
+            return Ok(lib.clone());
+        }
+        let deps = self.inner.store.index(app)?.map(|index| index.deps).unwrap_or_default();
+        self.inner.lib_named(app, text, &deps).or_else(|_| lib.map_err(PipelineError::from))
     }
 
     /// The holds of one app.

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::requests::api;
+use super::slots::Permit;
 use super::{Inner, Pipeline, PipelineError, TRIALS, trial, unpoison};
 use crate::git::Merged;
 use crate::model::impact::{ImpactQuery, ImpactState, ImpactView, TrialState, TrialView};
@@ -348,11 +349,11 @@ impl Inner {
     }
 
     /// A slot among the builds that no job waits for, once there is room on the disk too. None if it was stopped.
-    async fn spare_slot(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+    async fn spare_slot(&self, stop: &CancellationToken) -> Option<Permit> {
         let mut changes = self.store.changes();
         loop {
             if self.low().is_none()
-                && let Ok(slot) = self.slots.clone().try_acquire_owned()
+                && let Some(slot) = self.slots.try_acquire("a trial of `impact`")
             {
                 return Some(slot);
             }

@@ -17,6 +17,7 @@ mod log;
 mod looks;
 mod merges;
 mod missed;
+mod named;
 mod owed;
 mod paths;
 mod plan;
@@ -27,12 +28,14 @@ mod remotes;
 mod requests;
 mod rollbacks;
 mod secrets;
+mod slots;
 mod space;
 mod stands;
 mod steps;
 mod trial;
 mod unread;
 mod views;
+mod waits;
 mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -50,7 +53,7 @@ use crate::git::Mirrors;
 use crate::model::api::Submitted;
 use crate::model::hold::Hold;
 use crate::model::{
-    App, AppName, Entry, EventId, EventKind, ImpactId, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret, Sha,
+    App, AppName, Entry, EventId, EventKind, ImpactId, InvalidName, JobId, Lib, Outcome, PlanRow, RepoId, Secret,
 };
 use crate::net::Http;
 use crate::planner::Graph;
@@ -89,7 +92,10 @@ pub enum PipelineError {
     #[error("job {0} has ended already, as {outcome}", outcome = .1.as_str())]
     AlreadyEnded(JobId, Outcome),
     /// A repository that nothing knows.
-    #[error("`{0}` is neither an app of deploy.edn nor a repository's url or identity (github.com/acme/snow)")]
+    #[error(
+        "`{0}` is neither an app of deploy.edn nor a repository's url or identity (github.com/acme/snow), nor a library \
+         that an app has; `airplanes repos` lists the repositories, `airplanes apps` the apps"
+    )]
     NoSuchRepo(String),
     /// Someone said that it stays where it is.
     #[error("{0}")]
@@ -106,10 +112,10 @@ pub enum PipelineError {
         lib: Option<Lib>,
     },
     /// No mirror has a commit.
-    #[error("no repository that apps live in or depend on has the commit {sha} ({asked}): is it pushed, and in full?")]
+    #[error("no repository that apps live in or depend on has the commit {sha} ({asked}): is it pushed?")]
     NoSuchCommit {
-        /// It.
-        sha: Sha,
+        /// Its digits.
+        sha: String,
         /// Which remotes were asked for it, in words.
         asked: String,
     },
@@ -200,12 +206,12 @@ struct Inner {
     /// Ticks when an app has been read, or could not be.
     reads: watch::Sender<u64>,
     leases: Leases,
-    slots: Arc<Semaphore>,
+    slots: slots::Slots,
     /// How many of these there are.
     concurrency: usize,
     cancels: Mutex<HashMap<JobId, CancellationToken>>,
-    /// The jobs that wait for room on the disk, and why in words.
-    no_room: Mutex<HashMap<JobId, String>>,
+    /// What jobs wait for.
+    waits: waits::Waits,
     impacts: impact::Impacts,
     /// What wakes the workers of jobs that wait for a merge.
     bells: Mutex<HashMap<JobId, Arc<Notify>>>,
@@ -237,10 +243,10 @@ impl Pipeline {
             unseen: Mutex::default(),
             reads: watch::channel(0).0,
             leases: Leases::default(),
-            slots: Arc::new(Semaphore::new(setup.concurrency.max(1))),
+            slots: slots::Slots::new(setup.concurrency.max(1)),
             concurrency: setup.concurrency.max(1),
             cancels: Mutex::default(),
-            no_room: Mutex::default(),
+            waits: waits::Waits::default(),
             impacts: impact::Impacts::default(),
             bells: Mutex::default(),
             askers: Semaphore::new(requests::AT_ONCE),

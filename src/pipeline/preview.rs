@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::holds::HeldLibs;
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::bumps::{self, Asking, Due, File, Rules, Tree, Want};
-use crate::git::{Mirrors, Rev};
+use crate::git::Mirrors;
 use crate::model::api::{KeptView, PlanQuery, PlanView, PlannedBump, PlannedView};
 use crate::model::{
     App, AppName, Branch, Bump, Draft, Event, JobId, JobState, Lib, Merges, Planned, Push, RepoId, RepoUrl, Sha, Why,
 };
-use crate::planner::{self, Graph, Moved};
+use crate::planner::{self, Moved};
 use crate::{deps, edn};
 
 /// How long it may take to look at all lines.
@@ -74,6 +74,7 @@ impl Pipeline {
             });
         }
         notes.extend(inner.unread_notes());
+        apps.sort_by(|a, b| (a.wave, &a.app).cmp(&(b.wave, &b.app)));
         Ok(PlanView { repo: url.id(), apps, notes })
     }
 
@@ -82,7 +83,7 @@ impl Pipeline {
         let (url, branch) = inner.place_of(&query.repo)?;
         let git = inner.rooms.load().git.clone();
         let sha = match &query.sha {
-            Some(rev) => Some(self.commit_of(&git, &url, rev).await?),
+            Some(rev) => Some(inner.commit_of(&git, &url, rev).await?),
             None => None,
         };
         let head = git.head_branch(&url.id()).await.ok().flatten();
@@ -107,39 +108,6 @@ impl Pipeline {
         let event = Event::pretended(push);
         let graph = unpoison(inner.graph.read());
         Ok((url, sha, planner::plan(&graph, &event, &context)))
-    }
-
-    /// The commit that somebody means: its digits, the first of them, or a tag. Its remote is asked for it where its
-    /// mirror does not have it.
-    async fn commit_of(&self, git: &Mirrors, url: &RepoUrl, rev: &str) -> Result<Sha, PipelineError> {
-        let repo = url.id();
-        let is_digits = (4..=40).contains(&rev.len()) && rev.bytes().all(|b| b.is_ascii_hexdigit());
-        let look = async || {
-            let tag = git.resolve(&repo, Rev::Tag(rev.to_owned())).await.ok().flatten();
-            match tag {
-                None if is_digits => git.begins_with(&repo, &rev.to_ascii_lowercase()).await.ok().flatten(),
-                tag => tag,
-            }
-        };
-        if let Some(sha) = look().await {
-            return Ok(sha);
-        }
-        let refuse = |why: String| Err(PipelineError::Senseless(why));
-        let url = self.inner.url_of(&repo).unwrap_or_else(|| url.clone());
-        match tokio::time::timeout(WITHIN, git.fetch(&url, &self.inner.ending)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return refuse(format!("whether {repo} has `{rev}` is not known: {error}")),
-            Err(_) => {
-                return refuse(format!("whether {repo} has `{rev}` is not known: it did not answer in {WITHIN:?}"));
-            }
-        }
-        match look().await {
-            Some(sha) => Ok(sha),
-            None => refuse(format!(
-                "{repo} has no commit and no tag `{rev}`, or several that begin so: is it pushed? Without `@{rev}` the plan is \
-                 that of whatever is pushed next"
-            )),
-        }
     }
 }
 
@@ -180,15 +148,6 @@ impl Inner {
         let jobs = self.store.open_jobs_of(app);
         let like = jobs.iter().rev().find(|job| waits(job) && Merges::of_job(job, find) == merges);
         like.map(|job| job.id)
-    }
-
-    /// The repository that is named by an app or as `known_repo` has it, and the branch of the app's entry.
-    pub(super) fn place_of(&self, text: &str) -> Result<(RepoUrl, Option<Branch>), PipelineError> {
-        let graph = unpoison(self.graph.read());
-        Ok(match AppName::new(text).ok().and_then(|name| graph.app(&name)) {
-            Some(app) => (app.git_url.clone(), app.branch.clone()),
-            None => (known_repo(&graph, text)?, None),
-        })
     }
 
     /// The lines of an app's files, as they were last read, that would move.
@@ -324,21 +283,6 @@ fn lines_of(files: &[File], due: &Due) -> Vec<usize> {
         line_of(*nth - 1, bump).unwrap_or(1)
     };
     due.bumps.iter().map(&mut next).collect()
-}
-
-/// A url for a repository that is named by a url, or by an identity that some app has or depends on.
-pub(super) fn known_repo(graph: &Graph, text: &str) -> Result<RepoUrl, PipelineError> {
-    let url = RepoUrl::new(text).map_err(|_| PipelineError::NoSuchRepo(text.to_owned()))?;
-    let is_known = |id: &RepoId| graph.apps_in(id).next().is_some() || graph.dependents(id).next().is_some();
-    if is_known(&url.id()) {
-        return Ok(url);
-    }
-    let guess = RepoUrl::new(format!("https://{text}")).ok().filter(|u| is_known(&u.id()));
-    match guess {
-        Some(url) => Ok(url),
-        None if text.contains(':') || text.starts_with('/') => Ok(url),
-        None => Err(PipelineError::NoSuchRepo(text.to_owned())),
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::named::digits;
 use super::steps::{StepError, Work};
 use super::{Inner, Pipeline, PipelineError, unpoison};
 use crate::bumps::Preflight;
@@ -31,8 +32,6 @@ const SEARCHED_AGAIN: Duration = Duration::from_secs(30);
 const NEWER: usize = 200;
 /// So many are, for what is published.
 const NEWEST: usize = 20;
-/// How many digits of a commit are asked for at the least.
-const DIGITS: usize = 7;
 
 impl Work {
     /// Keeps what the job's commit is built with, as preflight found it.
@@ -159,13 +158,7 @@ impl Pipeline {
     /// The apps that were built with a library (or a repository), at a commit whose first digits are `sha`.
     pub async fn runs(&self, lib: &str, sha: Option<&str>) -> Result<WhereView, PipelineError> {
         let refuse = |why: String| Err(PipelineError::Senseless(why));
-        let sha = sha.map(str::to_ascii_lowercase);
-        if let Some(sha) = sha.as_deref().filter(|sha| sha.len() > 40 || !sha.bytes().all(|b| b.is_ascii_hexdigit())) {
-            return refuse(format!("`{sha}` is no commit: give its first digits, 0 to 9 and a to f, {DIGITS} to 40"));
-        }
-        if let Some(sha) = sha.as_deref().filter(|sha| sha.len() < DIGITS) {
-            return refuse(format!("`{sha}` is too short for a commit: give {DIGITS} digits at the least"));
-        }
+        let sha = sha.map(digits).transpose()?;
         let view = self.recorded(lib, sha.as_deref())?;
         let Some(sha) = sha.filter(|sha| sha.len() < 40) else { return Ok(view) };
         let found: BTreeSet<(&RepoId, Sha)> = view.runs.iter().map(|run| (&run.locked.repo, run.locked.sha)).collect();
@@ -184,7 +177,7 @@ impl Pipeline {
     }
 
     fn recorded(&self, lib: &str, sha: Option<&str>) -> Result<WhereView, PipelineError> {
-        let named = Lib::new(lib).ok();
+        let (named, repo) = (Lib::new(lib).ok(), self.repo_named(lib).ok());
         let (left, mut unknown) = self.inner.left()?;
         let mut runs = Vec::new();
         for left in left {
@@ -193,7 +186,9 @@ impl Pipeline {
                 continue;
             };
             let is_it = |locked: &&Locked| {
-                (named.as_ref() == Some(&locked.lib) || locked.repo.as_str() == lib)
+                (named.as_ref() == Some(&locked.lib)
+                    || locked.repo.as_str() == lib
+                    || Some(&locked.repo) == repo.as_ref())
                     && sha.is_none_or(|sha| locked.sha.to_string().starts_with(sha))
             };
             for locked in closure.iter().filter(is_it) {
@@ -207,14 +202,14 @@ impl Pipeline {
     }
 
     /// The apps that were built without a commit, of those that have its repository in them.
-    pub async fn missing(&self, sha: Sha) -> Result<MissingView, PipelineError> {
-        let git = self.rooms().git.clone();
-        let repo = match self.home_of(&git, sha).await {
-            Some(repo) => repo,
+    pub async fn missing(&self, sha: &str) -> Result<MissingView, PipelineError> {
+        let (git, sha) = (self.rooms().git.clone(), digits(sha)?);
+        let (repo, sha) = match self.home_of(&git, &sha).await? {
+            Some(found) => found,
             None => {
                 // It may be newer than what anyone has needed so far.
                 let asked = self.search(&git).await?;
-                self.home_of(&git, sha).await.ok_or(PipelineError::NoSuchCommit { sha, asked })?
+                self.home_of(&git, &sha).await?.ok_or(PipelineError::NoSuchCommit { sha, asked })?
             }
         };
         let (left, mut unknown) = self.inner.left()?;
@@ -288,14 +283,21 @@ impl Pipeline {
         Ok(None)
     }
 
-    /// The repository whose mirror has a commit.
-    async fn home_of(&self, git: &Mirrors, sha: Sha) -> Option<RepoId> {
+    /// The repository whose mirror has a commit of these first digits, and the commit.
+    async fn home_of(&self, git: &Mirrors, digits: &str) -> Result<Option<(RepoId, Sha)>, PipelineError> {
+        let sha = match digits.parse() {
+            Ok(sha) => sha,
+            Err(_) => match self.inner.commits_named(git, self.repos(), digits).await?.first() {
+                Some(sha) => *sha,
+                None => return Ok(None),
+            },
+        };
         for repo in self.repos() {
             if git.contains(&repo, sha).await.unwrap_or(false) {
-                return Some(repo);
+                return Ok(Some((repo, sha)));
             }
         }
-        None
+        Ok(None)
     }
 
     /// Brings all mirrors up to date, as far as their remotes answer in time, and says which did. Not if that was done

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Pipeline, unpoison};
-use crate::model::api::JobView;
+use super::waits::{Wait, Waiting};
+use super::{Inner, Pipeline};
+use crate::model::JobId;
 use crate::model::upkeep::{Bytes, DiskView};
-use crate::model::{JobId, JobState};
 
 /// How often one that waits looks again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -18,18 +18,6 @@ impl Pipeline {
     /// The disk of the state directory; an error in words if it can't be asked.
     pub fn disk(&self) -> Result<DiskView, String> {
         self.inner.disk()
-    }
-    /// A job as the API gives it: one that waits for room says so.
-    pub fn view(&self, job: &JobState) -> JobView {
-        let view = JobView::of(job);
-        match unpoison(self.inner.no_room.lock()).get(&job.id) {
-            Some(why) if job.ended.is_none() => JobView { reason: Some(why.clone()), ..view },
-            _ => view,
-        }
-    }
-    /// How many jobs wait for room.
-    pub fn count_without_room(&self) -> usize {
-        unpoison(self.inner.no_room.lock()).len()
     }
 }
 
@@ -56,12 +44,15 @@ impl Inner {
     /// Returns once there is room, at once if there is; false if `stop` came or `give_up` said so before.
     pub(super) async fn await_room(&self, job: JobId, stop: &CancellationToken, give_up: impl Fn() -> bool) -> bool {
         let mut ticks = self.ticks.subscribe();
-        let mut waits: Option<Waits> = None;
+        let mut waits: Option<Waiting<'_>> = None;
         while let Some(why) = self.low() {
             if waits.is_none() {
                 tracing::warn!(%job, "waits: {why}");
             }
-            waits.get_or_insert(Waits { inner: self, job }).says(why);
+            match &waits {
+                Some(waits) => waits.says(Wait::Room(why)),
+                None => waits = Some(self.waits.begin(job, Wait::Room(why))),
+            }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 // A new configuration may ask for less.
@@ -87,22 +78,4 @@ fn room(path: &Path) -> nix::Result<(u64, u64)> {
     #[allow(clippy::useless_conversion, reason = "they are u64 on this one")]
     let bytes = |blocks: nix::libc::fsblkcnt_t| u64::from(blocks).saturating_mul(disk.fragment_size());
     Ok((bytes(disk.blocks_available()), bytes(disk.blocks())))
-}
-
-/// A job that waits for room, for as long as it does.
-struct Waits<'a> {
-    inner: &'a Inner,
-    job: JobId,
-}
-
-impl Waits<'_> {
-    fn says(&self, why: String) {
-        unpoison(self.inner.no_room.lock()).insert(self.job, why);
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        unpoison(self.inner.no_room.lock()).remove(&self.job);
-    }
 }

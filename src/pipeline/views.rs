@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::preview::known_repo;
 use super::{Pipeline, PipelineError, unpoison};
 use crate::model::api::{AppView, JobView};
 use crate::model::graph::GraphView;
@@ -64,12 +63,12 @@ impl Pipeline {
 
     /// What depends on what: all of it, or what an app or a repository stands on and what stands on it.
     pub fn overview(&self, app: Option<&AppName>, repo: Option<&str>) -> Result<GraphView, PipelineError> {
+        let repo = repo.map(|repo| self.repo_named(repo)).transpose()?;
+        if let Some(app) = app.filter(|app| self.inner.app(app).is_none()) {
+            return Err(self.no_such_app(app));
+        }
         let mut view = {
             let graph = unpoison(self.inner.graph.read());
-            if let Some(app) = app.filter(|app| graph.app(app).is_none()) {
-                return Err(PipelineError::NoSuchApp { app: app.to_string(), near: Vec::new() });
-            }
-            let repo = repo.map(|repo| known_repo(&graph, repo)).transpose()?.map(|url| url.id());
             let focus = match (app, &repo) {
                 (Some(app), _) => Focus::App(app),
                 (None, Some(repo)) => Focus::Repo(repo),

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::Inner;
 use super::lease::AppLease;
 use super::owed::Owed;
+use super::slots::Permit;
 use super::steps::{self, Slot, StepError, Work};
+use super::waits::Wait;
 use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
 use crate::store::{Change, StoreError};
 
@@ -240,7 +242,7 @@ struct Turn {
     job: Arc<JobState>,
     lease: AppLease,
     /// None where it builds nothing.
-    slot: Option<tokio::sync::OwnedSemaphorePermit>,
+    slot: Option<Permit>,
     looked: Option<Instant>,
 }
 
@@ -275,7 +277,10 @@ impl Inner {
                 let turn = async {
                     let lease = self.leases.app(&job.app.name).await;
                     let slot = match builds {
-                        true => self.slots.clone().acquire_owned().await.ok(),
+                        true => {
+                            let _waits = self.waits.begin(id, Wait::Slot);
+                            self.slots.acquire(job.app.name.as_str()).await
+                        }
                         false => None,
                     };
                     (lease, slot)
@@ -300,7 +305,9 @@ impl Inner {
                             // A slow remote is waited for without what others could use.
                             drop((lease, slot));
                             let stop = self.stop(cancel);
+                            let waits = self.waits.begin(id, Wait::Remotes);
                             self.fetch_owed(&job, &owed.unseen, &stop).await;
+                            drop(waits);
                             stop.cancel();
                             continue;
                         }
@@ -409,7 +416,7 @@ impl Inner {
 
     /// The job that has the app: one that is parked, or one that has started, which after a restart may come to its
     /// lease later than those that wait behind it.
-    fn holder(&self, job: &JobState) -> Option<JobId> {
+    pub(super) fn holder(&self, job: &JobState) -> Option<JobId> {
         let has = |other: &JobState| other.started && !other.waits_for_merge();
         let holds = |other: &JobState| has(other) || other.outcome() == Some(Outcome::Parked);
         let others = self.store.open_jobs_of(&job.app.name);

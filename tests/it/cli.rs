@@ -98,12 +98,35 @@ fn bad_usage_ends_with_2_and_says_what_was_meant() {
     assert_eq!(code(&run(&[])), 2);
     assert_eq!(code(&run(&["jobs", "--json", "--edn"])), 2);
     assert_eq!(code(&run(&["--log", "a=b=c", "jobs"])), 2);
-    let id = run(&["--url", "http://127.0.0.1:1", "job", "nonsense"]);
-    assert_eq!(code(&id), 2);
-    assert!(err(&id).contains("1jq3m8x2k4a0c-000"), "{}", err(&id));
+    // What may be an app's name is one; `cancel` wants a job.
+    for args in [["cancel", "nonsense"], ["job", "non sense"], ["logs", "non sense"]] {
+        let id = run(&["--url", "http://127.0.0.1:1", args[0], args[1]]);
+        assert_eq!(code(&id), 2);
+        assert!(err(&id).contains("1jq3m8x2k4a0c-000"), "{}", err(&id));
+    }
     let url = run(&["--url", "nonsense", "jobs"]);
     assert_eq!(code(&url), 2);
     assert!(err(&url).contains("http://127.0.0.1:8787"), "{}", err(&url));
+}
+
+#[test]
+fn with_json_an_error_is_one_line_of_json_whatever_went_wrong() {
+    let url = ["--url", "http://127.0.0.1:1"];
+    for (args, exit) in [
+        (&["status", "--json"][..], 7),
+        (&["job", "non sense", "--json"], 2),
+        (&["jobs", "--json", "--limit", "x"], 2),
+        (&["jobs", "--edn", "--json"], 2),
+        (&["hold", "shop", "--json"], 2),
+    ] {
+        let failed = run(&[&url, args].concat());
+        let told: serde_json::Value = serde_json::from_str(err(&failed).lines().last().unwrap_or_default()).unwrap();
+        assert_eq!((code(&failed), &told["exit"]), (exit, &exit.into()), "{args:?}: {told}");
+        assert!(out(&failed).is_empty() && told["error"].as_str().is_some_and(|text| text.len() > 10), "{told}");
+    }
+    let failed = run(&[&url[..], &["status", "--edn"]].concat());
+    assert!(err(&failed).starts_with("{:error \"the daemon at http://127.0.0.1:1"), "{}", err(&failed));
+    assert!(err(&failed).contains(":hint ") && err(&failed).contains(":exit 7"), "{}", err(&failed));
 }
 
 #[test]

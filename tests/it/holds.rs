@@ -108,6 +108,30 @@ async fn a_held_library_stays_where_it_is_until_a_person_or_git_says_otherwise_a
         assert_eq!(world.call(args).await.code, Some(2), "{args:?}");
     }
 
+    // A second one takes the place of the first whole, and says so; a library is also named by its repository.
+    let url = world.url("a").to_string();
+    let said = world.call(&["hold", "shop", "acme/a", "--reason", "first", "--until", "2d"]).await;
+    assert!(said.code == Some(0) && !said.err.contains("in place of"), "{said:?}");
+    let said =
+        world.call(&["hold", "shop", &url, "--reason", "second", "--until-descendant-of", &"1".repeat(40)]).await;
+    assert!(said.code == Some(0) && said.out.contains("acme/a of shop") && !said.out.contains("until 2"), "{said:?}");
+    assert!(
+        said.err.contains("in place of: acme/a of shop is held by operator") && said.err.contains("first"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("has no commit 1111111111 that we know of"), "{said:?}");
+    for (rev, why) in [("1111111", "has no commit and no tag"), ("nonsense", "has no commit and no tag")] {
+        let said = world.call(&["hold", "shop", "acme/a", "--reason", "x", "--until-descendant-of", rev]).await;
+        assert!(said.code == Some(2) && said.err.contains(why), "{said:?}");
+    }
+    let there = &world.head("a").to_string()[..7];
+    let said = world.call(&["hold", "shop", "acme/a", "--reason", "x", "--until-descendant-of", there]).await;
+    assert!(said.code == Some(2) && said.err.contains("is there already"), "{said:?}");
+    assert_eq!(world.get("/holds").await["holds"][0]["reason"], "second");
+    let said = world.call(&["hold", "shop", &url, "--release"]).await;
+    assert!(said.code == Some(0) && said.out.contains("second"), "{said:?}");
+    world.settled().await;
+
     // It may end by git: with the commit, or one on top of it.
     let fix = world.unpushed("a");
     let until = |sha: Sha| json!({"lib": "acme/a", "reason": "until it is mended", "until_descendant_of": sha});

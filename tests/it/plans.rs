@@ -3,7 +3,9 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use airplanes::forge;
+use airplanes::model::Forge;
+use serde_json::{Value, json};
 
 use super::support::git_graph::settled;
 use super::support::world::World;
@@ -64,6 +66,17 @@ async fn a_plan_names_the_lines_that_would_change_and_is_read_only() {
         (Some(6), Some("it is pinned (^:airplanes/hold)"))
     );
     assert_eq!(before, (world.get("/jobs").await, world.get("/deliveries").await, refs()));
+    for name in ["acme/lib", &lib, world.url("lib").id().as_str()] {
+        let (code, by_name) = world.cli(&["plan", name, "--json"]);
+        assert_eq!((code, serde_json::from_str::<Value>(&by_name).unwrap()), (0, view.clone()), "{name}");
+        let said = world.call(&["repos", name]).await;
+        assert!(said.code == Some(0) && said.out.lines().count() == 2 && said.out.contains("by-hand mid"), "{said:?}");
+    }
+    for args in [["repos", "nosuch"], ["plan", "acme/nosuch"], ["impact", "acme/nosuch"]] {
+        let more: &[&str] = if args[0] == "impact" { &["main"] } else { &[] };
+        let said = world.call(&[&args, more].concat()).await;
+        assert!(said.code == Some(1) && said.err.contains("`airplanes repos` lists"), "{said:?}");
+    }
     // For a commit that is there, and that nobody told the daemon of.
     let new = world.commit("lib", &[("x", "1")]);
     let (code, told) = world.cli(&["plan", &format!("{lib}@{new}"), "--json"]);
@@ -156,8 +169,18 @@ async fn why_a_job_ran_and_why_it_ended_is_explained() {
     assert!(view["left_alone"].to_string().contains("pinned"), "{view:#}");
     let (code, told) = world.cli(&["hold", "app", "--reason", "not today"]);
     assert_eq!(code, 0, "{told}");
-    world.push("lib", &[("x", "3")]).await;
+    // Whoever pushes can't draw on the terminal.
+    let (before, after) = (world.head("lib"), world.commit("lib", &[("x", "3")]));
+    let body = forge::push_payload(Forge::Github, &world.url("lib"), &"main".parse().unwrap(), Some(before), after);
+    let mut body: Value = serde_json::from_slice(&body).unwrap();
+    body["pusher"] = json!({"name": "eve\u{202e}live"});
+    let sent = world.signed_body(Forge::Github, serde_json::to_vec(&body).unwrap(), "eve").send().await.unwrap();
+    assert_eq!(sent.status(), 202);
     settled(&world).await;
+    let (_, told) = world.cli(&["explain", "mid"]);
+    assert!(told.contains("by eve\\u{202e}live") && !told.contains('\u{202e}'), "{told}");
+    let (_, told) = world.cli(&["explain", "mid", "--json"]);
+    assert!(serde_json::from_str::<Value>(&told).unwrap().to_string().contains("eve\u{202e}live"), "{told}");
     for what in ["explain", "graph"] {
         let (_, told) = world.cli(&[what, "app"]);
         assert!(told.contains("held: app is held by operator") && told.contains("not today"), "{what}: {told}");
@@ -179,5 +202,12 @@ async fn why_a_job_ran_and_why_it_ended_is_explained() {
     let (code, told) = world.cli(&["explain", "1jq3m8x2k4a0c"]);
     assert!(code == 1 && told.contains("no event 1jq3m8x2k4a0c"), "{code} {told}");
     let (code, told) = world.cli(&["explain", "nobody"]);
-    assert!(code == 1 && told.contains("nobody has no job"), "{code} {told}");
+    assert!(
+        code == 1 && told.contains("nobody has no job") && told.contains("airplanes deploy nobody"),
+        "{code} {told}"
+    );
+    for args in [&["job", "mid"][..], &["logs", "mid", "update"]] {
+        let (code, told) = world.cli(args);
+        assert!(code == 0 && (told.contains("succeeded") || told.contains("acme/lib")), "{args:?}: {told}");
+    }
 }

@@ -53,9 +53,19 @@ async fn who_runs_a_commit_and_who_lacks_it_is_known_down_to_the_dependencies_de
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("other") && said.out.contains("not yet") && !said.out.contains("web-1"), "{said:?}");
     assert!(said.err.contains("have it: app, lib"), "{said:?}");
+    // By its first digits, and the library by its repository or its app, as everywhere.
+    assert_eq!(world.call(&["missing", &fix.to_string()[..8]]).await, said);
+    for base in [world.url("base").to_string(), world.url("base").id().to_string()] {
+        let told = world.call(&["where", &format!("{base}@{}", fix.short())]).await;
+        assert!(told.code == Some(0) && told.out.contains("acme/lib") && told.out.contains("app"), "{told:?}");
+    }
+    let told = world.call(&["where", "lib"]).await;
+    assert!(told.out.contains("acme/lib") && !told.out.contains("acme/base"), "{told:?}");
+    let told = world.call(&["missing", "abc"]).await;
+    assert!(told.code == Some(2) && told.err.contains("too short"), "{told:?}");
     // A commit that nobody has needed so far is looked for at the remotes.
     let newer = world.commit("base", &[("newer", "1")]);
-    let missing = world.get(&format!("/missing?sha={newer}")).await;
+    let missing = world.get(&format!("/missing?sha={}", newer.short())).await;
     assert_eq!(apps(&missing["missing"]), ["app", "lib", "other"], "{missing:#}");
     let said = world.call(&["missing", &"f".repeat(40)]).await;
     assert!(said.code == Some(1) && said.err.contains("is it pushed"), "{said:?}");

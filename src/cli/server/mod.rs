@@ -9,7 +9,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::follow::Absence;
-use super::output::{Paint, ago, can_ask, plain, print, say, says_yes, table};
+use super::output::{Paint, ago, can_ask, plain, print, print_page, say, says_yes, table};
 use super::{Form, Globals};
 use crate::model::server::{Price, ServerList, ServerPhase, ServerPlan, ServerRequest, ServerView};
 use crate::model::{CloudName, Provider, ServerName, ServerSpec};
@@ -178,7 +178,7 @@ async fn follow(client: &Client, globals: &Globals, asked: ServerView) -> Result
 
 async fn list(client: &Client, globals: &Globals, form: Form) -> Result<Exit, CliError> {
     if let Some(accept) = form.accept() {
-        print(&client.page(&["servers"], &[], accept).await?)?;
+        print_page(&client.page(&["servers"], &[], accept).await?)?;
         return Ok(Exit::Done);
     }
     let servers = client.get::<ServerList>(&["servers"], &[]).await?.servers;

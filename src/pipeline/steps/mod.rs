@@ -15,11 +15,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::explain::LEFT_ALONE;
 use super::lease::{AppLease, BranchLease};
+use super::slots::Permit;
+use super::waits::Wait;
 use super::{Inner, Rooms, unpoison};
 use crate::bumps::{self, BumpsError, Preflight, Tree};
 use crate::git::{GitError, WorkClone};
@@ -56,10 +57,10 @@ pub(super) struct Work {
 
 /// A slot among the builds, if there is one. Who waits for a remote gives it back.
 #[derive(Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(super) struct Slot(Arc<Mutex<Option<Permit>>>);
 
 impl Slot {
-    pub(super) fn of(permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn of(permit: Permit) -> Self {
         Self(Arc::new(Mutex::new(Some(permit))))
     }
     pub(super) fn give_back(&self) {
@@ -68,7 +69,7 @@ impl Slot {
     fn is_held(&self) -> bool {
         unpoison(self.0.lock()).is_some()
     }
-    fn keep(&self, permit: Option<OwnedSemaphorePermit>) {
+    fn keep(&self, permit: Option<Permit>) {
         *unpoison(self.0.lock()) = permit;
     }
 }
@@ -171,6 +172,7 @@ impl Work {
         self.branch_lease = inner.leases.branch_now(&repo, branch);
         if self.branch_lease.is_none() {
             self.slot.give_back();
+            let _waits = self.inner.waits.begin(self.job.id, Wait::Branch(repo.clone(), branch.clone()));
             self.branch_lease = tokio::select! {
                 lease = inner.leases.branch(&repo, branch) => Some(lease),
                 () = stop.cancelled() => return Err(self.stopped()),
@@ -192,12 +194,12 @@ impl Work {
     /// A slot among the builds, where the worker has none.
     pub(super) async fn take_slot(&mut self) -> Result<(), StepError> {
         if !self.slot.is_held() {
-            let slots = self.inner.slots.clone();
+            let _waits = self.inner.waits.begin(self.job.id, Wait::Slot);
             let slot = tokio::select! {
-                slot = slots.acquire_owned() => slot,
+                slot = self.inner.slots.acquire(self.job.app.name.as_str()) => slot,
                 () = self.stop.cancelled() => return Err(self.stopped()),
             };
-            self.slot.keep(slot.ok());
+            self.slot.keep(slot);
         }
         Ok(())
     }

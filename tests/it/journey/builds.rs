@@ -189,7 +189,11 @@ async fn of_three_jobs_two_build_and_the_third_says_that_it_is_queued() {
         (text(&job, "state").to_owned(), text(&job, "reason").to_owned())
     };
     assert_eq!(state(&ids[0]).await, ("running".into(), "in build".into()));
-    assert_eq!(state(&ids[2]).await, ("queued".into(), "for its turn".into()));
+    assert_eq!(state(&ids[2]).await, ("queued".into(), "for a build slot: a and b are building".into()));
+    let behind = world.deploy("a").await;
+    let why = format!("for job {}, which has a now", ids[0]);
+    assert_eq!(state(&behind).await, ("queued".into(), why.clone()));
+    assert!(world.call(&["explain", "a"]).await.out.contains(&why));
     assert_eq!(state(&ids[3]).await.0, "queued");
     assert_eq!(world.call(&["cancel", &ids[3]]).await.code, Some(0));
     let canceled = world.ended(&ids[3]).await;

@@ -14,7 +14,7 @@ use super::world::World;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the command line gave back.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     pub code: Option<i32>,
     pub out: String,
