@@ -53,7 +53,7 @@ pub(super) async fn hold(client: &Client, globals: &Globals, args: HoldArgs) -> 
         }
         print(&format!("released: {}\n", plain(&released.hold.to_string())))?;
         if let Some(beneath) = &released.hold.beneath {
-            dim(&format!("a rollback's hold is in force again: {}", plain(&beneath.to_string())));
+            dim(&format!("the hold beneath it is in force again: {}", plain(&beneath.to_string())));
         }
         if released.event.is_some() {
             dim(&format!("{app} runs once, to make up for it: airplanes jobs --app {app}"));

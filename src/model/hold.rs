@@ -37,7 +37,7 @@ pub struct Hold {
     pub until_descendant_of: Option<Descendant>,
     /// What made it.
     pub kind: HoldKind,
-    /// The rollback's hold that a person's was put over: it is in force again when that ends.
+    /// The hold made by itself that a person's was put over: it is in force again when that ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beneath: Option<Box<Hold>>,
 }
@@ -64,10 +64,10 @@ pub enum HoldKind {
         /// The job that did.
         job: JobId,
     },
-    /// A person's push that put a library back behind what a bump of ours had set: no bump undoes that. It ends with a
-    /// push of a person that moves the library on.
+    /// A person's push that put a library back: no bump undoes that. It ends with a push of a person that moves the
+    /// library on.
     MovedBack {
-        /// Where the bump had set it.
+        /// Where it was.
         from: Sha,
         /// Where the person has put it.
         to: Sha,
@@ -112,12 +112,12 @@ impl Hold {
             beneath: None,
         }
     }
-    /// The rollback's hold in it: itself, or the one that it was put over.
-    pub fn of_a_rollback(&self) -> Option<&Hold> {
+    /// The hold in it that nobody asked for, which a rollback or a push has made: itself, or the one that it was put
+    /// over.
+    pub fn made_by_itself(&self) -> Option<&Hold> {
         match self.kind {
             HoldKind::Manual => self.beneath.as_deref(),
-            HoldKind::Rollback { .. } => Some(self),
-            HoldKind::MovedBack { .. } => None,
+            HoldKind::Rollback { .. } | HoldKind::MovedBack { .. } => Some(self),
         }
     }
     /// Whether nothing of the app runs at all.
@@ -132,7 +132,7 @@ impl Hold {
     pub fn stops_bump(&self, lib: &Lib) -> bool {
         match &self.lib {
             Some(held) => held == lib,
-            None => self.of_a_rollback().is_some(),
+            None => self.made_by_itself().is_some(),
         }
     }
     /// Whether a job of the app that has not started is not to start.
@@ -167,9 +167,17 @@ impl fmt::Display for Hold {
         if let Some(Descendant { repo, sha }) = &self.until_descendant_of {
             write!(f, " (until {} of {repo} or a descendant is pushed)", sha.short())?;
         }
-        let HoldKind::Rollback { bad, .. } = &self.of_a_rollback().unwrap_or(self).kind else { return Ok(()) };
-        let over = if self.beneath.is_some() { "over a rollback's, " } else { "" };
-        write!(f, " ({over}until a push that descends from {})", bad.short())
+        let is_over = self.beneath.is_some();
+        match &self.made_by_itself().unwrap_or(self).kind {
+            HoldKind::Rollback { bad, .. } => {
+                let over = if is_over { "over a rollback's, " } else { "" };
+                write!(f, " ({over}until a push that descends from {})", bad.short())
+            }
+            HoldKind::MovedBack { to, .. } if is_over => {
+                write!(f, " (over a push's, which moved it back to {})", to.short())
+            }
+            HoldKind::MovedBack { .. } | HoldKind::Manual => Ok(()),
+        }
     }
 }
 

@@ -95,11 +95,6 @@ impl Inner {
         unpoison(self.graph.read()).apps_in(repo).map(|app| app.branch.clone()).collect()
     }
 
-    /// The apps that live in a repository.
-    pub(super) fn apps_in(&self, repo: &RepoId) -> Vec<AppName> {
-        unpoison(self.graph.read()).apps_in(repo).map(|app| app.name.clone()).collect()
-    }
-
     /// The heads that a repository's branches were last known to have, also of those that were deleted since; of a branch
     /// that nobody told of, the commit at which an app was seen on it.
     pub(super) fn had(&self, repo: &RepoId) -> BTreeMap<Branch, Sha> {

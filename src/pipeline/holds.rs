@@ -202,7 +202,8 @@ impl Inner {
         of_apps.map(|hold| (hold.app.clone(), Held { words: hold.to_string(), all: hold.stops_all() })).collect()
     }
 
-    async fn release(&self, hold: &Hold, by: &str) -> Result<Option<Released>, StoreError> {
+    /// Lets go of a hold; its app runs once, to make up for what was kept back, if nothing else keeps it.
+    pub(super) async fn release(&self, hold: &Hold, by: &str) -> Result<Option<Released>, StoreError> {
         let held = (hold.app.clone(), hold.lib.clone());
         let runs = self.app(&hold.app).is_some_and(|app| app.trigger != Trigger::Manual);
         // Another hold may still keep the app.

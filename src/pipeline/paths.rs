@@ -44,8 +44,7 @@ impl Inner {
         }
         let is_its = |app: &&App| {
             let branch = app.lives_on(default);
-            let has_part = app.updates.directory.is_some() || !app.updates.paths.is_empty();
-            has_part && app.trigger != Trigger::Manual && branch.is_none_or(|branch| *branch == push.branch)
+            has_part(app) && app.trigger != Trigger::Manual && branch.is_none_or(|branch| *branch == push.branch)
         };
         let graph = unpoison(self.graph.read());
         push.repos().iter().flat_map(|repo| graph.apps_in(repo)).filter(is_its).cloned().collect()
@@ -101,15 +100,21 @@ impl Inner {
     fn last_seen_by(&self, app: &App) -> Result<Option<Sha>, StoreError> {
         let filter = JobFilter { app: Some(app.name.clone()), limit: JOBS, ..JobFilter::default() };
         let seen = |job: &JobState| {
-            let of_this = job.app.repo() == app.repo() && job.app.branch == app.branch;
+            // One that only carries a commit to hosts has not looked at the branch.
+            let of_this = job.app.repo() == app.repo() && job.app.branch == app.branch && job.carried().is_none();
             job.published.or(job.base.as_ref().map(|(_, sha)| *sha)).filter(|_| of_this)
         };
         Ok(self.store.jobs(&filter)?.iter().find_map(|job| seen(job.as_ref())))
     }
 }
 
+/// Whether only a part of its repository concerns an app.
+pub(super) fn has_part(app: &App) -> bool {
+    app.updates.directory.is_some() || !app.updates.paths.is_empty()
+}
+
 /// Whether nothing of an app differs between any of `olds` and `new`.
-async fn is_untouched(git: &Mirrors, app: &App, olds: &[Sha], new: Sha) -> bool {
+pub(super) async fn is_untouched(git: &Mirrors, app: &App, olds: &[Sha], new: Sha) -> bool {
     let repo = app.repo();
     for old in olds {
         let Ok(Some(paths)) = git.changed_paths(&repo, *old, new).await else { return false };

@@ -31,7 +31,8 @@ pub struct Release {
 }
 
 impl Store {
-    /// Keeps a hold, in place of one that is there or over a rollback's. It gets its id and its time.
+    /// Keeps a hold, in place of one that is there; a person's goes over one that was made by itself, which goes beneath
+    /// a person's. It gets its id and its time. Gives the one that is in force.
     pub async fn put_hold(&self, hold: Hold) -> Result<Hold, StoreError> {
         self.ask(|reply| writer::Command::Hold(Box::new(hold), reply)).await
     }
@@ -59,13 +60,17 @@ pub(super) fn load(table: &Table) -> Result<Holds, StoreError> {
 }
 
 impl State {
-    /// A person's hold goes over a rollback's, and does not end it.
+    /// A person's hold goes over one that was made by itself, and does not end it; nor does such a one end a person's.
     pub(super) fn put_hold(&mut self, tx: &mut Tx, hold: Hold, now: Timestamp) -> Result<Hold, StoreError> {
-        let there = self.holds.get(&(hold.app.clone(), hold.lib.clone()));
-        let beneath = there.and_then(Hold::of_a_rollback).filter(|_| hold.kind == HoldKind::Manual);
-        let beneath = beneath.cloned().map(Box::new);
-        let id = HoldId(self.next_id(now));
-        self.keep_hold(tx, Hold { id, at: now, beneath, ..hold })
+        let there = self.holds.get(&(hold.app.clone(), hold.lib.clone())).cloned();
+        let hold = Hold { id: HoldId(self.next_id(now)), at: now, ..hold };
+        let by_person = |hold: &Hold| hold.kind == HoldKind::Manual;
+        let kept = match there {
+            Some(there) if by_person(&hold) => Hold { beneath: there.made_by_itself().cloned().map(Box::new), ..hold },
+            Some(there) if by_person(&there) => Hold { beneath: Some(Box::new(hold)), ..there },
+            _ => hold,
+        };
+        self.keep_hold(tx, kept)
     }
 
     fn keep_hold(&mut self, tx: &mut Tx, hold: Hold) -> Result<Hold, StoreError> {
@@ -120,13 +125,6 @@ impl State {
         // To hosts that nothing but a person's word brings anything to, no bump brings it again.
         let by_hand = !job.hosts.is_empty() && !job.hosts.iter().any(|host| job.app.is_automatic(&host.name));
         let Some(bad) = bad.filter(|_| !by_hand) else { return Ok(()) };
-        let app = job.app.name.clone();
-        let by_person = self.holds.get(&(app.clone(), None)).filter(|hold| hold.kind == HoldKind::Manual).cloned();
-        let hold = Hold { id: HoldId(self.next_id(now)), ..Hold::of_rollback(app, bad, job.id, reason, now) };
-        let hold = match by_person {
-            Some(by_person) => Hold { beneath: Some(Box::new(hold)), ..by_person },
-            None => hold,
-        };
-        self.keep_hold(tx, hold).map(|_| ())
+        self.put_hold(tx, Hold::of_rollback(job.app.name.clone(), bad, job.id, reason, now), now).map(|_| ())
     }
 }

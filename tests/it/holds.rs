@@ -42,6 +42,12 @@ impl World {
     async fn is_held(&self) -> bool {
         self.get("/holds").await["holds"][0].is_object()
     }
+    /// Where a library stands in the app.
+    fn stands_at(&self, app: &str, lib: &str) -> String {
+        let deps = self.file(app, "deps.edn");
+        let line = deps.lines().find(|line| line.contains(&format!("acme/{lib} "))).unwrap();
+        line.rsplit('"').nth(1).unwrap().to_owned()
+    }
     fn has(&self, app: &str, sha: Sha) -> bool {
         self.file(app, "deps.edn").contains(&sha.to_string())
     }
@@ -194,6 +200,42 @@ async fn a_held_library_stays_where_it_is_until_a_person_or_git_says_otherwise_a
         world.settled().await;
         assert!(!world.is_held().await);
     }
+
+    // The same is so of a bump that they push over, and however it was set what they put back: also where that push can't
+    // be read at first, and where somebody holds the library meanwhile.
+    let (at, was) = (world.head("shop"), world.file("shop", "deps.edn"));
+    let moved_back = async || {
+        let hold = world.get("/holds").await["holds"][0].clone();
+        [&hold, &hold["beneath"]].map(|hold| hold["kind"]["kind"].as_str().unwrap_or("none").to_owned())
+    };
+    let newer = world.push("a", &[("x", "5")]).await;
+    world.bumped("shop", newer).await;
+    world.settled().await;
+    world.force("shop", at);
+    let newest = world.push("a", &[("x", "6")]).await;
+    world.settled().await;
+    assert_eq!((world.file("shop", "deps.edn"), moved_back().await[0].as_str()), (was.clone(), "moved-back"));
+    let stood_at = world.stands_at("shop", "a");
+    let by_hand = was.replace(&stood_at, &newest.to_string());
+    world.push("shop", &[("deps.edn", &by_hand)]).await;
+    world.settled().await;
+    assert_eq!((world.file("shop", "deps.edn"), world.is_held().await), (by_hand.clone(), false));
+    assert_eq!(world.hold("shop", json!({"lib": "acme/a", "reason": "for a while"})).await.0, 200);
+    world.push("shop", &[("deps.edn", &format!("{was}}}"))]).await;
+    assert_eq!(world.job("shop").await["state"], "failed");
+    world.push("shop", &[("deps.edn", &was)]).await;
+    assert_eq!(
+        (world.job("shop").await["state"].as_str(), moved_back().await),
+        (Some("succeeded"), ["manual", "moved-back"].map(str::to_owned))
+    );
+    let said = world.call(&["hold", "shop", "acme/a", "--release"]).await;
+    assert!(said.code == Some(0) && said.err.contains("the hold beneath it is in force again"), "{said:?}");
+    world.push("b", &[("x", "2")]).await;
+    world.settled().await;
+    assert_eq!((world.stands_at("shop", "a"), moved_back().await[0].as_str()), (stood_at, "moved-back"));
+    assert_eq!(world.call(&["hold", "shop", "acme/a", "--release"]).await.code, Some(0));
+    world.bumped("shop", newest).await;
+    world.settled().await;
 
     // A library without a group is its own group.
     let deps = world.file("shop", "deps.edn").replace("acme/b", "b");

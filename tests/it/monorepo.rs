@@ -222,6 +222,63 @@ async fn killed_at_the_push_of_what_two_apps_share_there_is_one_commit_and_both_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_took_back_of_one_app_stays_so_whatever_its_neighbours_do() {
+    let mut world = World::new(2);
+    world.by_file = true;
+    shop_and_admin(&mut world);
+    world.start().await;
+    for app in ["shop", "admin"] {
+        assert_eq!(world.deploy_to_the_end(app).await["state"], "succeeded", "{}", world.log());
+    }
+    let good = runs(&world, "web-1");
+    let bad = world.push("mono", &[("shop/bug", "1")]).await;
+    world.settled().await;
+    assert_eq!(runs(&world, "web-1"), bad.to_string());
+    let back = world.call(&["rollback", "shop", "--watch"]).await;
+    assert_eq!(back.code, Some(0), "{back:?}");
+    // A push that leaves shop alone is nobody's word about it, nor is what the daemon commits.
+    let theirs = world.push("mono", &[("admin/page", "1")]).await;
+    world.settled().await;
+    assert_eq!((runs(&world, "web-2"), runs(&world, "web-1")), (theirs.to_string(), good.clone()), "{}", world.log());
+    let new = world.push("lib", &[("a", "1")]).await;
+    world.settled().await;
+    assert_eq!((runs(&world, "web-2"), runs(&world, "web-1")), (world.head("mono").to_string(), good));
+    assert!(!world.file("mono", "shop/deps.edn").contains(&new.to_string()));
+    assert_eq!(world.get("/holds").await["holds"][0]["kind"]["bad"], bad.to_string());
+    // A fix is.
+    world.push("mono", &[("shop/bug", "")]).await;
+    world.bumped_in("shop", new).await;
+    world.settled().await;
+    assert_eq!(world.get("/holds").await["holds"], serde_json::json!([]));
+    assert_eq!(runs(&world, "web-1"), world.head("mono").to_string());
+
+    // Each puts the library back, and nobody tells: the one whose job is first takes nothing of the other's along.
+    let at = world.commit("mono", &[]);
+    let newer = world.push("lib", &[("a", "2")]).await;
+    for app in ["shop", "admin"] {
+        world.bumped_in(app, newer).await;
+    }
+    world.settled().await;
+    world.in_bare("mono", &["update-ref", "refs/heads/main", &at.to_string()]);
+    let newest = world.push("lib", &[("a", "3")]).await;
+    world.settled().await;
+    for app in ["shop", "admin"] {
+        let deps = world.file("mono", &format!("{app}/deps.edn"));
+        assert!(!deps.contains(&newest.to_string()), "{app}: {deps}\n{}", world.log());
+    }
+    let holds = world.get("/holds").await["holds"].clone();
+    let held: Vec<&str> = holds.as_array().unwrap().iter().map(|hold| text(&hold["kind"], "kind")).collect();
+    assert_eq!(held, ["moved-back", "moved-back"], "{holds:#}");
+}
+
+impl World {
+    async fn bumped_in(&self, app: &str, to: Sha) {
+        let there = async || self.file("mono", &format!("{app}/deps.edn")).contains(&to.to_string()).then_some(());
+        self.until(&format!("{app} is bumped to {to}; {}", self.log()), there).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_push_runs_those_whose_part_of_the_repository_it_touches() {
     let mut world = World::new(0);
     world.by_file = true;

@@ -14,6 +14,7 @@ use crate::deps::Version;
 use crate::git::{Heads, Mirrors};
 use crate::model::hold::{Descendant, Hold, HoldKind};
 use crate::model::{EventKind, Follows, RepoId, RepoUrl, Sha};
+use crate::pipeline::paths::{has_part, is_untouched};
 use crate::store::{DepRow, StoreError};
 
 /// How long a look may take, however many remotes there are to ask.
@@ -128,9 +129,14 @@ impl Inner {
                 return Ok(true);
             }
             // To come back to what was rolled back is no way on, and what the daemon commits on top of it is no person's
-            // answer to it.
-            for commit in git.first_parents(repo, *sha, tip).await.unwrap_or_default().iter().rev() {
-                if self.is_by_people(commit)? {
+            // answer to it; nor is what leaves alone the part of the repository that is the app's.
+            let part = self.app(&hold.app).filter(|app| hold.lib.is_none() && has_part(app));
+            for commit in git.first_parents(repo, *sha, tip).await.unwrap_or_default().into_iter().rev() {
+                let is_elsewhere = match &part {
+                    Some(app) => is_untouched(git, app, &[*sha], commit).await,
+                    None => false,
+                };
+                if !is_elsewhere && self.is_by_people(&commit)? {
                     return Ok(true);
                 }
             }

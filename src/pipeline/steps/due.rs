@@ -123,9 +123,7 @@ async fn of(
     let counting = counting(work, app, base).await?;
     let mut due = Due::default();
     if app.update {
-        if job.id == work.job.id {
-            moved_back::look(work, base, &counting, log).await?;
-        }
+        moved_back::look(work, job, base, &counting, log).await?;
         let is_edited = |file: &File| edited.iter().any(|edited| edited.path == file.path);
         let files: Vec<File> = counting.iter().filter(|file| !is_edited(file)).cloned().collect();
         let wants = wants(work, job, &files, log).await?;

@@ -99,7 +99,8 @@ async fn the_merged_tree_is_the_built_one_and_goes_live() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_own_push_goes_live_while_one_waits_and_a_merge_that_is_another_tree_is_built_again() {
     let (mut world, api) = world(Kind::Github, "", "").await;
-    world.push("lib", &[("a", "1")]).await;
+    let first = world.head("lib").to_string();
+    let pushed = world.push("lib", &[("a", "1")]).await.to_string();
     let (pull, job) = offered(&world, &api, 1).await;
     let own = world.push("shop", &[("b", "1")]).await.to_string();
     let gone_live = async || (live(&world) == own).then_some(());
@@ -117,6 +118,17 @@ async fn an_own_push_goes_live_while_one_waits_and_a_merge_that_is_another_tree_
     let tree = world.in_bare("shop", &["rev-parse", "main^{tree}"]);
     assert_eq!(trees.lines().filter(|line| *line == tree).count(), 1, "what runs was built: {trees}");
     assert_eq!(api.pulls("shop").len(), 1);
+    // A person puts the library back and then on again: what was kept back meanwhile is offered.
+    let deps = world.file("shop", "deps.edn");
+    by_hand(&world, &deps.replace(&pushed, &first)).await;
+    world.settled().await;
+    let newest = world.push("lib", &[("a", "2")]).await.to_string();
+    world.settled().await;
+    assert_eq!((api.pulls("shop").len(), world.get("/holds").await["holds"][0]["lib"].as_str()), (1, Some("acme/lib")));
+    by_hand(&world, &deps).await;
+    let (pull, _) = offered(&world, &api, 2).await;
+    let offers = world.in_bare("shop", &["show", &format!("{}:deps.edn", pull.head)]);
+    assert!(offers.contains(&newest), "{offers}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
