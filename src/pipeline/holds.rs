@@ -94,8 +94,8 @@ impl Pipeline {
         let hold = self.inner.store.put_hold(hold).await?;
         tracing::info!(%app, "{hold}");
         self.inner.tick();
-        // A rollback's is not replaced: it is beneath.
-        let replaces = there.filter(|there| !matches!(there.kind, HoldKind::Rollback { .. }));
+        // One that was made by itself is not replaced: it is beneath.
+        let replaces = there.filter(|there| there.kind == HoldKind::Manual);
         let replaces = replaces.map(|there| Hold { beneath: None, ..there });
         Ok(Set { hold, replaces, note })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::requests::{RequestError, api};
-use crate::forge::api::{Api, ApiError, Check, Checks, Demanded, Life, PullRequest};
+use crate::forge::api::{Api, ApiError, Check, Checks, Demanded, Life, NotYet, PullRequest};
 use crate::model::{Branch, JobState, Request, Sha};
 use crate::net::Http;
 
@@ -16,7 +16,8 @@ use crate::net::Http;
 const PAGES: usize = 50;
 
 impl Inner {
-    /// Merges a pull request whose checks are good; else says why not yet. `waited` is how long it has been open at the
+    /// Merges a pull request whose checks are good; else says why not yet: that its branch has left it behind only where
+    /// nothing else is in the way. `waited` is how long it has been open at the
     /// least.
     pub(super) async fn merge_request(
         &self,
@@ -24,47 +25,53 @@ impl Inner {
         request: &Request,
         seen: &PullRequest,
         waited: Duration,
-    ) -> Result<Result<(), String>, RequestError> {
-        if let Life::Open(Err(why)) = &seen.state {
-            return Ok(Err(why.clone()));
-        }
+    ) -> Result<Result<(), NotYet>, RequestError> {
+        let because = |words: String| Ok(Err(NotYet::Because(words)));
+        let is_behind = match &seen.state {
+            Life::Open(Err(NotYet::Because(why))) => return because(why.clone()),
+            Life::Open(Err(NotYet::Behind)) => true,
+            Life::Open(Ok(())) | Life::Merged(_) | Life::Closed => false,
+        };
         let merges =
             |by: &JobState| by.waits_for_merge() && by.requested.as_ref().map(|r| r.number) == Some(request.number);
         if let Some(by) = request.by.map(|by| self.store.job(by)).transpose()?.flatten().filter(|by| merges(by)) {
-            return Ok(Err(format!("job {} made it, and merges it", by.id)));
+            return because(format!("job {} made it, and merges it", by.id));
         }
         let Some(offered) = self.offers_ours(request, seen)? else {
-            return Ok(Err("somebody has pushed to its branch, so it is theirs to merge".to_owned()));
+            return because("somebody has pushed to its branch, so it is theirs to merge".to_owned());
         };
         let (rooms, repo) = (self.rooms.load_full(), job.app.repo());
         let api = api(&rooms, &repo)?;
         let checks = all_checks(&api, &rooms.http, offered).await?;
         match Checks::of(&checks) {
             Checks::Good | Checks::None => {}
-            Checks::Waiting(name) => return Ok(Err(format!("its check {name} is under way"))),
-            Checks::Bad(name) => return Ok(Err(format!("its check {name} failed"))),
+            Checks::Waiting(name) => return because(format!("its check {name} is under way")),
+            Checks::Bad(name) => return because(format!("its check {name} failed")),
         }
-        let Some((base, _)) = &job.base else { return Ok(Err("the branch that it is for is not known".to_owned())) };
+        let Some((base, _)) = &job.base else { return because("the branch that it is for is not known".to_owned()) };
         let demanded = demanded(&api, &rooms.http, base).await?;
         if let Some(lacks) = demanded.lacks(&checks) {
-            return Ok(Err(lacks));
+            return because(lacks);
         }
         let within = api.checks_within();
         if demanded == Demanded::Unsaid && waited < within {
-            return Ok(Err(format!(
+            return because(format!(
                 "{base} demands no checks, so those that run by themselves have {} s to begin",
                 within.as_secs()
-            )));
+            ));
         }
         // Last: whoever holds it now may have waited for an answer of the host's.
-        if let Some(hold) = self.hold_of_request(job, request) {
-            return Ok(Err(hold));
+        if let Some(hold) = self.hold_of_request(job, request).await? {
+            return because(hold);
+        }
+        if is_behind {
+            return Ok(Err(NotYet::Behind));
         }
         Ok(api.merged(&rooms.http.call(&api.merge(request.number, offered)).await?)?)
     }
 
-    /// The hold of an app that would go on, or of a library that would move, by a merge.
-    fn hold_of_request(&self, job: &JobState, request: &Request) -> Option<String> {
+    /// The hold of an app that would go on, or of a library that would move in a file of whatever app, by a merge.
+    async fn hold_of_request(&self, job: &JobState, request: &Request) -> Result<Option<String>, RequestError> {
         let holds = self.store.holds();
         let jobs = self.open_jobs_in(&job.app.repo());
         let shares = |other: &JobState| {
@@ -72,12 +79,14 @@ impl Inner {
             its.is_some_and(|its| its.number == request.number)
         };
         let mut all = std::iter::once(job).chain(jobs.iter().map(|other| &**other).filter(|other| shares(other)));
-        all.find_map(|job| {
-            let app = &job.app.name;
-            let held = holds.get(&(app.clone(), None)).filter(|hold| hold.stops(job)).map(ToString::to_string);
-            let bumps = job.updated.as_ref().map_or(&[][..], |updated| &updated.bumps);
-            held.or_else(|| bumps.iter().find_map(|bump| self.held_lib(app, &bump.lib)))
-        })
+        let held = all.find_map(|job| holds.get(&(job.app.name.clone(), None)).filter(|hold| hold.stops(job)));
+        if let Some(held) = held {
+            return Ok(Some(held.to_string()));
+        }
+        let (Some((_, base)), Some(updated)) = (&job.base, &job.updated) else { return Ok(None) };
+        let git = self.rooms.load().git.clone();
+        let held = self.held_libs(&git, &job.app, *base).await?;
+        Ok(updated.bumps.iter().find_map(|bump| held.why(&bump.lib, &bump.file)))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{Inner, Pipeline, Rooms, unpoison};
 use crate::forge::api::{Api, ApiError, Life, Proposal, PullRequest};
 use crate::git::{GitError, Merging, Rev};
-use crate::model::{AppName, Entry, JobId, JobState, RepoId, Request, Sha};
+use crate::model::{AppName, Branch, Entry, JobId, JobState, RepoId, Request, Sha};
 use crate::net::NetError;
 use crate::store::StoreError;
 
@@ -220,13 +220,18 @@ impl Inner {
         if !by.is_some_and(|by| by.ended.is_none() && left(&by)) {
             return Ok(false);
         }
-        let git = self.rooms.load().git.clone();
-        let head = git.fetch(&job.app.git_url, &self.ending).await?.heads.branches.get(base).copied();
-        let head = head.ok_or_else(|| RequestError::NoBase(job.app.git_url.to_string(), base.to_string()))?;
+        let head = self.base_of_request(job, base).await?;
         match self.store.append_to(job, vec![Entry::Raced { head }]).await {
             Ok(_) | Err(StoreError::Moved(_)) => Ok(true),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Where the branch is now that a pull request is for.
+    pub(super) async fn base_of_request(&self, job: &JobState, base: &Branch) -> Result<Sha, RequestError> {
+        let (git, url) = (self.rooms.load().git.clone(), &job.app.git_url);
+        let head = git.fetch(url, &self.ending).await?.heads.branches.get(base).copied();
+        head.ok_or_else(|| RequestError::NoBase(url.to_string(), base.to_string()))
     }
 
     /// Closes a pull request, with a last word.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::requests::plain;
-use super::{Life, Mark, Proposal, PullRequest, Status};
+use super::{Life, Mark, NotYet, Proposal, PullRequest, Status};
 use crate::model::{Branch, Sha};
 
 pub(super) fn status_body(status: &Status) -> Value {
@@ -80,12 +80,14 @@ impl Pull {
 
 impl From<Pull> for PullRequest {
     fn from(pull: Pull) -> Self {
+        let because = |words: &str| Err(NotYet::Because(words.to_owned()));
         let ready = match (pull.mergeable, pull.mergeable_state.as_deref()) {
-            _ if pull.draft => Err("it is a draft".to_owned()),
-            (Some(false), _) => Err("it can't be merged as it is: does it conflict with its base?".to_owned()),
-            (None, _) => Err("its host has not yet looked whether it can be merged".to_owned()),
+            _ if pull.draft => because("it is a draft"),
+            (Some(false), _) => because("it can't be merged as it is: does it conflict with its base?"),
+            (None, _) => because("its host has not yet looked whether it can be merged"),
             (Some(true), None | Some("clean" | "unstable" | "has_hooks")) => Ok(()),
-            (Some(true), Some(state)) => Err(format!("its host says that it is {}", plain(state))),
+            (Some(true), Some("behind")) => Err(NotYet::Behind),
+            (Some(true), Some(state)) => because(&format!("its host says that it is {}", plain(state))),
         };
         let state = match pull.state.as_str() {
             _ if pull.merged == Some(true) || pull.merged_at.is_some() => Life::Merged(pull.merge_commit_sha),

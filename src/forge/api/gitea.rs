@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::alike::{proposal_body, status_body};
 use super::requests::plain;
-use super::{Api, ApiCall, Check, CheckPage, Proposal, Status, encoded};
+use super::{Api, ApiCall, Check, CheckPage, Proposal, Reply, Status, encoded};
 use crate::model::{Branch, Sha};
 
 fn call(api: &Api<'_>, method: Method, rest: &str, body: Option<Value>) -> ApiCall {
@@ -83,6 +83,12 @@ impl Protection {
         let names = self.status_check_contexts.filter(|_| self.enable_status_check).unwrap_or_default();
         names.iter().map(|name| plain(name)).collect()
     }
+}
+
+/// Whether a merge was refused since the branch has moved on ("block merge if pull request is outdated"): the pull
+/// request itself does not say so. In the words of Gitea's services/pull/merge.go, which Forgejo has kept.
+pub(super) fn is_behind(reply: &Reply) -> bool {
+    String::from_utf8_lossy(&reply.body).contains("head branch is behind the base branch")
 }
 
 pub(super) fn merge(api: &Api<'_>, number: u64, sha: Sha) -> ApiCall {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::requests::plain;
-use super::{Api, ApiCall, Check, CheckPage, Life, Mark, Proposal, PullRequest, Reply, Status, encoded};
+use super::{Api, ApiCall, Check, CheckPage, Life, Mark, NotYet, Proposal, PullRequest, Reply, Status, encoded};
 use crate::model::{Branch, Sha};
 
 fn call(api: &Api<'_>, method: Method, rest: &str, body: Option<Value>) -> ApiCall {
@@ -138,17 +138,19 @@ impl MergeRequest {
 
 impl From<MergeRequest> for PullRequest {
     fn from(request: MergeRequest) -> Self {
+        let because = |words: &str| Err(NotYet::Because(words.to_owned()));
         let ready = match request.detailed_merge_status.as_deref() {
             Some("mergeable") => Ok(()),
-            Some(state) => Err(format!("its host says that it is {}", plain(state).replace('_', " "))),
-            None => Err("its host has not yet looked whether it can be merged".to_owned()),
+            Some("need_rebase") => Err(NotYet::Behind),
+            Some(state) => because(&format!("its host says that it is {}", plain(state).replace('_', " "))),
+            None => because("its host has not yet looked whether it can be merged"),
         };
         let state = match request.state.as_str() {
             // Merged by moving the branch, it has no commit but its own.
             "merged" => Life::Merged(request.merge_commit_sha.or(request.squash_commit_sha).or(request.sha)),
             "opened" => Life::Open(ready),
             // For the moment in which it is merged.
-            "locked" => Life::Open(Err("its host has locked it".to_owned())),
+            "locked" => Life::Open(because("its host has locked it")),
             _ => Life::Closed,
         };
         PullRequest { number: request.iid, url: plain(&request.web_url), state, head: request.sha }

@@ -22,7 +22,7 @@ use crate::config::{ApiKind, ForgeApi};
 use crate::model::{RepoId, Secret, Sha};
 
 pub use checks::{Check, CheckPage, Checks, Demanded};
-pub use requests::{Life, Proposal, PullRequest};
+pub use requests::{Life, NotYet, Proposal, PullRequest};
 
 /// How long a host is left alone that has too many calls and does not say for how long.
 const LIMITED: Duration = Duration::from_secs(60);

@@ -34,12 +34,25 @@ pub struct PullRequest {
 /// Where a pull request is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Life {
-    /// It can be merged, or why not, in words.
-    Open(Result<(), String>),
+    /// It can be merged, or why not.
+    Open(Result<(), NotYet>),
     /// It was merged; the commit that its branch got, where the host says that.
     Merged(Option<Sha>),
     /// It was closed and not merged.
     Closed,
+}
+
+/// Why an open pull request can't be merged now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotYet {
+    /// Its branch has moved on, and may only be given what stands on its head. GitHub says "behind", where branches are
+    /// to be up to date before merging; GitLab "need_rebase", where it merges by moving the branch or keeps its history
+    /// straight; Gitea only refuses to merge it.
+    #[error("its host merges only what stands on the branch's head")]
+    Behind,
+    /// Something else, in words.
+    #[error("{0}")]
+    Because(String),
 }
 
 impl Api<'_> {
@@ -101,12 +114,14 @@ impl Api<'_> {
             ApiKind::Gitea => gitea::merge(self, number, sha),
         }
     }
-    /// Whether it was merged; else why it could not be yet, in words.
-    pub fn merged(&self, reply: &Reply) -> Result<Result<(), String>, ApiError> {
+    /// Whether it was merged; else why it could not be yet.
+    pub fn merged(&self, reply: &Reply) -> Result<Result<(), NotYet>, ApiError> {
         match reply.status {
+            405 if gitea::is_behind(reply) && self.forge.kind == ApiKind::Gitea => Ok(Err(NotYet::Behind)),
             // Not mergeable now (GitLab also: not yet looked at), or its head has moved.
             405 | 406 | 409 | 422 => {
-                Ok(Err(format!("{} refused to merge it with {}{}", self.host, reply.status, self.said(reply))))
+                let words = format!("{} refused to merge it with {}{}", self.host, reply.status, self.said(reply));
+                Ok(Err(NotYet::Because(words)))
             }
             _ => self.good(reply).map(|_| Ok(())),
         }

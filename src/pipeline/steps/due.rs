@@ -95,7 +95,9 @@ async fn beside(work: &Work) -> Result<Vec<Arc<JobState>>, StepError> {
             continue;
         }
         let shares = job.live_causes().any(|cause| plans.contains(&cause.plan));
-        let alike = job.app.updates.publish == work.job.app.updates.publish;
+        // Who merges it counts, too: what people merge of one is not to go live with what the daemon merges of another.
+        let who = |app: &App| (app.updates.publish, app.updates.auto_merge);
+        let alike = who(&job.app) == who(&work.job.app);
         if !shares || !alike || work.inner.held_back(&job).is_some() {
             continue;
         }

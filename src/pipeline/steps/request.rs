@@ -3,8 +3,8 @@
 //! `:auto-merge?`. What was merged goes live if it is the tree that was built; else it is built first.
 //!
 //! Idempotent: the branch and its pull request are looked for before they are made. One that a person closes is closed;
-//! one that its branch has left behind (it conflicts, or somebody has brought the same) is closed by us, and the job
-//! begins again on the branch as it is. Nothing is forced.
+//! one that its branch has left behind (it conflicts, somebody has brought the same, or only what stands on the branch's
+//! head may be merged by us) is closed by us, and the job begins again on the branch as it is. Nothing is forced.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::publish::refused;
 use super::{StepError, Work, say};
-use crate::forge::api::{Life, Proposal, PullRequest};
+use crate::forge::api::{Life, NotYet, Proposal, PullRequest};
 use crate::git::{PushError, WorkClone};
 use crate::model::progress::REQUESTS;
 use crate::model::{Branch, Bump, Entry, JobId, Outcome, Request, Sha, Step, StepResult};
@@ -30,7 +30,7 @@ const TRIES: u32 = 8;
 /// and the like are told of at once.
 const LOOKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
 /// How long its base has to have left a pull request behind, with its host not saying that it was merged.
-const BEHIND: Duration = Duration::from_secs(5);
+const LEFT_BEHIND: Duration = Duration::from_secs(5);
 /// The longest pause that a host may ask for.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -152,7 +152,7 @@ struct Waiting {
     /// The head of its branch's base that it was last seen to fit.
     fits: Option<Heads>,
     /// Since when its base has left it behind: or it is being merged, which its host says in a moment.
-    behind: Option<Instant>,
+    left_behind: Option<Instant>,
 }
 
 /// Returns when the journal says that it was merged, or that the job begins again on what was.
@@ -261,11 +261,11 @@ async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Dur
     };
     let outdated = inner.outdated(job, &mut waiting.fits).await?;
     if outdated.is_none() {
-        waiting.behind = None;
+        waiting.left_behind = None;
     }
     if let Some((head, why)) = outdated {
         let why = format!("pull request {number} is left behind: {why}");
-        if waiting.behind.get_or_insert_with(Instant::now).elapsed() < BEHIND {
+        if waiting.left_behind.get_or_insert_with(Instant::now).elapsed() < LEFT_BEHIND {
             return Ok(Next::Soon);
         }
         if inner.begin_again(job, &seen, head, &why).await?.is_some() {
@@ -282,10 +282,19 @@ async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Dur
             _ => waits,
         }));
     }
-    Ok(match inner.merge_request(job, request, &seen, waited).await? {
-        Ok(()) => Next::Again,
-        Err(why) => Next::Waits(format!("pull request {number} is not merged yet: {why}")),
-    })
+    let why = match inner.merge_request(job, request, &seen, waited).await? {
+        Ok(()) => return Ok(Next::Again),
+        Err(why) => why,
+    };
+    if let (NotYet::Behind, Some((base, on))) = (&why, &job.base) {
+        let head = inner.base_of_request(job, base).await?;
+        let why = format!("pull request {number} is left behind: {base} is at {} now, and {why}", head.short());
+        // Else its host has not seen yet that it stands there.
+        if head != *on && inner.begin_again(job, &seen, head, &why).await?.is_some() {
+            return Ok(Next::Goes(why));
+        }
+    }
+    Ok(Next::Waits(format!("pull request {number} is not merged yet: {why}")))
 }
 
 impl Waiting {

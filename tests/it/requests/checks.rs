@@ -45,6 +45,35 @@ async fn it_is_merged_when_what_its_branch_demands_is_there_and_all_others_on_ev
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_only_what_stands_on_the_branch_may_be_merged_one_that_it_has_passed_is_made_again_on_it() {
+    let all = KINDS.map(|kind| async move {
+        let (world, api) = world(kind, "", ":auto-merge? true").await;
+        api.demand("ci");
+        api.be_strict();
+        let bumped = world.push("lib", &[("a", "1")]).await.to_string();
+        let (first, job) = offered(&world, &api, 1).await;
+        world.commit("shop", &[("page", "1")]);
+        // As long as a check is under way nothing is gained by another one.
+        api.check(&first.offers, "ci", "pending");
+        says(&world, text(&job, "id"), "its check ci is under way").await;
+        api.check(&first.offers, "ci", "success");
+        let (second, _) = offered(&world, &api, 2).await;
+        assert_eq!(
+            world.in_bare("shop", &["rev-parse", &format!("{}^", second.offers)]),
+            world.head("shop").to_string()
+        );
+        api.check(&second.offers, "ci", "success");
+        let job = world.ended(text(&job, "id")).await;
+        assert_eq!(job["state"], "succeeded", "{kind:?}: {job:#}\n{}", world.log());
+        let pulls = api.pulls("shop");
+        assert_eq!(pulls.iter().map(|pull| pull.state).collect::<Vec<_>>(), ["closed", "merged"], "{kind:?}");
+        assert!(pulls[0].comments[0].contains("merges only what stands on"), "{:?}", pulls[0].comments);
+        assert!(live(&world) == world.head("shop").to_string() && world.file("shop", "deps.edn").contains(&bumped));
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_none_are_demanded_they_have_some_time_and_what_failed_or_is_held_is_not_merged() {
     let (world, api) = world(Kind::Github, ":checks-within \"4s\"", ":auto-merge? true").await;
     world.push("lib", &[("a", "1")]).await;

@@ -69,6 +69,8 @@ pub struct Heard {
     pub refused: Vec<(String, u16)>,
     /// The checks that branches demand.
     pub demands: Vec<String>,
+    /// Whether only what stands on a branch's head may be merged into it.
+    pub strict: bool,
     pub wrong: Vec<String>,
     pub next: VecDeque<Next>,
 }

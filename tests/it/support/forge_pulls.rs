@@ -32,6 +32,8 @@ pub struct Pull {
     pub of_fork: bool,
     /// How often it was looked at.
     looks: u32,
+    /// Whether its base had left it behind then, where that matters.
+    is_behind: bool,
 }
 
 /// A check of somebody else's.
@@ -99,6 +101,10 @@ impl ForgeApi {
     pub fn demand(&self, name: &str) {
         self.heard().demands.push(name.to_owned());
     }
+    /// Only what stands on a branch's head may be merged into it from now on.
+    pub fn be_strict(&self) {
+        self.heard().strict = true;
+    }
     /// Somebody offers a branch of the same name from a fork.
     pub fn open_from_fork(&self, repo: &str, head: &str, base: &str) {
         let mut heard = self.heard();
@@ -116,6 +122,7 @@ impl ForgeApi {
             comments: Vec::new(),
             of_fork: true,
             looks: 0,
+            is_behind: false,
         });
     }
 }
@@ -208,16 +215,23 @@ fn opened(api: &ForgeApi, call: &Call) -> Answer {
     }
     let number = heard.pulls.len() as u64 + 11;
     let (repo, comments) = (call.repo.clone(), Vec::new());
-    let (merged, of_fork, looks) = (None, false, 0);
-    let pull = Pull { repo, number, head, base, title, body, state: "open", offers, merged, comments, of_fork, looks };
+    let (state, merged, of_fork, looks, is_behind) = ("open", None, false, 0, false);
+    let pull =
+        Pull { repo, number, head, base, title, body, state, offers, merged, comments, of_fork, looks, is_behind };
     heard.pulls.push(pull.clone());
     (201, wire(api.kind, &pull, true))
 }
 
 fn looked(api: &ForgeApi, call: &Call, number: u64) -> Option<Pull> {
     let mut heard = api.heard();
+    let strict = heard.strict;
     let pull = heard.pulls.iter_mut().find(|pull| (&pull.repo, pull.number) == (&call.repo, number))?;
     pull.looks += 1;
+    if strict && pull.state == "open" {
+        let missing = format!("{}..refs/heads/{}", pull.offers, pull.base);
+        let bare = api.repos.join(format!("{}.git", pull.repo));
+        pull.is_behind = git(&bare, &["rev-list", "--count", &missing]) != "0";
+    }
     Some(pull.clone())
 }
 
@@ -235,6 +249,14 @@ fn merged(api: &ForgeApi, call: &Call, number: u64) -> Answer {
     }
     if pull.state != "open" {
         return (405, json!({ "message": "Method not allowed" }));
+    }
+    if pull.is_behind {
+        let said = match api.kind {
+            Kind::Gitea => "not allowed to merge [reason: The head branch is behind the base branch]",
+            Kind::Github => "Head branch is out of date. Review and try the merge again.",
+            Kind::Gitlab => "405 Method Not Allowed",
+        };
+        return (405, json!({ "message": said }));
     }
     let sha = api.merge(number, How::Merge);
     (200, json!({ "merged": true, "sha": sha }))
@@ -344,7 +366,11 @@ fn wire(kind: Kind, pull: &Pull, alone: bool) -> Value {
             "state": if pull.state == "open" { "opened" } else { pull.state },
             "merge_commit_sha": if squashed { None } else { commit.clone() },
             "squash_commit_sha": if squashed { commit } else { None },
-            "detailed_merge_status": if is_looked_at { "mergeable" } else { "checking" },
+            "detailed_merge_status": match is_looked_at {
+                true if pull.is_behind => "need_rebase",
+                true => "mergeable",
+                false => "checking",
+            },
         });
     }
     let mut shown = json!({
@@ -363,7 +389,11 @@ fn wire(kind: Kind, pull: &Pull, alone: bool) -> Value {
         shown["draft"] = json!(false);
     }
     if alone && kind == Kind::Github {
-        shown["mergeable_state"] = json!(if is_looked_at { "clean" } else { "unknown" });
+        shown["mergeable_state"] = json!(match is_looked_at {
+            true if pull.is_behind => "behind",
+            true => "clean",
+            false => "unknown",
+        });
     }
     shown
 }
