@@ -168,14 +168,14 @@ pub enum Error {
         /// How much came.
         said: String,
     },
-    /// Its disk takes nothing.
-    #[error("{path} on {host} can't be written ({said}); make room there, and deploy again")]
+    /// Its disk is full, or does not take our files.
+    #[error("{path} on {host} can't be written: {said}; see to that there, and deploy again")]
     Unwritten {
         /// The host.
         host: String,
         /// The working directory.
         path: String,
-        /// How much room there is.
+        /// What could not be written, and how much room there is.
         said: String,
     },
     /// No program to compare what came with what was sent.

@@ -35,10 +35,14 @@ read_marker() {
   field() { printf '%s' "$M" | sed -n "s/.*\"$1\":\"\([0-9a-z]*\)\".*/\1/p"; }
   M_SHA=$(field sha) M_STATE=$(field state) M_FROM=$(field from) M_SUM=$(field sum)
 }
+# WORDS: what could not be written, and how much room there is.
+unwritten() {
+  say "$1"
+  refuse unwritten "said $(printf '%s' "$1" | tail -n 2 | tr '\n' ' '); $(df -Pk . 2>/dev/null | awk 'NR == 2 { print $4 " KiB are free on " $6 }')"
+}
 # LINE: to the disk before anything that comes after.
 write_marker() {
-  printf '%s\n' "$1" >"$GIT/airplanes.json.new" ||
-    refuse unwritten "said $(df -Pk . 2>/dev/null | awk 'NR == 2 { print $4 " KiB are free on " $6 }')"
+  printf '%s\n' "$1" >"$GIT/airplanes.json.new" || unwritten "$GIT/airplanes.json could not be written"
   sync "$GIT/airplanes.json.new" 2>/dev/null || sync
   mv -f "$GIT/airplanes.json.new" "$GIT/airplanes.json" || exit 1
   sync "$GIT" 2>/dev/null || sync

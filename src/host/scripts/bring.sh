@@ -105,7 +105,7 @@ if [ "$M_STATE" = moving ] && have "$M_SHA" && { [ "$HEAD" = "$M_FROM" ] || [ "$
     else
       say "ending the move to $M_SHA that was interrupted"
     fi
-    g reset -q --hard "$TO" || exit 1
+    SAID=$(g reset -q --hard "$TO" 2>&1) || unwritten "$SAID"
     upstream
     HEAD=$TO MOVED=yes
   fi
@@ -134,11 +134,11 @@ fi
 write_marker "{\"sha\":\"$SHA\",\"state\":\"moving\"${HEAD:+,\"from\":\"$HEAD\"}}"
 if [ -z "$HEAD" ]; then
   say "checking out $SHA"
-  g reset -q --hard "$SHA" || exit 1
+  SAID=$(g reset -q --hard "$SHA" 2>&1) || unwritten "$SAID"
   upstream
 elif [ "$HEAD" != "$SHA" ]; then
   say "moving from $HEAD to $SHA"
-  g reset -q --keep "$SHA" || exit 1
+  SAID=$(g reset -q --keep "$SHA" 2>&1) || unwritten "$SAID"
 fi
 [ "$(g rev-parse HEAD)" = "$SHA" ] || { say "HEAD is not $SHA afterwards"; exit 1; }
 [ "$HEAD" = "$SHA" ] || MOVED=yes
