@@ -16,6 +16,7 @@ use super::settings::{Config, time, web_url};
 use super::suggest::closest;
 use super::updates::updates;
 use super::values::Time;
+use super::zero_downtime::{self, zero_downtime};
 use crate::edn::de::Spanned;
 use crate::edn::{Node, Span, Value};
 use crate::model::{App, AppName, Branch, BuildStep, Health, Host, HostName, RepoUrl, Runner, Trigger, UnitName};
@@ -83,13 +84,15 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
             Fault::new(restart.span, "both a unit and `:restart` would restart the app", "expected one of them");
         context.fault(fault.related(*service, "the unit is named here"));
     }
-    let health = section.section("health", context).and_then(|section| health(section, context));
+    let instances = section.node("zero-downtime").is_some();
+    let health = section.section("health", context).and_then(|section| health(section, instances, context));
     let health_span = section.node("health").map(|node| node.span);
     let runner = runner(&mut section, context);
     let updates = updates(&mut section, context);
     let url = git_url.as_ref().map(|url| &url.value);
     let updates = publish(updates, &mut section, url, config, context);
-    let nginx = nginx(&mut section, context);
+    let zero = zero_downtime(&mut section, context);
+    let nginx = nginx(&mut section, instances, context);
     let rollout = rollout(&mut section, context);
     let groups = section.node("environments");
     if let (Some(groups), Some(flat)) = (groups, section.node("hosts").or_else(|| section.node("ip"))) {
@@ -98,9 +101,17 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         context.fault(fault.related(groups.span, "the environments are named here"));
     }
     let (environments, hosts) = match groups {
-        Some(groups) => environments(groups, (&rollout, health.as_ref()), config, context),
+        Some(groups) => environments(groups, (&rollout, health.as_ref(), instances), config, context),
         None => (Vec::new(), flat),
     };
+    if let Some((_, span)) = &zero {
+        let healths: Vec<Option<&Health>> = match environments.as_slice() {
+            [] => vec![health.as_ref()],
+            all => all.iter().map(|environment| environment.health.as_ref()).collect(),
+        };
+        let at = health_span.unwrap_or(*span);
+        zero_downtime::check(&section.what, *span, service.as_ref(), (&healths, at), &nginx, context);
+    }
     let postgres = postgres(&mut section, context);
     if let Some((_, span)) = &postgres
         && service.as_ref().is_none_or(|(service, _)| service.exec_start.is_none())
@@ -147,6 +158,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         environments,
         service: service.map(|(service, _)| service),
         nginx,
+        zero_downtime: zero.map(|(zero, _)| zero),
         postgres: postgres.map(|(postgres, _)| postgres),
         restart: restart.map(|restart| restart.value),
         health,
@@ -266,11 +278,13 @@ pub(super) fn hosts(section: &mut Section<'_>, config: &Config, context: &mut Co
     hosts
 }
 
-pub(super) fn health(mut section: Section<'_>, context: &mut Context) -> Option<Health> {
+pub(super) fn health(mut section: Section<'_>, instances: bool, context: &mut Context) -> Option<Health> {
     let url = section.need::<String>("url", "\"http://127.0.0.1:7000/health\"", context);
     let url = url.and_then(|url| {
         let span = url.span;
-        web_url(url, ":url", context).inspect(|url| placeholders(url, span, context))
+        web_url(url, ":url", context).inspect(|url| {
+            placeholders(&if instances { url.replace("{port}", "") } else { url.clone() }, span, context)
+        })
     });
     let stable = section.read::<Time>("stable", context).map_or(Duration::from_secs(10), |time| time.value.0);
     let timeout = section.node("timeout").map(|node| time(node, ":timeout", context));

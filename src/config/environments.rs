@@ -23,10 +23,11 @@ enum Promote {
     Manual,
 }
 
-/// The environments as they are written, and all their hosts in that order. What one does not say for itself is the app's.
+/// The environments as they are written, and all their hosts in that order. What one does not say for itself is the app's;
+/// whether the app has two instances comes last.
 pub(super) fn environments(
     node: &Node,
-    whole: (&Rollout, Option<&Health>),
+    whole: (&Rollout, Option<&Health>, bool),
     config: &Config,
     context: &mut Context,
 ) -> (Vec<Environment>, Vec<Host>) {
@@ -59,7 +60,7 @@ pub(super) fn environments(
         }
         let promote = section.read::<Promote>("promote", context);
         let rollout = of_environment(whole.0, &mut section, context);
-        let own = section.section("health", context).and_then(|section| health(section, context));
+        let own = section.section("health", context).and_then(|section| health(section, whole.2, context));
         let manual = promote.as_ref().is_some_and(|promote| promote.value == Promote::Manual);
         if let Some(promote) = promote.as_ref().filter(|_| manual && environments.is_empty()) {
             let message = format!("the first environment, :{}, can't be promoted to", name.value);

@@ -31,6 +31,7 @@ mod tags;
 mod templates;
 mod updates;
 mod values;
+mod zero_downtime;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

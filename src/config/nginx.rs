@@ -10,7 +10,8 @@ use super::values::Size;
 use crate::edn::{Node, Value};
 use crate::model::{Certificate, HostName, Site};
 
-pub(super) fn nginx(section: &mut Section<'_>, context: &mut Context) -> Vec<Site> {
+/// `instances`: whether the app has two, so that no site says where it listens.
+pub(super) fn nginx(section: &mut Section<'_>, instances: bool, context: &mut Context) -> Vec<Site> {
     let Some(node) = section.node("nginx") else { return Vec::new() };
     let nodes = match &node.value {
         Value::Vector(nodes) | Value::List(nodes) => nodes.as_slice(),
@@ -18,7 +19,7 @@ pub(super) fn nginx(section: &mut Section<'_>, context: &mut Context) -> Vec<Sit
     };
     let mut sites: Vec<Site> = Vec::new();
     for node in nodes {
-        let Some(site) = site(node, context) else { continue };
+        let Some(site) = site(node, instances, context) else { continue };
         let names = || std::iter::once(&site.host).chain(&site.aliases);
         let taken = sites.iter().flat_map(|site| std::iter::once(&site.host).chain(&site.aliases));
         if let Some(twice) = taken.clone().find(|name| names().any(|other| other == *name)) {
@@ -30,24 +31,35 @@ pub(super) fn nginx(section: &mut Section<'_>, context: &mut Context) -> Vec<Sit
     sites
 }
 
-fn site(node: &Node, context: &mut Context) -> Option<Site> {
+fn site(node: &Node, instances: bool, context: &mut Context) -> Option<Site> {
     let mut section = Section::of(node, ":nginx", context)?;
     let host = section.need::<HostName>("host", "\"example.com\"", context);
-    let port = section.need::<u16>("port", "7000", context);
+    let port = match instances {
+        true => section.read::<u16>("port", context),
+        false => section.need::<u16>("port", "7000", context),
+    };
     let ip = section.read::<HostName>("ip", context);
     let aliases = section.node("aliases").map(|node| each::<HostName>(node, ":aliases", context)).unwrap_or_default();
     let websocket = section.read::<bool>("websocket?", context);
     let max_body = section.read::<Size>("max-body", context);
     let tls = section.node("tls").and_then(|node| tls(node, context));
-    section.finish(context);
     if let Some(port) = port.as_ref().filter(|port| port.value == 0) {
         context.fault(Fault::new(port.span, "nothing listens on `:port 0`", "expected 1 to 65535"));
     }
+    for key in ["port", "ip"] {
+        if let Some(node) = section.node(key).filter(|_| instances) {
+            let message = format!("`:zero-downtime` says where the app listens, and so does this `:{key}`");
+            let label = "expected neither `:port` nor `:ip` here: it is 127.0.0.1 and one of `:ports`";
+            context.fault(Fault::new(node.span, message, label));
+        }
+    }
+    section.finish(context);
+    let port = port.map(|port| port.value);
     let local = || HostName::new("127.0.0.1").ok();
     Some(Site {
         host: host?.value,
         aliases: aliases.into_iter().map(|(name, _)| name).collect(),
-        port: port?.value,
+        port: if instances { None } else { Some(port?) },
         ip: ip.map(|ip| ip.value).or_else(local)?,
         websocket: websocket.is_some_and(|websocket| websocket.value),
         max_body: max_body.map(|size| size.value.0),

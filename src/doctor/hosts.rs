@@ -58,7 +58,7 @@ async fn examine(patient: Arc<Patient>, pool: Hosts, host: Host, apps: Vec<App>)
     for app in &apps {
         let Some(folder) = app.folder_on(&host) else { continue };
         let (unit, health) = (unit_of(app), app.health_on(&host));
-        let looked = tokio::time::timeout(CHECK, remote.readiness(&folder, unit, health.as_deref())).await;
+        let looked = tokio::time::timeout(CHECK, remote.readiness(&folder, unit.as_ref(), health.as_deref())).await;
         match looked {
             Err(_) => checks.push(too_slow(&group, format!("{} folder", app.name), CHECK)),
             Ok(Err(error)) => {

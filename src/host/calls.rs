@@ -60,6 +60,18 @@ pub fn restart_unit(unit: &UnitName, before: Option<&str>) -> Call {
     call("restart", script!("restart_unit"), &[unit.as_str(), before.unwrap_or("")])
 }
 
+/// How the two instances of a unit are. Changes nothing.
+pub fn instances(working_directory: &str, unit: &UnitName, ports: [u16; 2]) -> Call {
+    let [first, second] = ports.map(|port| port.to_string());
+    call("look at the instances", script!("instances"), &[working_directory, unit.as_str(), &first, &second])
+}
+
+/// Starts an instance of a unit anew.
+pub fn start_instance(working_directory: &str, unit: &UnitName, port: u16, sha: &Sha) -> Call {
+    let (port, sha) = (port.to_string(), sha.to_string());
+    call("start", script!("start_instance"), &[working_directory, unit.as_str(), &port, &sha])
+}
+
 /// The app's own command, in its working directory.
 pub fn restart_command(working_directory: &str, command: &str) -> Call {
     call("restart", script!("restart_command"), &[working_directory, command])

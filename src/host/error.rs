@@ -237,6 +237,13 @@ pub enum Error {
         /// What is missing, and what to do next.
         said: String,
     },
+    /// A look has found that the host is not ready for what is to be done: its program is of another version, or no site of
+    /// its nginx would follow a switch. In all words.
+    #[error("{said}")]
+    NotReady {
+        /// What is the matter, and what to do next.
+        said: String,
+    },
     /// What is to be put there was not, or the host could not be set up. In all words.
     #[error("{said}")]
     Install {
@@ -277,7 +284,7 @@ impl Error {
             Error::Busy { .. } | Error::Changed { .. } | Error::InTheWay { .. } | Error::Diverged { .. } => true,
             Error::Fetch { .. } | Error::NoCommit { .. } | Error::File { .. } | Error::Cut { .. } => true,
             Error::NoSum { .. } | Error::NotReleases { .. } | Error::NoRelease { .. } | Error::NoProgram { .. } => true,
-            Error::Locked { .. } => true,
+            Error::Locked { .. } | Error::NotReady { .. } => true,
             Error::Ssh(_) | Error::Sudo { .. } | Error::NoTool { .. } | Error::WrongSha { .. } => false,
             Error::Unhealthy { .. } | Error::Garbled { .. } | Error::Install { .. } | Error::Unwritten { .. } => false,
         }

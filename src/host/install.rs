@@ -41,6 +41,8 @@ pub enum Kind {
     Site,
     /// What all sites of nginx share.
     Http,
+    /// Where nginx sends the requests of an app with two instances.
+    Upstream,
     /// A certificate of certbot's.
     Certificate,
     /// The user that the unit runs as.
@@ -58,14 +60,23 @@ impl Kind {
             Self::Unit => "unit",
             Self::Site => "site",
             Self::Http => "http",
+            Self::Upstream => "upstream",
             Self::Certificate => "certificate",
             Self::User => "user",
             Self::Postgres => "postgres",
             Self::Secret => "secret",
         }
     }
-    const ALL: [Self; 7] =
-        [Self::Unit, Self::Site, Self::Http, Self::Certificate, Self::User, Self::Postgres, Self::Secret];
+    const ALL: [Self; 8] = [
+        Self::Unit,
+        Self::Site,
+        Self::Http,
+        Self::Upstream,
+        Self::Certificate,
+        Self::User,
+        Self::Postgres,
+        Self::Secret,
+    ];
 }
 
 /// How something on a host stands to what is wanted.
@@ -163,6 +174,10 @@ impl Wanted {
         let mut wanted = Self { unit: name, files: Vec::new(), lines: Vec::new() };
         wanted.line("format 1");
         wanted.line(if foreign == Foreign::Replace { "take replace" } else { "take keep" });
+        if let Some(zero) = &app.zero_downtime {
+            let [first, second] = zero.ports;
+            wanted.line(&format!("ports {first} {second}"));
+        }
         if let Some(text) = unit {
             wanted.file(Kind::Unit, text);
             wanted.of_service(app, app.service.as_ref(), secrets);
@@ -255,7 +270,7 @@ impl Remote<'_> {
     }
 }
 
-fn call(what: &'static str, verb: &str, argument: &str) -> Call {
+pub(super) fn call(what: &'static str, verb: &str, argument: &str) -> Call {
     super::calls::program(what, PROGRAM, verb, argument)
 }
 

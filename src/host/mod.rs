@@ -11,6 +11,7 @@
 pub mod calls;
 mod error;
 pub mod install;
+pub mod instances;
 pub mod lock;
 mod ops;
 mod readiness;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls;
 use super::error::Error;
 use super::state::{Answer, HostState, Probe, UnitState};
-use super::{install, setup};
+use super::{install, instances, setup};
 use crate::model::{App, Branch, Host, RepoUrl, Sha, UnitName};
 use crate::ssh::{self, Call, Hosts, Output};
 
@@ -43,8 +43,11 @@ pub enum Restart {
 }
 
 impl Restart {
-    /// The app's own command, else its unit; none if it has neither.
+    /// The app's own command, else its unit; none if it has neither, or two instances, which are switched.
     pub fn of(app: &App) -> Option<Self> {
+        if app.zero_downtime.is_some() {
+            return None;
+        }
         let unit = || app.service.as_ref().map(|service| Restart::Unit(service.name.clone()));
         app.restart.clone().map(Restart::Command).or_else(unit)
     }
@@ -162,7 +165,8 @@ impl Remote<'_> {
         Ok(self.ask(&calls::journal(unit, lines), subject).await?.list("line"))
     }
 
-    async fn wait_until_well(&mut self, check: &Check<'_>) -> Result<Probe, Error> {
+    /// Waits until all of `check` is so and has stayed so. Changes nothing; else as [`Remote::verify`].
+    pub async fn wait_until_well(&mut self, check: &Check<'_>) -> Result<Probe, Error> {
         let call = calls::probe(check.working_directory, check.unit, check.health);
         let subject = Subject { path: check.working_directory, unit: "", sha: Some(check.sha) };
         let every = (check.stable / 4).clamp(Duration::from_millis(100), Duration::from_secs(1));
@@ -263,7 +267,10 @@ impl Remote<'_> {
         let said = text("said");
         let what = text("what");
         let more = install::words(kind, &host, &what, &said).or_else(|| setup::words(kind, &host, &what, &said));
-        if let Some(said) = more {
+        if let Some(said) = more.or_else(|| instances::words(kind, &host, &what)) {
+            if ["old", "not-included", "no-upstream"].contains(&kind) {
+                return Error::NotReady { said };
+            }
             if ["no-program", "program-sudo"].contains(&kind) {
                 return Error::NoProgram { said };
             }

@@ -5,6 +5,7 @@ use crate::ssh::Output;
 
 use super::calls;
 use super::error::Error;
+use super::instances::instance_of;
 use super::ops::{Remote, Subject};
 use super::state::UnitState;
 
@@ -136,7 +137,11 @@ fn words(output: &Output) -> String {
     }
 }
 
-/// The unit that a rollout of the app would restart; none where it has a command of its own.
-pub fn unit_of(app: &App) -> Option<&UnitName> {
-    app.service.as_ref().filter(|_| app.restart.is_none()).map(|service| &service.name)
+/// The unit that a rollout of the app would restart, the first of two instances; none where it has a command of its own.
+pub fn unit_of(app: &App) -> Option<UnitName> {
+    let service = app.service.as_ref().filter(|_| app.restart.is_none())?;
+    Some(match &app.zero_downtime {
+        Some(zero) => instance_of(&service.name, zero.ports[0]),
+        None => service.name.clone(),
+    })
 }

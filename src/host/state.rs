@@ -131,8 +131,11 @@ impl Answer {
         self.get(key)?.parse().ok()
     }
     pub(super) fn unit(&self) -> Option<UnitState> {
+        self.unit_of("unit")
+    }
+    pub(super) fn unit_of(&self, key: &str) -> Option<UnitState> {
         let mut unit = None;
-        for (key, value) in self.all("unit").filter_map(|line| line.split_once('=')) {
+        for (key, value) in self.all(key).filter_map(|line| line.split_once('=')) {
             let unit = unit.get_or_insert_with(UnitState::default);
             match key {
                 "LoadState" => unit.load_state = value.to_owned(),

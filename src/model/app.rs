@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::Environment;
 use super::names::{AppName, Branch, HostName};
 use super::rollout::Rollout;
-use super::service::{Postgres, Service, Site};
+use super::service::{Postgres, Service, Site, ZeroDowntime};
 use super::updates::Updates;
 use super::url::{RepoId, RepoUrl};
 
@@ -111,6 +111,9 @@ pub struct App {
     /// The sites that nginx serves for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nginx: Vec<Site>,
+    /// How its instances take turns, if it has two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero_downtime: Option<ZeroDowntime>,
     /// Its database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
@@ -147,6 +150,7 @@ impl App {
             environments: Vec::new(),
             service: None,
             nginx: Vec::new(),
+            zero_downtime: None,
             postgres: None,
             restart: None,
             health: None,

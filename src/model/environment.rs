@@ -61,6 +61,11 @@ impl App {
     pub fn health_on(&self, host: &Host) -> Option<String> {
         self.health_of(&host.name).map(|health| host.fill_in(&health.url))
     }
+    /// The same of the instance at `port`, `{port}` in it, where the app has two.
+    pub fn health_at(&self, host: &Host, port: Option<u16>) -> Option<String> {
+        let url = self.health_on(host)?;
+        Some(port.map_or(url.clone(), |port| url.replace("{port}", &port.to_string())))
+    }
     /// The app's entry as a rollout without a build goes by: what was live before gets to every host that it can; what is
     /// promoted is as new there as what is built.
     pub fn for_carried(&self, because: &Because) -> App {

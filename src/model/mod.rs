@@ -51,6 +51,6 @@ pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};
 pub use progress::{Back, Culprit, HostState, Narrowed, Progress, Request, StepState, Updated};
 pub use secret::{ForgeSecrets, Secret};
 pub use server::{Provider, ServerEntry, ServerSpec, ServerState};
-pub use service::{Certificate, Postgres, RestartPolicy, Service, Site};
+pub use service::{Certificate, Postgres, RestartPolicy, Service, Site, ZeroDowntime};
 pub use updates::{Follows, Publish, Track, Updates};
 pub use url::{RepoId, RepoUrl};

@@ -2,6 +2,7 @@
 //! it; what becomes of it is `render`'s and `host`'s.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,8 +95,9 @@ pub struct Site {
     /// Further names of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<HostName>,
-    /// Where the app listens.
-    pub port: u16,
+    /// Where the app listens; none where it has two instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// On which address.
     pub ip: HostName,
     /// Whether connections may become websockets.
@@ -126,6 +128,16 @@ pub enum Certificate {
         /// Its key.
         key: String,
     },
+}
+
+/// An app that runs twice while it is deployed: the new instance is started beside the old, which goes once nginx sends its
+/// requests to the new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZeroDowntime {
+    /// Where the instances listen, each on one of them: `{port}`.
+    pub ports: [u16; 2],
+    /// How long the old one may take to answer what it was asked.
+    pub drain: Duration,
 }
 
 /// A database of the app's own, in the PostgreSQL of its host.

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{Inner, Pipeline, PipelineError, unpoison};
-use crate::host::{HostState, MarkerState, Remote, Restart};
+use crate::host::{HostState, MarkerState, Remote};
 use crate::model::provenance::{Drift, DriftView, HostDrift};
 use crate::model::{App, AppName, Host, Sha};
 use crate::store::StoreError;
@@ -51,14 +51,12 @@ impl Pipeline {
 
 impl Inner {
     async fn look_at(&self, app: &App, host: &Host, wanted: Option<Sha>) -> Result<HostDrift, StoreError> {
-        let restart = Restart::of(app);
-        let unit = restart.as_ref().and_then(Restart::unit);
         let (rooms, mut quiet) = (self.rooms.load_full(), |_: &[u8]| ());
         let mut remote =
             Remote { hosts: &rooms.hosts, host, timeout: ANSWERED_WITHIN, cancel: &self.ending, log: &mut quiet };
         let seen = match app.folder_on(host) {
-            Some(folder) => match tokio::time::timeout(ANSWERED_WITHIN, remote.observe(&folder, unit)).await {
-                Ok(seen) => seen.map_err(|error| error.to_string()),
+            Some(folder) => match tokio::time::timeout(ANSWERED_WITHIN, remote.observe_app(app, &folder)).await {
+                Ok(seen) => seen.map(|seen| seen.state).map_err(|error| error.to_string()),
                 Err(_) => Err(format!("it did not answer within {} s", ANSWERED_WITHIN.as_secs())),
             },
             None => Err(format!("{} has no :working-directory", app.name)),

@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 use super::drift::judge;
 use super::rollbacks::{named, names_of};
 use super::{Inner, Pipeline, PipelineError};
-use crate::host::{Check, Remote, Restart};
+use crate::host::instances::Observed;
+use crate::host::{Check, Remote};
 use crate::model::api::{PromotionView, RolloutView, Submitted};
 use crate::model::provenance::Drift;
 use crate::model::rollout::{Because, Carried};
@@ -151,22 +152,20 @@ impl Inner {
 
     /// What a host runs, if it is well.
     async fn runs_well(&self, app: &App, host: &Host) -> Result<Sha, String> {
-        let restart = Restart::of(app);
-        let unit = restart.as_ref().and_then(Restart::unit);
         let (rooms, mut quiet) = (self.rooms.load_full(), |_: &[u8]| ());
         let mut remote =
             Remote { hosts: &rooms.hosts, host, timeout: ANSWERED_WITHIN, cancel: &self.ending, log: &mut quiet };
         let folder = app.folder_on(host).ok_or("it has no :working-directory")?;
         let late = |_| format!("it did not answer within {} s", ANSWERED_WITHIN.as_secs());
-        let seen = tokio::time::timeout(ANSWERED_WITHIN, remote.observe(&folder, unit)).await.map_err(late)?;
-        let seen = seen.map_err(|error| self.masked(&error.to_string()))?;
+        let seen = tokio::time::timeout(ANSWERED_WITHIN, remote.observe_app(app, &folder)).await.map_err(late)?;
+        let Observed { state: seen, unit, port } = seen.map_err(|error| self.masked(&error.to_string()))?;
         match (judge(&seen, seen.head, true), seen.head) {
             ((Drift::InStep, _), Some(sha)) => {
-                let health = app.health_on(host);
+                let health = app.health_at(host, port);
                 let check = Check {
                     working_directory: &folder,
                     sha: &sha,
-                    unit,
+                    unit: unit.as_ref(),
                     health: health.as_deref(),
                     timeout: WELL_WITHIN,
                     stable: Duration::ZERO,

@@ -12,6 +12,8 @@ use crate::model::{App, Certificate, CredentialName, Host, Service, Site, UnitNa
 pub const OURS: &str = "# Made by airplanes";
 /// The folder of the credentials on a host, root's alone.
 const CREDENTIALS: &str = "/etc/credstore";
+/// The files that name the instance which has an app's requests.
+const SERVERS: &str = "/etc/nginx/airplanes";
 /// Where certbot puts what Let's Encrypt asks for.
 const ACME: &str = "/var/lib/airplanes-acme";
 /// The password of an app's database as a credential, and the file for libpq and JDBC with it.
@@ -38,6 +40,8 @@ struct ServiceFile<'a> {
     memory: Option<u64>,
     restart: &'static str,
     postgres: bool,
+    /// Whether it is a template, whose instances each have a port: `%i`.
+    instances: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -60,8 +64,10 @@ struct OneSite {
     names: Vec<String>,
     /// The name of its upstream.
     upstream: String,
-    /// Where the app listens: `127.0.0.1:7000`.
+    /// Where the app listens: `127.0.0.1:7000`; nothing where it has two instances.
     server: String,
+    /// Where it has two: the file that names the one which has the requests.
+    server_file: Option<String>,
     websocket: bool,
     max_body: Option<u64>,
     tls: Option<TlsFiles>,
@@ -90,7 +96,7 @@ pub fn unit(app: &App, host: &Host, template: Option<&str>) -> Result<Option<Str
         app: app.name.as_str(),
         name: service.name.as_str(),
         description: service.description.as_deref().unwrap_or(app.name.as_str()),
-        exec_start: with_credentials(&host.fill_in(exec_start)),
+        exec_start: filled(app, &host.fill_in(exec_start)),
         user: service.user.as_deref(),
         working_directory: &folder,
         in_home: ["/home/", "/root/", "/run/user/"].iter().any(|home| format!("{folder}/").starts_with(home)),
@@ -101,6 +107,7 @@ pub fn unit(app: &App, host: &Host, template: Option<&str>) -> Result<Option<Str
         memory: service.memory,
         restart: service.restart.as_str(),
         postgres: app.postgres.is_some(),
+        instances: app.zero_downtime.is_some(),
     };
     made("service.tera", "unit.service", template.unwrap_or(include_str!("templates/service.tera")), &file).map(Some)
 }
@@ -110,7 +117,7 @@ pub fn sites(app: &App, host: &Host, template: Option<&str>, ready: bool) -> Res
     if app.nginx.is_empty() {
         return Ok(None);
     }
-    let sites = app.nginx.iter().map(|site| one_site(site, host, ready)).collect();
+    let sites = app.nginx.iter().map(|site| one_site(app, site, host, ready)).collect();
     let file = SiteFile { app: app.name.as_str(), acme: ACME, sites };
     made("site.tera", "site.conf", template.unwrap_or(include_str!("templates/site.tera")), &file).map(Some)
 }
@@ -143,15 +150,17 @@ fn credential(unit: &UnitName, name: &str) -> Credential {
     Credential { name: name.to_owned(), file: format!("{CREDENTIALS}/{unit}.{name}") }
 }
 
-/// In `:exec-start` and `:environment` `{credentials}` stands for the folder that systemd gives the unit.
-fn with_credentials(text: &str) -> String {
-    text.replace("{credentials}", "/run/credentials/%n")
+/// In `:exec-start` and `:environment` `{credentials}` stands for the folder that systemd gives the unit, and `{port}`, where
+/// it has two instances, for the instance's own.
+fn filled(app: &App, text: &str) -> String {
+    let text = text.replace("{credentials}", "/run/credentials/%n");
+    if app.zero_downtime.is_some() { text.replace("{port}", "%i") } else { text }
 }
 
 fn environment(app: &App, service: &Service, host: &Host) -> Vec<String> {
     let assign = |name: &str, value: &str| {
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
-        format!("\"{name}={}\"", with_credentials(&value))
+        format!("\"{name}={}\"", filled(app, &value))
     };
     let mut all: Vec<(&str, String)> =
         service.environment.iter().map(|(name, value)| (name.as_str(), host.fill_in(value))).collect();
@@ -160,6 +169,9 @@ fn environment(app: &App, service: &Service, host: &Host) -> Vec<String> {
             all.push((name, value));
         }
     };
+    if app.zero_downtime.is_some() {
+        default("PORT", "{port}".to_owned());
+    }
     if service.user.is_none() {
         default("HOME", format!("/var/lib/{}", state(&service.name)));
     }
@@ -178,7 +190,7 @@ fn state(unit: &UnitName) -> String {
     name.replace([':', '\\'], "-")
 }
 
-fn one_site(site: &Site, host: &Host, ready: bool) -> OneSite {
+fn one_site(app: &App, site: &Site, host: &Host, ready: bool) -> OneSite {
     let bracketed = |name: &str| if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
     let tls = site.tls.as_ref().map(|tls| match tls {
         Certificate::Certbot { .. } => TlsFiles {
@@ -193,7 +205,15 @@ fn one_site(site: &Site, host: &Host, ready: bool) -> OneSite {
     OneSite {
         names: std::iter::once(&site.host).chain(&site.aliases).map(|name| bracketed(name.as_str())).collect(),
         upstream: site.host.as_str().replace(':', "_"),
-        server: format!("{}:{}", bracketed(&host.fill_in(site.ip.as_str())), site.port),
+        server: site
+            .port
+            .map(|port| format!("{}:{port}", bracketed(&host.fill_in(site.ip.as_str()))))
+            .unwrap_or_default(),
+        server_file: app
+            .service
+            .as_ref()
+            .filter(|_| app.zero_downtime.is_some())
+            .map(|service| format!("{SERVERS}/{}.server", service.name)),
         websocket: site.websocket,
         max_body: site.max_body,
         tls,

@@ -25,6 +25,7 @@ mod lab_hosts;
 mod lab_install;
 mod lab_journey;
 mod lab_rollouts;
+mod lab_zero;
 mod monorepo;
 mod notify;
 mod plans;

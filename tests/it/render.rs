@@ -121,6 +121,41 @@ fn sites_are_plain_or_with_tls_or_wait_for_their_certificate() {
 }
 
 #[test]
+fn of_an_app_with_two_instances_the_unit_is_a_template_and_its_sites_take_in_where_requests_go() {
+    let more = r#":zero-downtime {:ports [7000 7001]} :health {:url "http://127.0.0.1:{port}/"}
+                  :nginx [{:host "a.example.com" :websocket? true} {:host "b.example.com" :tls true}]"#;
+    let service = r#":exec-start "/bin/echo {port} %h" :secrets ["api-key"]"#;
+    let (_, app, host) = shop(service, more);
+    let text = hosts::unit(&app, &host, None).unwrap().unwrap();
+    for line in [
+        "Description=shop on port %i",
+        "ExecStart=/bin/echo %i %h",
+        r#"Environment="PORT=%i""#,
+        "LoadCredential=api-key:/etc/credstore/shop.api-key",
+        "StateDirectory=shop",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    let own = hosts::unit(&shop(r#":exec-start "/bin/x" :environment {"PORT" "1{port}"}"#, more).1, &host, None);
+    assert!(own.unwrap().unwrap().contains("Environment=\"PORT=1%i\"\n"));
+    let sites = hosts::sites(&app, &host, None, true).unwrap().unwrap();
+    assert_eq!(
+        sites.matches("    include /etc/nginx/airplanes/shop.server;\n    keepalive 16;\n").count(),
+        2,
+        "{sites}"
+    );
+    assert!(!sites.contains("    server 127") && !sites.contains("\n\n\n"), "{sites}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop@.service");
+    std::fs::write(&file, text.replace("WorkingDirectory=/srv/shop", "WorkingDirectory=/")).unwrap();
+    let verify =
+        Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=yes"]).arg(&file).output();
+    let Ok(output) = verify else { return eprintln!("skipped: there is no systemd-analyze on this machine") };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.lines().any(|line| line.contains("shop@")), "{said}\n{text}");
+}
+
+#[test]
 fn a_template_of_the_users_own_is_used_and_its_faults_are_told() {
     let (_, app, host) = shop(JVM, "");
     let text =

@@ -48,9 +48,12 @@ pub(super) async fn status(globals: &Globals, args: StatusArgs) -> Result<Exit, 
     for app in login.loaded.apps.values() {
         let Some(host) = app.hosts.iter().find(|other| other.name == host.name) else { continue };
         let Some(folder) = app.folder_on(host) else { continue };
-        let unit = unit_of(app);
-        let seen = login.on(host, LIMIT, async |remote| remote.observe(&folder, unit).await).await;
-        apps.push(there(app.name.clone(), folder.clone(), unit.map(ToString::to_string), seen));
+        let seen = login.on(host, LIMIT, async |remote| remote.observe_app(app, &folder).await).await;
+        let (seen, unit) = match seen {
+            Ok(seen) => (Ok(seen.state), seen.unit),
+            Err(error) => (Err(error), unit_of(app)),
+        };
+        apps.push(there(app.name.clone(), folder.clone(), unit.map(String::from), seen));
     }
     if args.json {
         let json = serde_json::json!({ "host": host.name, "status": status, "apps": apps });

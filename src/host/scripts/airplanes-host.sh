@@ -7,6 +7,8 @@
 #   airplanes-host folder PATH    makes a folder below /srv, /opt or /var/www for the user who calls
 #   airplanes-host enable UNIT    starts it with the system
 #   airplanes-host unit VERB UNIT start, stop, reload or restart, where sudo allows no systemctl
+#   airplanes-host switch UNIT@PORT  has nginx send an app's requests to that instance, which starts with the system
+#   airplanes-host retire UNIT@PORT  stops an instance, unless nginx sends requests to it
 #
 # The first two read what is wanted on standard input, a thing a line, files in base64; the answer is a thing a line
 # too. All is verified before anything is replaced, and what was there is put back if systemd or nginx won't take it.
@@ -16,7 +18,7 @@ export PATH LC_ALL
 umask 022
 OURS='# Made by airplanes'
 UNITS=/etc/systemd/system SITES=/etc/nginx/conf.d CREDENTIALS=/etc/credstore LIVE=/etc/letsencrypt/live
-ACME=/var/lib/airplanes-acme NGINX_DUE=/run/airplanes-host.nginx
+ACME=/var/lib/airplanes-acme NGINX_DUE=/run/airplanes-host.nginx SERVERS=/etc/nginx/airplanes
 
 say() { printf '%s\n' "$*" >&2; }
 refuse() { printf 'refused %s\n' "$1"; shift; [ $# = 0 ] || printf '%s\n' "$@"; exit 10; }
@@ -39,6 +41,10 @@ case $VERB in
     say "made $NAME"; exit 0 ;;
   unit) is_plain "${3:-}" || exit 2
     case $NAME in start | stop | reload | restart) exec systemctl "$NAME" "$3.service" ;; esac; exit 2 ;;
+  switch | retire)
+    PORT=${NAME##*@} NAME=${NAME%@*}
+    is_plain "$NAME" || refuse name "said $NAME is no name of a unit"
+    case $PORT in '' | *[!0-9]* | ??????*) refuse name "said $PORT is no port" ;; esac ;;
   look | install | enable) is_plain "$NAME" || refuse name "said $NAME is no name of a unit" ;;
   *) sed -n '2,/^# too/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
@@ -51,15 +57,88 @@ trap 'exit 130' INT TERM HUP
 exec 9>/run/airplanes-host.lock
 ! command -v flock >/dev/null 2>&1 || flock -w 120 9 || refuse busy "said another run of airplanes-host"
 
-U=$UNITS/$NAME.service S=$SITES/airplanes-$NAME.conf H=$SITES/airplanes.conf
+U=$UNITS/$NAME.service S=$SITES/airplanes-$NAME.conf H=$SITES/airplanes.conf V=$SERVERS/$NAME.server
+# Where an app has two instances: where nginx sends its requests, by the file that its site takes in. While nginx is not
+# known to have read it, there is a note.
+CUT_OFF=/run/airplanes-host.switch.$NAME
+serving() { sed -n 's/^server .*:\([0-9]*\);$/\1/p' "$V" 2>/dev/null; }
+server_file() { # PORT FILE
+  printf '%s: where nginx sends the requests of %s; a deploy switches it.\nserver 127.0.0.1:%s;\n' "$OURS" "$NAME" "$1" >"$2"
+}
+# nginx's workers that take connections: those that do not any more say so in their title.
+workers() {
+  m=$(systemctl show -p MainPID --value nginx.service)
+  for f in $(grep -ls "^PPid:[[:space:]]*$m\$" /proc/[0-9]*/status 2>/dev/null); do
+    f=${f%/status}
+    [ "$(tr -d '\0' <"$f/cmdline" 2>/dev/null)" != 'nginx: worker process' ] || printf '%s ' "${f#/proc/}"
+  done
+}
+# nginx told to read its files, and seen to have: other workers take connections then, and none of those before. It says
+# in its log why not, and goes on as it was.
+taken_in() {
+  if ! systemctl -q is-active nginx; then systemctl -q enable nginx; systemctl start nginx; return; fi
+  before=$(workers)
+  systemctl reload nginx || return
+  n=0
+  while :; do
+    now=$(workers) left=no
+    for w in $before; do case " $now" in *" $w "*) left=yes ;; esac; done
+    [ -z "$now" ] || [ $left = yes ] || return 0
+    n=$((n + 1)); [ $n -lt 200 ] || { echo "nginx did not read its files anew: see journalctl -u nginx and its error.log"; return 1; }
+    sleep 0.1
+  done
+}
+if [ "$VERB" = switch ]; then
+  [ -e "$V" ] || refuse no-upstream "what $V"
+  systemctl -q is-active "$NAME@$PORT.service" || refuse not-active "what $NAME@$PORT"
+  systemctl -q is-enabled "$NAME@$PORT.service" >/dev/null 2>&1 || systemctl -q enable "$NAME@$PORT.service" >&2 || exit 1
+  if [ "$(serving)" = "$PORT" ] && [ ! -e "$CUT_OFF" ]; then exit 0; fi
+  cp "$V" "$STAGE/before" || exit 1
+  WAS=$(serving)
+  back() { put "$STAGE/before" "$V" 644; }
+  server_file "$PORT" "$STAGE/server" && : >"$CUT_OFF" || exit 1
+  put "$STAGE/server" "$V" 644 || { rm -f "$CUT_OFF"; exit 1; }
+  if ! nginx -T >"$STAGE/said" 2>&1; then
+    back; [ "$WAS" = "$PORT" ] || rm -f "$CUT_OFF"
+    refuse reload "what nginx" "said $(grep -v '^#' "$STAGE/said" | head -n 4 | one_line)"
+  fi
+  if ! grep -qxF "# configuration file $V:" "$STAGE/said"; then
+    back; rm -f "$CUT_OFF"
+    refuse not-included "what $V"
+  fi
+  if ! taken_in >"$STAGE/said" 2>&1; then
+    back; systemctl reload nginx >/dev/null 2>&1; [ "$WAS" = "$PORT" ] || rm -f "$CUT_OFF"
+    refuse reload "what nginx" "said $(one_line <"$STAGE/said")"
+  fi
+  rm -f "$CUT_OFF"
+  say "nginx sends requests to $NAME@$PORT"
+  exit 0
+fi
+if [ "$VERB" = retire ]; then
+  [ "$(serving)" != "$PORT" ] && [ ! -e "$CUT_OFF" ] || refuse serves "what $NAME@$PORT"
+  systemctl -q disable "$NAME@$PORT.service" >/dev/null 2>&1
+  systemctl stop "$NAME@$PORT.service" >&2 || exit 1
+  # What the app ran as before it had instances.
+  if [ -e "$U" ] || systemctl -q is-active "$NAME.service"; then
+    systemctl -q disable "$NAME.service" >/dev/null 2>&1
+    systemctl stop "$NAME.service" >&2 || exit 1
+    ! ours "$U" || { rm -f "$U"; systemctl daemon-reload; }
+  fi
+  say "stopped $NAME@$PORT"
+  exit 0
+fi
 mkdir "$STAGE/unit" "$STAGE/new" "$STAGE/old" || exit 1
-TAKE=keep USER_WANTED='' DATABASE='' ROLE='' WANTED='' ENDED='' CERTBOT=''
+TAKE=keep USER_WANTED='' DATABASE='' ROLE='' WANTED='' ENDED='' CERTBOT='' FILE=$NAME.service ONE=$NAME.service PORTS=''
 decoded() { (umask 077; printf '%s' "$1" | base64 -d >"$2") || refuse garbled; }
 while IFS=' ' read -r key a b c; do
   case $key in
     format) [ "$a" = 1 ] || refuse old ;;
     take) TAKE=$a ;; # what somebody else made: keep, or replace
-    unit) decoded "$a" "$STAGE/unit/$NAME.service" ;;
+    ports) # A B: a template, with an instance for each
+      case $a$b in '' | *[!0-9]*) refuse garbled ;; esac
+      PORTS="$a $b" FILE=$NAME@.service U=$UNITS/$NAME@.service
+      SERVING=$(serving); ONE=$NAME@${SERVING:-$a}.service ;;
+    unit) decoded "$a" "$STAGE/unit/$FILE" ;;
     site) decoded "$a" "$STAGE/new/site" ;;
     site-before) decoded "$a" "$STAGE/new/site-before" ;;
     http) decoded "$a" "$STAGE/new/http" ;;
@@ -93,9 +172,9 @@ as_postgres() { (cd / && runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "$
 
 # --- what is
 UNIT='' SITE='' HTTP='' DUE=''
-if [ -e "$STAGE/unit/$NAME.service" ]; then
+if [ -e "$STAGE/unit/$FILE" ]; then
   command -v systemctl >/dev/null 2>&1 || refuse no-systemd
-  UNIT=$(standing "$STAGE/unit/$NAME.service" "$U"); tell unit "$UNIT" "$U"
+  UNIT=$(standing "$STAGE/unit/$FILE" "$U"); tell unit "$UNIT" "$U"
 fi
 if [ -n "$USER_WANTED" ] && ! id "$USER_WANTED" >/dev/null 2>&1; then echo "user new $USER_WANTED"; fi
 if [ -e "$STAGE/new/site" ]; then
@@ -111,6 +190,10 @@ if [ -e "$STAGE/new/site" ]; then
   for cert in $LACK; do echo "certificate new ${cert%%[,=]*}"; done
   HTTP=$(standing "$STAGE/new/http" "$H"); tell http "$HTTP" "$H"
   SITE=$(standing "$STAGE/new/site" "$S"); tell site "$SITE" "$S"
+  if [ -n "$PORTS" ]; then
+    [ "$SITE" != foreign ] || grep -qF "$V;" "$S" || refuse not-included "what $V"
+    if [ -e "$V" ]; then echo "upstream same $V"; else echo "upstream new $V"; fi
+  fi
 fi
 has_database() { [ "$(as_postgres -d postgres -c "select 1 from pg_database where datname = '$DATABASE'" 2>/dev/null)" = 1 ]; }
 # By what the unit is given.
@@ -132,8 +215,8 @@ for name in $WANTED; do
 done
 # Whether what runs was started before what it runs by was put there.
 stale() {
-  [ -n "$UNIT" ] && [ "$UNIT" != foreign ] && systemctl -q is-active "$NAME.service" || return 0
-  STARTED=$(date -d "$(systemctl show -p ActiveEnterTimestamp --value "$NAME.service")" +%s 2>/dev/null) || return 0
+  [ -n "$UNIT" ] && [ "$UNIT" != foreign ] && systemctl -q is-active "$ONE" || return 0
+  STARTED=$(date -d "$(systemctl show -p ActiveEnterTimestamp --value "$ONE")" +%s 2>/dev/null) || return 0
   for file in "$U" "$CREDENTIALS/$NAME".*; do
     [ ! -e "$file" ] || [ "$(stat -c %Y "$file")" -le "$STARTED" ] || { echo 'stale yes'; return; }
   done
@@ -141,14 +224,14 @@ stale() {
 if [ "$VERB" = look ]; then stale; exit 0; fi
 
 # --- verified before anything is replaced
-if [ "$UNIT" = foreign ] || [ "$UNIT" = '' ]; then rm -f "$STAGE/unit/$NAME.service"; fi
+if [ "$UNIT" = foreign ] || [ "$UNIT" = '' ]; then rm -f "$STAGE/unit/$FILE"; fi
 if is_due "$UNIT"; then
   STRICT=--recursive-errors=yes
   systemd-analyze --help 2>/dev/null | grep -q recursive-errors || STRICT=
   # Ended by 0 or not, a word about this unit is one too many.
-  systemd-analyze verify --man=no $STRICT "$STAGE/unit/$NAME.service" >"$STAGE/said" 2>&1
+  systemd-analyze verify --man=no $STRICT "$STAGE/unit/$FILE" >"$STAGE/said" 2>&1
   CODE=$?
-  grep -E "$NAME\.service|^Failed" "$STAGE/said" >"$STAGE/words" || :
+  grep -E "$NAME(@[^ ]*)?\.service|^Failed" "$STAGE/said" >"$STAGE/words" || :
   if [ -s "$STAGE/words" ] || { [ $CODE != 0 ] && [ -n "$STRICT" ] && ! [ -s "$STAGE/said" ]; }; then
     refuse verify "what unit" "said $(sed "s|$STAGE/unit/||g" "$STAGE/words" | one_line)"
   fi
@@ -159,9 +242,17 @@ try_nginx() { # SITE
   mkdir -p "$STAGE/nginx/conf.d"
   [ "$HTTP" = foreign ] || cp "$STAGE/new/http" "$STAGE/nginx/conf.d/airplanes.conf" || exit 1
   [ "$SITE" = foreign ] || cp "$1" "$STAGE/nginx/conf.d/airplanes-$NAME.conf" || exit 1
+  if [ -n "$PORTS" ] && [ ! -e "$V" ]; then mkdir -p "$STAGE/nginx/airplanes" && cp "$STAGE/new/server" "$STAGE/nginx/airplanes/$NAME.server" || exit 1; fi
   find "$STAGE/nginx" -type f -exec sed -i "s|/etc/nginx/|$STAGE/nginx/|g" {} +
   nginx -t -q -c "$STAGE/nginx/nginx.conf" >"$STAGE/said" 2>&1 || refuse verify "what site" "said $(sed "s|$STAGE/nginx/|/etc/nginx/|g" "$STAGE/said" | one_line)"
 }
+# Where there is none: what its site said before it had two instances, so that nothing changes for anybody; else the port
+# whose instance is not the first to be started.
+if [ -n "$PORTS" ] && [ ! -e "$V" ]; then
+  WAS=''
+  ! ours "$S" || WAS=$(sed -n 's/^[[:space:]]*server 127\.0\.0\.1:\([0-9]*\);$/\1/p' "$S" | sed -n 1p)
+  server_file "${WAS:-${PORTS#* }}" "$STAGE/new/server" || exit 1
+fi
 if is_due "$HTTP" || is_due "$SITE"; then try_nginx "$STAGE/new/site"; fi
 
 # --- put in place
@@ -203,7 +294,7 @@ back() { # NAME PLACE: as it was
 if is_due "$UNIT"; then
   [ ! -e "$U" ] || cp "$U" "$STAGE/old/unit" || exit 1
   { [ ! -e "$U" ] || ours "$U"; } || cp "$U" "$U.before-airplanes" || exit 1
-  put "$STAGE/unit/$NAME.service" "$U" 644 || exit 1
+  put "$STAGE/unit/$FILE" "$U" 644 || exit 1
   say "$U"
   if ! systemctl daemon-reload >"$STAGE/said" 2>&1; then
     back unit "$U"; systemctl daemon-reload 2>/dev/null
@@ -212,12 +303,17 @@ if is_due "$UNIT"; then
 fi
 if [ -n "$UNIT" ] && [ "$UNIT" != foreign ]; then
   # A run that was killed before this.
-  [ "$(systemctl show -p NeedDaemonReload --value "$NAME.service")" != yes ] || systemctl daemon-reload
-  systemctl -q is-enabled "$NAME.service" >/dev/null 2>&1 || systemctl -q enable "$NAME.service" >&2 || exit 1
+  [ "$(systemctl show -p NeedDaemonReload --value "$ONE")" != yes ] || systemctl daemon-reload
+  # Of two instances the one is enabled that nginx sends requests to.
+  [ -n "$PORTS" ] || systemctl -q is-enabled "$ONE" >/dev/null 2>&1 || systemctl -q enable "$ONE" >&2 || exit 1
 fi
 take_in() { # by nginx: told to read its files again, or begun
   if systemctl -q is-active nginx; then systemctl reload nginx; else systemctl -q enable nginx && systemctl start nginx; fi
 }
+if [ -n "$PORTS" ] && [ ! -e "$V" ]; then
+  mkdir -p "$SERVERS" && put "$STAGE/new/server" "$V" 644 || exit 1
+  say "$V"
+fi
 sites() { # SITE: it and what all share, and nginx told
   cp "$S" "$STAGE/old/site" 2>/dev/null; cp "$H" "$STAGE/old/http" 2>/dev/null
   : >"$NGINX_DUE"
@@ -245,6 +341,13 @@ if [ -n "$SITE" ]; then
   if [ -n "${LACK:-}" ]; then
     SITE=differs; try_nginx "$STAGE/new/site-after"; sites "$STAGE/new/site-after"
   fi
+fi
+# Instances that the app has no more.
+if [ -z "$PORTS" ] && [ -n "$UNIT" ] && [ "$UNIT" != foreign ] && ours "$UNITS/$NAME@.service"; then
+  systemctl -q disable "$NAME@.service" >/dev/null 2>&1
+  systemctl stop "$NAME@*.service" >&2
+  rm -f "$UNITS/$NAME@.service" "$V"; systemctl daemon-reload
+  say "stopped the instances of $NAME"
 fi
 stale
 exit 0

@@ -15,7 +15,7 @@ fn deploy(more: &str) -> String {
 fn faults(more: &str) -> Vec<String> {
     let at = deploy("").len() - 2;
     let column = |fault: String| match fault.strip_prefix("deploy 1:") {
-        Some(rest) => rest.split_once(' ').map(|(n, rest)| format!("{} {rest}", n.parse::<usize>().unwrap() - at)),
+        Some(rest) => rest.split_once(' ').map(|(n, rest)| format!("{} {rest}", n.parse::<i64>().unwrap() - at as i64)),
         None => None,
     };
     World::new(CONFIG, &deploy(more)).faults().into_iter().filter_map(column).collect()
@@ -48,7 +48,7 @@ fn the_maps_of_the_clojure_airplanes_are_taken_as_they_are() {
         let shop = app(&loaded, "shop");
         assert_eq!(shop.service.as_ref().unwrap().environment["PORT"], "7000", "{environment}");
         let sites: Vec<_> = shop.nginx.iter().map(|s| (s.host.as_str(), s.ip.as_str(), s.port)).collect();
-        assert_eq!(sites, [("a.example.com", "localhost", 7000), ("b.example.com", "127.0.0.1", 7001)]);
+        assert_eq!(sites, [("a.example.com", "localhost", Some(7000)), ("b.example.com", "127.0.0.1", Some(7001))]);
     }
 }
 
@@ -105,6 +105,61 @@ fn what_would_get_out_of_its_line_or_do_nothing_is_refused() {
     let warnings = lines(&idle.loaded().warnings);
     assert_eq!(warnings.len(), 2, "{warnings:#?}");
     assert!(warnings[0].contains("without `:exec-start`"), "{warnings:#?}");
+}
+
+const SHOP: &str = ":service {:name \"shop\" :exec-start \"/bin/x\"}";
+const ASKED: &str = ":health {:url \"http://127.0.0.1:{port}/\"}";
+const SERVED: &str = ":nginx {:host \"shop.example.com\"}";
+
+#[test]
+fn an_app_with_two_instances_names_their_ports_once() {
+    let more = format!("{SHOP} {ASKED} {SERVED} :zero-downtime {{:ports [7000 7001]}}");
+    let loaded = World::new(CONFIG, &deploy(&more)).loaded();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let shop = app(&loaded, "shop");
+    let zero = shop.zero_downtime.as_ref().unwrap();
+    assert_eq!((zero.ports, zero.drain.as_secs(), shop.nginx[0].port), ([7000, 7001], 30, None));
+    assert_eq!(shop.health_at(&shop.hosts[0], Some(7001)).as_deref(), Some("http://127.0.0.1:7001/"));
+    // A job keeps it with its app.
+    let kept = serde_json::to_string(shop).unwrap();
+    assert_eq!(serde_json::from_str::<airplanes::model::App>(&kept).unwrap(), *shop);
+}
+
+#[test]
+fn two_instances_need_ports_of_their_own_nginx_and_a_health_that_tells_them_apart() {
+    let zero = ":zero-downtime {:ports [7000 7001]}";
+    for (more, want) in [
+        (format!("{SHOP} {ASKED} {SERVED} :zero-downtime {{}}"), ":zero-downtime has no `:ports`"),
+        (format!("{SHOP} {ASKED} {SERVED} :zero-downtime {{:ports [7000]}}"), "`:ports` can't be used"),
+        (
+            format!("{SHOP} {ASKED} {SERVED} :zero-downtime {{:ports [7000 7001] :drain \"2h\"}}"),
+            "`:drain` is too long",
+        ),
+        (
+            format!("{SHOP} {ASKED} {SERVED} :zero-downtime {{:ports [7000 7001] :drian \"2s\"}}"),
+            "unknown key `:drian`",
+        ),
+        (format!("{SHOP} {ASKED} {zero}"), "has `:zero-downtime` and no `:nginx`"),
+        (format!("{ASKED} {SERVED} {zero}"), "has `:zero-downtime` and no `:service`"),
+        (format!("{SHOP} {SERVED} {zero}"), "has `:zero-downtime` and no `:health`"),
+        (
+            format!("{SHOP} {SERVED} {zero} :health {{:url \"http://h:7000/\"}}"),
+            "asks the old instance and the new one alike",
+        ),
+        (format!("{SHOP} {ASKED} {zero} :nginx {{:host \"a\" :port 7000}}"), "and so does this `:port`"),
+        (
+            format!(
+                ":service {{:name \"shop\" :exec-start \"/bin/x\" :environment {{\"PORT\" \"7000\"}}}} {ASKED} {SERVED} {zero}"
+            ),
+            "both instances would listen on one port",
+        ),
+        (format!(":service {{:name \"shop@a\"}} {ASKED} {SERVED} {zero}"), "instances of shop@a can't be made"),
+        (format!("{SHOP} {ASKED} {SERVED}"), "nothing is filled in for `{port}`"),
+    ] {
+        let faults = faults(&more);
+        let faults: Vec<_> = faults.iter().filter(|fault| !fault.contains("nothing restarts")).collect();
+        assert!(faults.iter().any(|fault| fault.contains(want)), "{more}: {faults:#?}");
+    }
 }
 
 #[test]

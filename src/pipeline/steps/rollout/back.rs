@@ -56,6 +56,9 @@ impl Turn<'_> {
         let seen = self.observe().await?;
         let kept = self.work.kept(self.to).await;
         let moved = self.bring(seen.head, kept.as_ref()).await?;
+        if let Some((zero, unit)) = self.instances() {
+            return self.switch(zero, unit, false).await;
+        }
         let back = before.as_ref().and_then(|state| state.back.clone()).unwrap_or_default();
         let forward = before.and_then(|state| state.restarting);
         if self.restart.is_some() && (back.restarting || !self.still_runs(&seen, forward.as_ref())) {

@@ -45,7 +45,7 @@ pub(super) fn tell(log: &HostLog, seen: &Standings) {
 
 fn of(item: &Item) -> String {
     match item.kind {
-        Kind::Unit | Kind::Site | Kind::Http => item.name.clone(),
+        Kind::Unit | Kind::Site | Kind::Http | Kind::Upstream => item.name.clone(),
         kind => format!("the {} {}", kind.as_str(), item.name),
     }
 }

@@ -12,6 +12,7 @@ mod batches;
 mod installs;
 mod preflight;
 mod ship;
+mod switch;
 mod turn;
 
 use futures_util::StreamExt;

@@ -59,12 +59,16 @@ pub(super) async fn run(work: &mut Work, to: Sha, names: &[HostName]) -> Result<
 /// A host, and why its turn can't come; nothing if it can. Without a reason it is away now, and tried once in its turn.
 async fn look(work: &Work, host: &Host, to: Sha) -> Result<Option<(Host, Option<HostResult>)>, StepError> {
     // What nobody has set is said before anything is changed.
-    installs::wanted(work, host)?;
+    let wanted = installs::wanted(work, host)?;
     let log = open_log(work, host).await?;
     let turn = Turn::new(work, host, to, &log)?;
     log.line(&format!("looking at {} before anything is changed anywhere", turn.folder));
     let looked = match turn.lock().await {
-        Ok(_freed) => turn.observe().await,
+        Ok(_freed) => match (turn.observe().await, &wanted) {
+            // Without the program, or a site that follows, there is no switch.
+            (Ok(seen), Some(wanted)) if turn.instances().is_some() => turn.look_at(wanted).await.map(|_| seen),
+            (seen, _) => seen,
+        },
         Err(error) => Err(error),
     };
     let result = match looked {

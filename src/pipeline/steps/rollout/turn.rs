@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::artifact::is_same;
 use super::super::{StepError, Work};
-use super::installs;
-use crate::host::install::Wanted;
+use super::{installs, switch};
+use crate::host::install::{Standings, Wanted};
+use crate::host::instances::instance_of;
 use crate::host::lock::{Holder, Lock, lock};
 use crate::host::{Check, Error, HostState, MarkerState, Remote, Restart};
 use crate::model::{App, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
@@ -56,7 +57,6 @@ macro_rules! again {
         }
     }};
 }
-
 pub(super) use again;
 
 /// Why a turn did not come to its end.
@@ -179,6 +179,11 @@ impl<'a> Turn<'a> {
         again!(self, |remote| remote.observe(&self.folder, self.unit()))
     }
 
+    /// How what the app runs by stands there.
+    pub async fn look_at(&self, wanted: &Wanted) -> Result<Standings, Error> {
+        again!(self, |remote| remote.look_at(wanted))
+    }
+
     /// The turn, with the host's lock: no other daemon, and no person who wants to be alone there, comes in between.
     pub async fn alone(&self, way: Way) -> Result<HostResult, Cut> {
         let lock = self.lock().await?;
@@ -234,6 +239,9 @@ impl<'a> Turn<'a> {
         if let Some(wanted) = &due {
             again!(self, |remote| remote.install(wanted))?;
         }
+        if let Some((zero, unit)) = self.instances() {
+            return self.switch(zero, unit, due.is_some()).await.map(|()| HostResult::Done { changed: true });
+        }
         if self.restart.is_some() {
             let before = match restarting {
                 // A tree that had to be moved again was not whole when the unit last started.
@@ -249,7 +257,7 @@ impl<'a> Turn<'a> {
     /// What the app runs by there, if anything of it is missing, another, or newer than what runs.
     async fn install_due(&self, seen: &HostState) -> Result<Option<Wanted>, Cut> {
         let Some(wanted) = installs::wanted(self.work, self.host)? else { return Ok(None) };
-        match again!(self, |remote| remote.look_at(&wanted)) {
+        match self.look_at(&wanted).await {
             Ok(standings) => {
                 installs::tell(self.log, &standings);
                 Ok((!standings.is_settled()).then_some(wanted))
@@ -311,19 +319,24 @@ impl<'a> Turn<'a> {
 
     /// The last journal lines of a unit that failed, as an end of the host's error.
     pub async fn last_lines(&self) -> String {
-        let Some(unit) = self.unit() else { return String::new() };
-        match again!(self, |remote| remote.last_journal_lines(unit, LAST_LINES)) {
+        let (said, unit) = match self.instances() {
+            Some((zero, unit)) => self.of_instances(zero, unit).await,
+            None => (String::new(), self.unit().cloned()),
+        };
+        let Some(unit) = &unit else { return said };
+        let lines = match again!(self, |remote| remote.last_journal_lines(unit, LAST_LINES)) {
             Ok(lines) if !lines.is_empty() => {
                 let text = self.work.inner.masked(&lines.join("\n"));
                 self.log.line(&text);
                 format!(". The last lines of {unit}:\n{text}")
             }
             _ => String::new(),
-        }
+        };
+        format!("{said}{lines}")
     }
 }
 
-fn check<'a>(
+pub(super) fn check<'a>(
     app: &App,
     host: &Host,
     folder: &'a str,
@@ -345,15 +358,21 @@ fn check<'a>(
 async fn is_well(work: &Work, host: &Host, commit: Sha, cancel: &CancellationToken) -> bool {
     let app = &work.job.app;
     let Some(folder) = app.folder_on(host) else { return false };
-    let health = app.health_on(host);
-    let restart = Restart::of(app);
+    let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
+    let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel, log: &mut quiet };
+    let (unit, health) = match switch::instances(app) {
+        Some((zero, unit)) => {
+            let seen = remote.instances(&folder, unit, zero).await;
+            let Some(port) = seen.ok().and_then(|seen| seen.settled()) else { return false };
+            (Some(instance_of(unit, port)), app.health_at(host, Some(port)))
+        }
+        None => (Restart::of(app).as_ref().and_then(Restart::unit).cloned(), app.health_on(host)),
+    };
     let check = Check {
         timeout: Duration::from_secs(3),
         stable: Duration::ZERO,
-        ..check(app, host, &folder, health.as_deref(), &commit, restart.as_ref().and_then(Restart::unit))
+        ..check(app, host, &folder, health.as_deref(), &commit, unit.as_ref())
     };
-    let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
-    let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel, log: &mut quiet };
     remote.verify(&check).await.is_ok()
 }
 
