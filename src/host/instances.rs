@@ -207,7 +207,7 @@ impl Remote<'_> {
             Serving::Nobody => None,
             Serving::Port(port) | Serving::CutOff(port) => instances.at(port),
         };
-        let unit = serving.map(|one| one.unit.clone()).or(Some(UnitState::default()));
+        let unit = serving.map(|one| one.unit.clone());
         let name = serving.map_or_else(|| service.name.clone(), |one| instance_of(&service.name, one.port));
         let port = serving.map(|one| one.port);
         Ok(Observed { state: HostState { unit, ..seen }, unit: Some(name), port })

@@ -165,7 +165,7 @@ fn tell(app: &App, host: &Host, item: &Item) {
             "{at}: the secret {} is not there yet; the next deploy brings it (airplanes secret set {} {})",
             item.name, app.name, item.name
         )),
-        (Kind::User | Kind::Postgres | Kind::Certificate, Standing::New) => {
+        (Kind::User | Kind::Postgres | Kind::Certificate | Kind::Upstream, Standing::New) => {
             say(&format!("{at}: {} {}", item.kind.as_str(), item.name));
         }
         _ => {}
