@@ -48,11 +48,17 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
         let (from, to) = (view.from.short(), view.to.short());
         let what = view.environment.map_or_else(|| view.app.to_string(), |there| format!("{there} of {}", view.app));
         print(&format!("{what} goes back from {from} to {to}, which job {} built\n", view.of))?;
+        for job in &view.cancels {
+            print(&format!("job {job} is canceled for it\n"))?;
+        }
         print(&lines(paint, &view.rollout))?;
         return Ok(Exit::Done);
     }
     let submitted: Submitted = client.post_with(&path, &query, None::<&()>).await?;
     print(&format!("{}\n", submitted.job))?;
+    for job in &submitted.canceled {
+        say(&format!("job {job} is canceled: the rollback does not wait for it"));
+    }
     if !args.watch {
         let hint = format!("follow it: airplanes logs {} -f", submitted.job);
         say(&Paint::stderr(globals.color).dim(&hint));

@@ -393,6 +393,9 @@ pub struct Submitted {
     pub job: JobId,
     /// Whether it joined a job that was there and had not started.
     pub joined: bool,
+    /// Jobs of the app that were canceled for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canceled: Vec<JobId>,
 }
 
 impl AppView {

@@ -63,6 +63,10 @@ pub enum HoldKind {
         bad: Sha,
         /// The job that did.
         job: JobId,
+        /// What rollbacks had taken back before, whose holds this one is in place of, the last first: nothing of that is
+        /// an answer to the bad commit.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        before: Vec<Sha>,
     },
     /// A person's push that put a library back: no bump undoes that. It ends with a push of a person that moves the
     /// library on.
@@ -86,7 +90,7 @@ impl Hold {
             at,
             until: None,
             until_descendant_of: None,
-            kind: HoldKind::Rollback { bad, job },
+            kind: HoldKind::Rollback { bad, job, before: Vec::new() },
             beneath: None,
         }
     }
@@ -169,9 +173,14 @@ impl fmt::Display for Hold {
         }
         let is_over = self.beneath.is_some();
         match &self.made_by_itself().unwrap_or(self).kind {
-            HoldKind::Rollback { bad, .. } => {
+            HoldKind::Rollback { bad, before, .. } => {
                 let over = if is_over { "over a rollback's, " } else { "" };
-                write!(f, " ({over}until a push that descends from {})", bad.short())
+                write!(f, " ({over}until a push that descends from {}", bad.short())?;
+                let before: Vec<String> = before.iter().map(Sha::short).collect();
+                if !before.is_empty() {
+                    write!(f, " and is no part of what was rolled back before, {}", before.join(", "))?;
+                }
+                write!(f, ")")
             }
             HoldKind::MovedBack { to, .. } if is_over => {
                 write!(f, " (over a push's, which moved it back to {})", to.short())

@@ -18,6 +18,7 @@ pub mod id;
 pub mod impact;
 pub mod inbox;
 pub mod job;
+pub mod live;
 pub mod merges;
 pub mod names;
 pub mod notice;

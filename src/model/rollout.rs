@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::JobId;
 use super::names::{Branch, EnvName, HostName, Sha};
+use super::progress::Progress;
 
 /// `:rollout` of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +204,14 @@ impl Rollout {
             Unreachable::Fail => "a host that can't be reached has failed".to_owned(),
         });
         words
+    }
+    /// Whether a host that ended so counts as one that failed.
+    pub fn counts_as_failed(&self, state: Progress) -> bool {
+        match state {
+            Progress::Failed => true,
+            Progress::Unreachable => self.unreachable == Unreachable::Fail,
+            _ => false,
+        }
     }
     /// How large each batch of so many hosts is, in order: together all of them.
     pub fn sizes(&self, hosts: usize) -> Vec<usize> {

@@ -308,7 +308,8 @@ impl Pipeline {
             let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
             // It was held or taken away in between, and perhaps is not any more.
             let Some(row) = row else { continue };
-            return Ok(Submitted { event, job: row.job, joined: row.job.event != event });
+            let canceled = Vec::new();
+            return Ok(Submitted { event, job: row.job, joined: row.job.event != event, canceled });
         }
     }
 

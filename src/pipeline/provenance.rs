@@ -102,11 +102,12 @@ impl Inner {
     fn left_of(&self, app: App) -> Result<Vec<Left>, StoreError> {
         let good = self.store.last_good(&app.name)?;
         let (mut left, mut settled, mut before) = (Vec::new(), BTreeSet::new(), None);
+        let mut was_good = false;
         for _ in 0..NEWER {
             let filter = JobFilter { app: Some(app.name.clone()), before, limit: 1, ..JobFilter::default() };
             let Some(job) = self.store.jobs(&filter)?.pop() else { break };
             before = Some(job.id);
-            let is_good = good.as_ref().is_some_and(|good| good.job == job.id);
+            was_good |= good.as_ref().is_some_and(|good| good.job == job.id);
             let there = job.hosts.iter().filter(|host| brought(&job, host)).map(|host| &host.name);
             let hosts: Vec<HostName> = there.filter(|host| settled.insert((*host).clone())).cloned().collect();
             if let Some(commit) = job.commit().filter(|_| !hosts.is_empty()) {
@@ -118,7 +119,9 @@ impl Inner {
                 }
             }
             let is_whole = app.hosts.iter().all(|host| settled.contains(&host.name));
-            if if app.environments.is_empty() { is_good } else { is_whole } {
+            // Hosts that were away for the last good one are where an older one left them.
+            let is_past = was_good && !job.is_catch_up() && job.outcome().is_some_and(Outcome::is_well);
+            if if app.environments.is_empty() { is_past } else { is_whole } {
                 break;
             }
         }

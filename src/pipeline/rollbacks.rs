@@ -1,15 +1,12 @@
 //! Rollouts without a build: a commit that was live before, brought to hosts again by a person's word. Here it is found
 //! which commit that is; what is done is a job like any other. Also what a rollout would do, told before.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Inner, Pipeline, PipelineError};
 use crate::model::api::{RollbackView, RolloutView, Submitted};
 use crate::model::rollout::{Because, Carried};
-use crate::model::{
-    App, AppName, Environment, EventKind, HostName, HostState, JobId, JobState, Outcome, Progress, Sha,
-};
+use crate::model::{App, AppName, Environment, EventKind, HostName, JobId, JobState, Sha, live};
 use crate::store::{JobFilter, StoreError};
 
 /// So many jobs of an app are looked back upon.
@@ -40,9 +37,10 @@ impl Pipeline {
         let (carried, bad) = self.inner.way_back(&entry, environment, to, "")?;
         let is_meant = |host: &HostName| environment.is_none_or(|environment| environment.hosts.contains(host));
         let rollout = RolloutView::of(&entry.for_carried(&carried.because), is_meant);
+        let cancels = self.inner.in_the_way(app, environment);
         let environment = environment.map(|environment| environment.name.clone());
         let (commit, of) = (carried.commit, carried.of);
-        Ok(RollbackView { app: app.clone(), environment, from: bad, to: commit, of, rollout })
+        Ok(RollbackView { app: app.clone(), environment, from: bad, to: commit, of, cancels, rollout })
     }
 
     /// Rolls an app back. Returns once it is planned; the job holds the app when it ends.
@@ -55,8 +53,29 @@ impl Pipeline {
     ) -> Result<Submitted, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
         let by: String = by.chars().take(100).collect();
-        let (carried, _) = self.inner.way_back(&entry, meant(&entry, environment)?, to, &by)?;
-        self.carry(app, carried).await
+        let environment = meant(&entry, environment)?;
+        let (carried, _) = self.inner.way_back(&entry, environment, to, &by)?;
+        let submitted = self.carry(app, carried).await?;
+        let canceled = self.make_way(app, environment, &format!("{by}, who rolled {app} back")).await?;
+        Ok(Submitted { canceled, ..submitted })
+    }
+
+    /// Cancels what is in the way of a rollback, so that nobody waits for a build to go back. Gives what was canceled.
+    async fn make_way(
+        &self,
+        app: &AppName,
+        environment: Option<&Environment>,
+        by: &str,
+    ) -> Result<Vec<JobId>, PipelineError> {
+        let mut canceled = Vec::new();
+        for job in self.inner.in_the_way(app, environment) {
+            match self.cancel(job, by).await {
+                Ok(()) => canceled.push(job),
+                Err(PipelineError::AlreadyEnded(..)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(canceled)
     }
 
     /// Brings a commit that was built before to an app's hosts.
@@ -67,7 +86,7 @@ impl Pipeline {
         let event = self.inner.store.submit(EventKind::Rollout { app: app.clone(), carried }).await?;
         let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
         let Some(row) = row else { return Err(self.no_such_app(app)) };
-        Ok(Submitted { event, job: row.job, joined: false })
+        Ok(Submitted { event, job: row.job, joined: false, canceled: Vec::new() })
     }
 }
 
@@ -102,6 +121,15 @@ pub(super) fn names_of(app: &App) -> String {
 }
 
 impl Inner {
+    /// The app's jobs that build something and would bring it to hosts that are rolled back. Not what is on its way back.
+    fn in_the_way(&self, app: &AppName, environment: Option<&Environment>) -> Vec<JobId> {
+        let is_meant = |name: &HostName| environment.is_none_or(|environment| environment.hosts.contains(name));
+        let is_free = |job: &JobState| job.ended.is_some() || job.canceling.is_some() || job.waits_for_merge();
+        let stays = |job: &JobState| is_free(job) || job.carried().is_some() || job.rolling_back.is_some();
+        let is_it = |job: &JobState| !stays(job) && job.hosts.iter().any(|host| is_meant(&host.name));
+        self.store.open_jobs_of(app).iter().filter(|job| is_it(job)).map(|job| job.id).collect()
+    }
+
     /// What to go back to, and from what.
     fn way_back(
         &self,
@@ -120,20 +148,16 @@ impl Inner {
         };
         let is_meant = |name: &HostName| environment.is_none_or(|environment| environment.hosts.contains(name));
         let there = environment.map_or_else(|| app.name.to_string(), |there| format!("{} of {}", there.name, app.name));
-        // What is live: the newest job that brought a host something.
-        let is_live = |job: &&JobState| {
-            let brought = |host: &HostState| is_meant(&host.name) && (host.touched || host.state == Progress::Done);
-            let brought = job.hosts.iter().any(brought);
-            brought && job.outcome() != Some(Outcome::RolledBack)
-        };
+        // What is live: what the newest job brought, but to hosts that were late.
+        let is_live = |job: &&JobState| job.has_brought(is_meant) && !job.is_catch_up();
         let Some(live) = jobs.iter().map(|job| &**job).find(is_live) else {
             return refuse(format!("no job has brought anything to the hosts of {there} yet"));
         };
         let Some(bad) = live.commit() else {
             return refuse(format!("nobody knows what job {} brought to its hosts", live.id));
         };
-        let was_well = |job: &&JobState| job.outcome().is_some_and(Outcome::is_well) && job.commit().is_some();
-        let well: Vec<&JobState> = jobs.iter().map(|job| &**job).filter(was_well).collect();
+        let was_live = |job: &&JobState| job.was_live_on(is_meant) && job.commit().is_some();
+        let well: Vec<&JobState> = jobs.iter().map(|job| &**job).filter(was_live).collect();
         let target = match to {
             Some(to) => {
                 let meant = |job: &&&JobState| match (to.parse::<JobId>(), job.commit()) {
@@ -144,16 +168,8 @@ impl Inner {
                 well.iter().find(meant).copied()
             }
             None => {
-                // A commit that somebody took back before is no way back.
-                let mut taken = BTreeSet::from([bad]);
-                for job in jobs.iter().filter(|job| job.id <= live.id) {
-                    if let Some(Because::Rollback { bad }) = job.carried().map(|carried| &carried.because) {
-                        taken.insert(*bad);
-                    }
-                }
-                let is_before = |job: &&&JobState| job.id < live.id;
-                let may_be = |job: &&&JobState| job.commit().is_some_and(|sha| !taken.contains(&sha));
-                well.iter().filter(is_before).find(may_be).copied()
+                let history = live::history(jobs.iter().map(|job| &**job), is_meant);
+                history.iter().rfind(|(commit, _)| *commit != bad).map(|(_, job)| *job)
             }
         };
         let Some((target, commit)) = target.and_then(|job| Some((job, job.commit()?))) else {

@@ -299,6 +299,10 @@ impl Inner {
                     let now = self.store.job(id)?;
                     let has_room = !builds || self.low().is_none();
                     if now.as_ref().is_some_and(|now| now.seq == job.seq) && has_room {
+                        if let Some(reason) = self.comes_too_late(&job)? {
+                            self.end(&job, Outcome::Skipped, reason).await?;
+                            return Ok(None);
+                        }
                         let app = || Box::new(job.app.clone());
                         let owed = if builds { self.owed(&job).await? } else { Owed::default() };
                         if !owed.unseen.is_empty() && !std::mem::replace(&mut asked, true) {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::rows::LastGood;
 use super::tx::{Tx, decode, get};
 use super::{Store, StoreError, keys};
-use crate::model::{App, AppName, EnvName, HostName, JobState, Outcome};
+use crate::model::{App, AppName, EnvName, Environment, HostName, JobState};
 
 impl Store {
     /// The last job of an app that ended well; where it has environments, in the first of them.
@@ -35,16 +35,22 @@ impl Store {
     }
 }
 
-/// Keeps where a job has left its app, if it has ended well.
+/// Keeps where a job has left its app, and each of its environments, where its commit is live. A host that catches up says
+/// nothing about the others, and may get what only it ran.
 pub(super) fn keep(tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
-    let Some(sha) = job.commit().filter(|_| job.outcome().is_some_and(Outcome::is_well)) else { return Ok(()) };
+    let Some(sha) = job.commit().filter(|_| !job.is_catch_up()) else { return Ok(()) };
     // Who built it knows what it was built with.
     let good = LastGood { job: job.carried().map_or(job.id, |carried| carried.of), sha, at: now };
     let there = job.app.environments_of(job.hosts.iter().map(|host| &host.name));
-    if there.first() == job.app.environments.first().as_ref() {
+    let is_live = |there: &Environment| job.was_live_on(|host| there.hosts.contains(host));
+    let is_first_live = match job.app.environments.first() {
+        Some(first) => there.contains(&first) && is_live(first),
+        None => job.was_live_on(|_| true),
+    };
+    if is_first_live {
         tx.put(keys::last_good(&job.app.name), &good)?;
     }
-    for environment in there {
+    for environment in there.into_iter().filter(|there| is_live(there)) {
         tx.put(keys::last_good_in(&job.app.name, &environment.name), &good)?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The holds: few, and asked for by every plan, so all of them are in memory too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,13 +10,16 @@ use super::table::Table;
 use super::tx::{Tx, decode};
 use super::{Store, StoreError, keys, writer};
 use crate::model::hold::{Hold, HoldKind, Released};
-use crate::model::rollout::Because;
-use crate::model::{AppName, EventKind, HoldId, HostState, JobState, Lib, Outcome, Progress};
+use crate::model::rollout::{Because, Carried};
+use crate::model::{AppName, EventKind, HoldId, JobState, Lib, Outcome};
 
 /// Which hold: an app's, or that of one of its libraries.
 pub type HoldKey = (AppName, Option<Lib>);
 /// All of them.
 pub type Holds = BTreeMap<HoldKey, Hold>;
+
+/// So many commits that were rolled back before a rollback's hold remembers: the newest, which mostly have the others.
+const MOST_TAKEN: usize = 50;
 
 /// A hold that is to go.
 #[derive(Debug, Clone)]
@@ -110,21 +113,30 @@ impl State {
     /// where it was in an environment that only people promote to.
     pub(super) fn hold_after(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
         let Some((_, outcome, reason)) = &job.ended else { return Ok(()) };
-        let bad = match job.carried().map(|carried| &carried.because) {
-            Some(Because::Rollback { bad }) => {
-                let is_done = |host: &HostState| host.touched || host.state == Progress::Done;
-                job.hosts.iter().any(is_done).then_some(*bad)
+        // Also where not every host could be brought back.
+        let went_back = *outcome == Outcome::RolledBack || job.rolling_back.is_some();
+        let (mut taken, back_to) = match job.carried() {
+            Some(Carried { because: Because::Rollback { .. }, commit, .. }) => (job.taken_back(), Some(*commit)),
+            Some(Carried { because: Because::Promote { .. }, .. }) | None if went_back => {
+                (job.commit().into_iter().collect(), None)
             }
-            Some(Because::CatchUp) => None,
-            // Also where not every host could be brought back.
-            Some(Because::Promote { .. }) | None if *outcome == Outcome::RolledBack || job.rolling_back.is_some() => {
-                job.commit()
-            }
-            Some(Because::Promote { .. }) | None => None,
+            Some(_) | None => return Ok(()),
         };
         // To hosts that nothing but a person's word brings anything to, no bump brings it again.
         let by_hand = !job.hosts.is_empty() && !job.hosts.iter().any(|host| job.app.is_automatic(&host.name));
-        let Some(bad) = bad.filter(|_| !by_hand) else { return Ok(()) };
-        self.put_hold(tx, Hold::of_rollback(job.app.name.clone(), bad, job.id, reason, now), now).map(|_| ())
+        let Some(bad) = taken.first().copied().filter(|_| !by_hand) else { return Ok(()) };
+        let app = job.app.name.clone();
+        // Else a second rollback would make the first one's bad commit look like the answer to its own.
+        let there = self.holds.get(&(app.clone(), None)).and_then(Hold::made_by_itself).map(|hold| &hold.kind);
+        if let Some(HoldKind::Rollback { bad, before, .. }) = there {
+            taken.push(*bad);
+            taken.extend(before);
+        }
+        let mut seen = BTreeSet::from([bad]);
+        taken.retain(|sha| Some(*sha) != back_to && seen.insert(*sha));
+        taken.truncate(MOST_TAKEN);
+        let kind = HoldKind::Rollback { bad, job: job.id, before: taken };
+        let hold = Hold { kind, ..Hold::of_rollback(app, bad, job.id, reason, now) };
+        self.put_hold(tx, hold, now).map(|_| ())
     }
 }

@@ -52,7 +52,7 @@ impl World {
         self.file(app, "deps.edn").contains(&sha.to_string())
     }
     /// GitHub tells of a branch that is new.
-    async fn told_of(&self, repo: &str, branch: &str, after: Sha) {
+    pub async fn told_of(&self, repo: &str, branch: &str, after: Sha) {
         let body = forge::push_payload(Forge::Github, &self.url(repo), &branch.parse().unwrap(), None, after);
         let answer = self.signed_body(Forge::Github, body, &format!("{branch} of {repo}")).send().await.unwrap();
         assert_eq!(answer.status(), 202);

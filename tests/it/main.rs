@@ -26,6 +26,7 @@ mod lab_install;
 mod lab_journey;
 mod lab_rollouts;
 mod lab_zero;
+mod live;
 mod monorepo;
 mod notify;
 mod plans;

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use airplanes::model::rollout::{Because, Carried};
+use airplanes::model::{EventKind, Sha};
+use airplanes::store::Store;
+use serde_json::{Value, json};
 
 use super::support::acts::{host, text};
 use super::support::world::{World, git};
@@ -220,11 +223,68 @@ async fn an_app_is_rolled_back_by_hand_and_held_and_hosts_that_were_away_catch_u
 
     // Once more: not to what was taken back, but further.
     let back = world.call(&["rollback", "app", "--watch"]).await;
-    assert_eq!((back.code, at(&world, "web-1"), at(&world, "web-3")), (Some(0), first.clone(), first), "{back:?}");
+    let both = (at(&world, "web-1"), at(&world, "web-3"));
+    assert_eq!((back.code, both), (Some(0), (first.clone(), first.clone())), "{back:?}");
+    // The head has what was rolled back first and is newer: that is no answer to what was rolled back now.
+    world.in_bare("app", &["update-ref", "refs/heads/aside", &third]);
+    world.told_of("app", "aside", third.parse().unwrap()).await;
+    world.settled().await;
+    assert_eq!((at(&world, "web-1"), at(&world, "web-3")), (first.clone(), first));
+    let hold = &world.get("/holds").await["holds"][0];
+    let (bad, before) = (&hold["kind"]["bad"], &hold["kind"]["before"]);
+    assert_eq!((bad, before), (&Value::from(second.as_str()), &json!([third])), "{hold:#}");
     let to = world.call(&["rollback", "app", "--to", text(&newest, "id"), "--watch"]).await;
     assert_eq!((to.code, at(&world, "web-2")), (Some(0), third), "{to:?}");
     let unknown = world.call(&["rollback", "app", "--to", "0123456789"]).await;
     assert!(unknown.err.contains("no job of app that did well is or brought `0123456789`; it has had"), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_waits_for_no_build_and_who_comes_too_late_to_catch_up_is_left_alone() {
+    let mut world = app(2, r#":build "until test -e {dir}/go; do sleep 0.05; done""#).await;
+    world.save("go", "");
+    let first = at(&world, "web-1");
+    let built = world.deploy_to_the_end("app").await;
+    assert_eq!(built["state"], "succeeded", "{built:#}");
+    let second = world.commit("app", &[("a", "1")]);
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
+    std::fs::remove_file(world.path("go")).unwrap();
+    world.commit("app", &[("a", "2")]);
+    let building = world.deploy("app").await;
+    world.in_step("app", "build").await;
+    let back = world.call(&["rollback", "app", "--watch"]).await;
+    assert!(back.code == Some(0) && back.err.contains(&format!("job {building} is canceled")), "{back:?}");
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (first.clone(), first.clone()));
+    let canceled = world.get(&format!("/jobs/{building}")).await;
+    let reason = text(&canceled, "reason");
+    assert!(canceled["state"] == "canceled" && reason.contains("who rolled app back"), "{canceled:#}");
+    // What was being built is a person's answer to what was rolled back, as far as anyone can tell: it goes on after.
+    world.in_step("app", "build").await;
+    assert_eq!(world.get("/holds").await["holds"], json!([]));
+
+    // A host is told to catch up with what is replaced by the time that it could.
+    assert_eq!(world.stop(), Some(0));
+    let store = Store::open(&world.state("")).unwrap();
+    let carried = Carried {
+        of: text(&built, "id").parse().unwrap(),
+        commit: second,
+        branch: "main".parse().unwrap(),
+        hosts: vec!["web-2".parse().unwrap()],
+        because: Because::CatchUp,
+        by: "the daemon".to_owned(),
+    };
+    store.submit(EventKind::Rollout { app: "app".parse().unwrap(), carried }).await.unwrap();
+    drop(store);
+    world.save("go", "");
+    while world.daemon.is_none() {
+        world.start().await;
+    }
+    let jobs = world.settled().await;
+    let late = jobs.iter().find(|job| text(&job["causes"][0], "why") == "catch-up").unwrap();
+    let reason = format!("web-2 is no longer owed {}", second.short());
+    assert!(late["state"] == "skipped" && text(late, "reason").starts_with(&reason), "{late:#}");
+    let head: Sha = world.head("app");
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (head.to_string(), head.to_string()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,6 +94,9 @@ pub struct RollbackView {
     pub to: Sha,
     /// The job that built it.
     pub of: JobId,
+    /// The app's jobs that would be canceled for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancels: Vec<JobId>,
     /// How it would get to the hosts.
     pub rollout: RolloutView,
 }

@@ -128,10 +128,14 @@ impl Inner {
             if hold.kind == HoldKind::Manual {
                 return Ok(true);
             }
-            // To come back to what was rolled back is no way on, and what the daemon commits on top of it is no person's
-            // answer to it; nor is what leaves alone the part of the repository that is the app's.
+            // To come back to what was rolled back is no way on, now or before, and what the daemon commits on top of it is
+            // no person's answer to it; nor is what leaves alone the part of the repository that is the app's.
             let part = self.app(&hold.app).filter(|app| hold.lib.is_none() && has_part(app));
             for commit in git.first_parents(repo, *sha, tip).await.unwrap_or_default().into_iter().rev() {
+                if self.is_in(git, repo, commit, hold).await {
+                    // So are those that come before it.
+                    break;
+                }
                 let is_elsewhere = match &part {
                     Some(app) => is_untouched(git, app, &[*sha], commit).await,
                     None => false,
@@ -142,6 +146,18 @@ impl Inner {
             }
         }
         Ok(false)
+    }
+
+    /// Whether a commit is, or is part of, one that was rolled back before what the hold waits for was. So it is taken
+    /// to be where that can't be told.
+    async fn is_in(&self, git: &Mirrors, repo: &RepoId, commit: Sha, hold: &Hold) -> bool {
+        let HoldKind::Rollback { before, .. } = &hold.kind else { return false };
+        for taken in before {
+            if git.is_ancestor(repo, commit, *taken).await.unwrap_or(true) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The commits that bring an app what they stand on: the head of the branch that it is built from, or where the

@@ -306,7 +306,10 @@ pub(super) fn success(job: &JobState) -> String {
         (hosts, _) => format!("{sha} is live on {}", hosts.join(", ")),
     };
     let well = match job.carried().map(|carried| &carried.because) {
-        Some(Because::Rollback { bad }) => format!("{well} again, in place of {}", bad.short()),
+        Some(Because::Rollback { .. }) => {
+            let taken: Vec<String> = job.taken_back().iter().map(Sha::short).collect();
+            format!("{well} again, in place of {}", taken.join(", "))
+        }
         Some(Because::CatchUp) => format!("{well} too"),
         Some(Because::Promote { from, to }) => format!("{well}: promoted from {from} to {to}"),
         None => well,

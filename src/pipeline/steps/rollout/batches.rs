@@ -4,7 +4,7 @@
 //! Hosts that were passed by before anything was done to them count in no batch: the canary is the first one that could
 //! be reached.
 
-use crate::model::rollout::{OnFailure, Rollout, Unreachable};
+use crate::model::rollout::{OnFailure, Rollout};
 use crate::model::{EnvName, HostName, HostState, JobState, Progress};
 
 /// The hosts whose turn it is now.
@@ -45,12 +45,7 @@ fn groups(job: &JobState) -> Vec<Group<'_>> {
 
 impl Group<'_> {
     fn failed(&self) -> impl Iterator<Item = &HostState> {
-        let is_failed = |host: &&&HostState| match host.state {
-            Progress::Failed => true,
-            Progress::Unreachable => self.rollout.unreachable == Unreachable::Fail,
-            _ => false,
-        };
-        self.hosts.iter().filter(is_failed).copied()
+        self.hosts.iter().filter(|host| self.rollout.counts_as_failed(host.state)).copied()
     }
     fn is_over(&self) -> bool {
         u32::try_from(self.failed().count()).unwrap_or(u32::MAX) > self.rollout.max_failures
