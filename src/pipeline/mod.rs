@@ -33,6 +33,7 @@ mod space;
 mod stands;
 mod steps;
 mod trial;
+mod turn;
 mod unread;
 mod views;
 mod waits;

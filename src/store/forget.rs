@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use super::closures::forget_closure;
+use super::deliveries::first_of;
 use super::rows::{EventRow, EventState, LastGood, OwnCommit, Past, Seen};
-use super::state::{State, first_of};
+use super::state::State;
 use super::table::{Row, Table};
 use super::tag_events::forget_tag;
 use super::tx::{Tx, decode, get};

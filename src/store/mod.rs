@@ -11,6 +11,7 @@
 mod archive;
 mod backup;
 mod closures;
+mod deliveries;
 mod disk;
 mod folder;
 mod forget;
@@ -24,6 +25,7 @@ mod migrate;
 mod missed;
 mod observe;
 mod open;
+mod plans;
 mod read;
 mod restore;
 mod rewrite;
@@ -50,17 +52,18 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{broadcast, oneshot};
 
 pub use archive::{About, BackupError};
+pub use deliveries::{Accepted, NewDelivery};
 pub use disk::OPENING;
 pub use forget::{Forget, Old, Retention};
 pub use holds::{HoldKey, Holds, Release};
 pub use missed::{MakeUp, Missed};
 pub use observe::{SeenTags, Sighting};
+pub use plans::PlanOutcome;
 pub use read::{Fault, JobFilter};
 pub use restore::{Contents, Restored, inspect, restore};
 pub use rows::{AppIndex, DepRow, EventRow, EventState, LastGood, LastSeen, OwnCommit, Past};
 pub use secrets::{LONGEST_SECRET, SecretHead};
 pub use servers::Servers;
-pub use state::{Accepted, NewDelivery, PlanOutcome};
 pub use statuses::{Due, is_told};
 pub use telling::Telling;
 

@@ -3,8 +3,9 @@
 
 use jiff::Timestamp;
 
+use super::deliveries::first_of;
 use super::rows::{LastSeen, Seen};
-use super::state::{State, first_of};
+use super::state::State;
 use super::tx::Tx;
 use super::{StoreError, keys};
 use crate::model::{Delivery, DeliveryId, Event, EventId, EventKind, Forge, RepoId, TagPush};
