@@ -1,7 +1,7 @@
 //! Which branch a sha follows, and whether it can move along it. `:track` says it, or the branch that holds it.
 
 use super::view::View;
-use super::{Asking, Rules, Why};
+use super::{Asking, Rules, Stays};
 use crate::deps::{self, Coord};
 use crate::git::GitError;
 use crate::model::progress::REQUESTS;
@@ -12,13 +12,13 @@ pub(super) enum Verdict {
     /// It is where it should be.
     Same,
     /// It moves. There may be a word to say to that.
-    Move(deps::To, Option<Why>),
+    Move(deps::To, Option<Stays>),
     /// It stays, and that is worth a word.
-    Stay(Why),
+    Stay(Stays),
 }
 
 /// The branch that a sha follows, or why that can't be told.
-type Followed = Result<Branch, Why>;
+type Followed = Result<Branch, Stays>;
 
 impl Asking<'_> {
     /// Where a coordinate should point. It is said to stay only after a look at the remote.
@@ -34,7 +34,7 @@ impl Asking<'_> {
                 self.judge(coord, view, rules).await
             }
             Verdict::Move(to, _) if deps::excludes(coord, to.tag.as_deref(), &to.sha.to_string()) => {
-                Ok(Verdict::Stay(Why::Excluded(to.tag.unwrap_or_else(|| to.sha.short()))))
+                Ok(Verdict::Stay(Stays::Excluded(to.tag.unwrap_or_else(|| to.sha.short()))))
             }
             verdict => Ok(verdict),
         }
@@ -56,7 +56,7 @@ impl Asking<'_> {
         let head = |branch: &Branch| view.heads.branches.get(branch).copied();
         let default = view.heads.head_branch.as_ref().and_then(head);
         if let Some(branch) = track.filter(|branch| head(branch).is_none()) {
-            return Ok(Verdict::Stay(Why::BranchGone { branch: branch.clone(), repo: view.repo.clone() }));
+            return Ok(Verdict::Stay(Stays::BranchGone { branch: branch.clone(), repo: view.repo.clone() }));
         }
         if wants.is_empty() && !view.mirrored {
             if track.map_or(default, head) == Some(current) {
@@ -68,8 +68,8 @@ impl Asking<'_> {
         if !git.contains(&view.repo, current).await? {
             let (repo, head) = (view.repo.clone(), wants.first().map(|(sha, _)| *sha).or(default));
             return Ok(Verdict::Stay(match self.deleted(current, view, rules).await {
-                Some(branch) => Why::Deleted { current, repo, branch, head },
-                None => Why::Rewritten { current, repo, head },
+                Some(branch) => Stays::Deleted { current, repo, branch, head },
+                None => Stays::Rewritten { current, repo, head },
             }));
         }
         let branch = match track {
@@ -95,7 +95,7 @@ impl Asking<'_> {
         }
         let to = match (to, wants.first()) {
             (None, Some((sha, _))) if !rules.all => {
-                return Ok(Verdict::Stay(Why::Elsewhere { current, follows: branch, head: *sha }));
+                return Ok(Verdict::Stay(Stays::Elsewhere { current, follows: branch, head: *sha }));
             }
             (to, _) => to.unwrap_or(head),
         };
@@ -120,15 +120,15 @@ impl Asking<'_> {
             return Ok(moves(to));
         }
         if git.is_ancestor(repo, to, current).await? {
-            return Ok(Verdict::Stay(Why::Newer { current, head: to }));
+            return Ok(Verdict::Stay(Stays::Newer { current, head: to }));
         }
         // Two lines that were joined since: the head stands on both.
         if git.is_ancestor(repo, current, head).await? && git.is_ancestor(repo, to, head).await? {
             return Ok(moves(head));
         }
         Ok(Verdict::Stay(match tracked {
-            true => Why::Sideways { current, branch, head },
-            false => Why::Elsewhere { current, follows: branch, head: to },
+            true => Stays::Sideways { current, branch, head },
+            false => Stays::Elsewhere { current, follows: branch, head: to },
         }))
     }
 
@@ -174,19 +174,19 @@ impl Asking<'_> {
         if !on.is_empty() {
             let on = if holding.is_empty() { on } else { holding };
             let lib = coord.lib.as_ref().map(ToString::to_string).unwrap_or_default();
-            return Ok(Err(Why::Ambiguous { lib, current, on }));
+            return Ok(Err(Stays::Ambiguous { lib, current, on }));
         }
         let head = commits.first().map(|(sha, _)| *sha);
         let head = head.or_else(|| view.heads.branches.get(default?).copied());
         let repo = view.repo.clone();
         if let Some(branch) = self.deleted(current, view, rules).await {
-            return Ok(Err(Why::Deleted { current, repo, branch, head }));
+            return Ok(Err(Stays::Deleted { current, repo, branch, head }));
         }
         Ok(Err(match head {
             Some(head) if self.git.is_ancestor(&view.repo, head, current).await? => {
-                Why::Rewound { current, repo, head }
+                Stays::Rewound { current, repo, head }
             }
-            head => Why::Orphan { current, repo, head },
+            head => Stays::Orphan { current, repo, head },
         }))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::view::View;
-use super::{Asking, Rules, Why};
+use super::{Asking, Rules, Stays};
 use crate::deps::Coord;
 use crate::model::{Branch, Follows, Lib, RepoId, Track};
 
@@ -21,7 +21,9 @@ impl Asking<'_> {
             return Follows::Nothing;
         }
         let (wants, held, had) = (HashMap::new(), |_: &Lib, _: &str| None, |_: &RepoId| BTreeMap::new());
-        let rules = Rules { wants: &wants, all: true, track, held: &held, own: None, lives_on, had: &had };
+        let apart = BTreeMap::new();
+        let rules =
+            Rules { wants: &wants, all: true, apart: &apart, track, held: &held, own: None, lives_on, had: &had };
         // What has a tag moves by tags, if only by those of the branch that is tracked.
         if coord.tag().is_some() || rules.follows_tags(coord) {
             return Follows::Tags;
@@ -36,7 +38,7 @@ impl Asking<'_> {
         let view = View { repo, url, heads, mirrored: true, fresh: false };
         match self.followed(coord, current, &view, &rules).await {
             Ok(Ok(branch)) => Follows::Seen(branch),
-            Ok(Err(Why::Ambiguous { on, .. })) if seen.is_some_and(|seen| on.contains(seen)) => unread(),
+            Ok(Err(Stays::Ambiguous { on, .. })) if seen.is_some_and(|seen| on.contains(seen)) => unread(),
             // On none, or on several that nobody has chosen between: an update will tell.
             Ok(Err(_)) => Follows::Unknown,
             Err(_) => unread(),

@@ -15,20 +15,23 @@ pub struct Kept {
     /// The line in it, from 1.
     pub line: usize,
     /// Why.
-    pub why: Why,
+    pub why: Stays,
     /// Whether its repository is one that moved.
     pub named: bool,
 }
 
 /// Why a dependency stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
+pub enum Stays {
     /// A person's word in the file.
     #[error("it is pinned")]
     Pinned,
     /// Someone's word to the daemon.
     #[error("{0}")]
     Held(String),
+    /// What moved with it is not all there.
+    #[error("it comes once all is there that moved with it ({0}); set it by hand if it can't wait")]
+    Apart(String),
     /// It can't be used as it is.
     #[error("{0}")]
     Problem(#[from] Problem),
@@ -207,7 +210,7 @@ pub enum Why {
     Unreachable(String),
 }
 
-impl Why {
+impl Stays {
     /// Whether only a person can say where it should go, since what it followed is no more.
     pub fn is_lost(&self) -> bool {
         matches!(

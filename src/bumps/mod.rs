@@ -23,7 +23,7 @@ use crate::git::{GitError, Mirrors};
 use crate::model::{Branch, Bump, Lib, RepoId, RepoUrl, Sha, Track};
 use choice::Verdict;
 pub use files::Tree;
-pub use kept::{Kept, Why};
+pub use kept::{Kept, Stays};
 pub use preflight::{Fault, FaultKind, Preflight, Wanted};
 pub use trial::Instead;
 use view::Views;
@@ -65,6 +65,8 @@ pub struct Rules<'a> {
     pub wants: &'a HashMap<RepoId, Vec<Want>>,
     /// Whether everything that is due moves, and not only what `wants` names.
     pub all: bool,
+    /// Repositories of which nothing moves but what `wants` names, and why.
+    pub apart: &'a BTreeMap<RepoId, String>,
     /// What deploy.edn says of libraries.
     pub track: &'a BTreeMap<Lib, Track>,
     /// Why a library stays where it is in the file of that path, if someone holds it.
@@ -139,6 +141,12 @@ pub fn movable(files: &[File]) -> Result<BTreeMap<RepoId, RepoUrl>, BumpsError> 
     Ok(found)
 }
 
+/// Files, those that were edited as they are then.
+pub fn edited(files: &[File], edits: &[File]) -> Vec<File> {
+    let now = |file: &File| edits.iter().find(|edit| edit.path == file.path).unwrap_or(file).clone();
+    files.iter().map(now).collect()
+}
+
 fn scan(file: &File) -> Result<deps::DepsFile<'_>, BumpsError> {
     deps::scan(&file.text).map_err(|e| BumpsError::File(at(&file.path, &file.text, &e)))
 }
@@ -197,9 +205,9 @@ impl Asking<'_> {
             Some(Ok(view)) => match self.choose(coord, view, rules).await {
                 Ok(verdict) => Ok(verdict),
                 Err(error) if self.must_have(&repo, rules) => Err(error.into()),
-                Err(error) => Ok(Verdict::Stay(Why::Unreachable(error.to_string()))),
+                Err(error) => Ok(Verdict::Stay(Stays::Unreachable(error.to_string()))),
             },
-            Some(Err(error)) => Ok(Verdict::Stay(Why::Unreachable(error.to_string()))),
+            Some(Err(error)) => Ok(Verdict::Stay(Stays::Unreachable(error.to_string()))),
             None => Ok(Verdict::Same),
         }
     }
@@ -212,12 +220,12 @@ impl Asking<'_> {
 
 impl Rules<'_> {
     /// Whether a coordinate of a file is to be judged; else why it stays, if that is worth a word.
-    fn concern(&self, coord: &Coord<'_>, path: &str) -> Result<(), Option<Why>> {
+    fn concern(&self, coord: &Coord<'_>, path: &str) -> Result<(), Option<Stays>> {
         if let Some(problem) = coord.problem() {
-            return Err(Some(Why::Problem(problem)));
+            return Err(Some(Stays::Problem(problem)));
         }
         if !coord.is_movable() {
-            return Err(Some(Why::Pinned));
+            return Err(Some(Stays::Pinned));
         }
         let Some(repo) = coord.repo().filter(|repo| self.own != Some(repo)) else { return Err(None) };
         // A tag alone moves no branch.
@@ -225,8 +233,11 @@ impl Rules<'_> {
             return Err(None);
         }
         match coord.lib.as_ref().and_then(|lib| (self.held)(lib, path)) {
-            Some(words) => Err(Some(Why::Held(words))),
-            None => Ok(()),
+            Some(words) => Err(Some(Stays::Held(words))),
+            None => match self.apart.get(&repo).filter(|_| self.of(&repo).is_empty()) {
+                Some(words) => Err(Some(Stays::Apart(words.clone()))),
+                None => Ok(()),
+            },
         }
     }
 

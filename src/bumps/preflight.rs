@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::files::{below, inside, locals};
-use super::{Asking, BumpsError, File, at};
+use super::{Asking, BumpsError, File, at, edited};
 use crate::deps::{
     self, Child, Chosen, Conflict, Coord, Dep, Expanded, Facts, Manifest, Named, NamedKind, Need, Place,
 };
@@ -99,6 +99,24 @@ impl Preflight {
     pub fn new_faults(&self, before: &Preflight) -> Vec<&Fault> {
         let known = |fault: &&Fault| !before.faults.iter().any(|old| (&old.lib, old.kind) == (&fault.lib, fault.kind));
         self.faults.iter().filter(known).collect()
+    }
+}
+
+impl Asking<'_> {
+    /// What is found of files of a commit of `repo` with the edits made, and what tools.deps would refuse since then.
+    pub async fn refused(
+        &self,
+        files: &[File],
+        edits: &[File],
+        at: (&RepoId, Sha),
+    ) -> Result<(Preflight, Vec<Fault>), BumpsError> {
+        let after = self.preflight(&edited(files, edits), at).await?;
+        if after.faults.is_empty() {
+            return Ok((after, Vec::new()));
+        }
+        let before = self.preflight(files, at).await?;
+        let new = after.new_faults(&before).into_iter().cloned().collect();
+        Ok((after, new))
     }
 }
 

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::choice::Verdict;
 use super::view::View;
-use super::{Asking, Why};
+use super::{Asking, Stays};
 use crate::deps::{self, Coord, Version};
 use crate::git::GitError;
 use crate::model::{Branch, Sha};
@@ -24,13 +24,13 @@ impl Asking<'_> {
     ) -> Result<Verdict, GitError> {
         let sha = coord.sha().unwrap_or_default();
         let Some(current) = view.heads.tags.get(tag).copied() else {
-            return Ok(Verdict::Stay(Why::TagGone { tag: tag.to_owned(), repo: view.repo.clone() }));
+            return Ok(Verdict::Stay(Stays::TagGone { tag: tag.to_owned(), repo: view.repo.clone() }));
         };
         if !current.to_string().starts_with(&sha.to_ascii_lowercase()) {
             let (tag, sha) = (tag.to_owned(), sha.to_owned());
-            return Ok(Verdict::Stay(Why::TagMoved { tag, sha, now: current }));
+            return Ok(Verdict::Stay(Stays::TagMoved { tag, sha, now: current }));
         }
-        let Some(ours) = Version::of(tag) else { return Ok(Verdict::Stay(Why::Tagless(tag.to_owned()))) };
+        let Some(ours) = Version::of(tag) else { return Ok(Verdict::Stay(Stays::Tagless(tag.to_owned()))) };
         let higher = higher(view, coord, Some(&ours));
         self.take(coord, current, tag, view, branch, higher).await
     }
@@ -46,7 +46,7 @@ impl Asking<'_> {
             self.fetch(view).await?;
         }
         if !self.git.contains(&view.repo, current).await? {
-            return Ok(Verdict::Stay(Why::Rewritten { current, repo: view.repo.clone(), head: None }));
+            return Ok(Verdict::Stay(Stays::Rewritten { current, repo: view.repo.clone(), head: None }));
         }
         // The line and the version that it stands at: of the newest tag behind it.
         let all = higher(view, coord, None);
@@ -61,7 +61,7 @@ impl Asking<'_> {
         let line = behind.first().map(|version| version.line()).or_else(|| all.first().map(|(v, _, _)| v.line()));
         let alone = all.iter().all(|(version, _, _)| Some(version.line()) == line);
         if behind.len() > 1 || (behind.is_empty() && !alone) {
-            return Ok(Verdict::Stay(Why::TagLines { repo: view.repo.clone() }));
+            return Ok(Verdict::Stay(Stays::TagLines { repo: view.repo.clone() }));
         }
         let above = higher(view, coord, behind.first().copied());
         self.take(coord, current, &current.short(), view, None, above).await
@@ -82,7 +82,7 @@ impl Asking<'_> {
             self.fetch(view).await?;
         }
         let (git, repo) = (self.git, view.repo.clone());
-        let beside = |newest: String| Why::NoTagAhead { tag: stands_at.to_owned(), newest };
+        let beside = |newest: String| Stays::NoTagAhead { tag: stands_at.to_owned(), newest };
         for (_, tag, sha) in higher.into_iter().take(MOST) {
             if let Some(head) = branch.and_then(|branch| view.heads.branches.get(branch))
                 && !git.is_ancestor(&repo, sha, *head).await?

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Asking, BumpsError, Due, File, Kept, Rules, Why, scan};
+use super::{Asking, BumpsError, Due, File, Kept, Rules, Stays, scan};
 use crate::deps::{self, Coord};
 use crate::edn;
 use crate::model::{Follows, RepoId, Sha};
@@ -53,22 +53,22 @@ impl Asking<'_> {
         path: &str,
         (repo, there): (&RepoId, &Instead),
         rules: &Rules<'_>,
-    ) -> Result<Result<deps::To, Why>, BumpsError> {
+    ) -> Result<Result<deps::To, Stays>, BumpsError> {
         if let Some(problem) = coord.problem() {
-            return Ok(Err(Why::Problem(problem)));
+            return Ok(Err(Stays::Problem(problem)));
         }
         if !coord.is_movable() {
-            return Ok(Err(Why::Pinned));
+            return Ok(Err(Stays::Pinned));
         }
         if let Some(words) = coord.lib.as_ref().and_then(|lib| (rules.held)(lib, path)) {
-            return Ok(Err(Why::Held(words)));
+            return Ok(Err(Stays::Held(words)));
         }
         let follows = self.follows(coord, rules.track, rules.lives_on, None).await;
         let current = coord.full_sha();
         match (&follows, current) {
-            (Follows::Tags, _) => return Ok(Err(Why::Tagged)),
+            (Follows::Tags, _) => return Ok(Err(Stays::Tagged)),
             (Follows::Branch(branch) | Follows::Seen(branch), Some(current)) if !there.moved.concerns(&follows) => {
-                return Ok(Err(Why::Elsewhere { current, follows: branch.clone(), head: there.sha }));
+                return Ok(Err(Stays::Elsewhere { current, follows: branch.clone(), head: there.sha }));
             }
             // What nobody knows is tried.
             _ => {}
@@ -76,10 +76,10 @@ impl Asking<'_> {
         if let Some(current) = current
             && self.git.is_ancestor(repo, there.sha, current).await?
         {
-            return Ok(Err(Why::Has { current, head: there.sha }));
+            return Ok(Err(Stays::Has { current, head: there.sha }));
         }
         if deps::excludes(coord, None, &there.sha.to_string()) {
-            return Ok(Err(Why::Excluded(there.sha.short())));
+            return Ok(Err(Stays::Excluded(there.sha.short())));
         }
         Ok(Ok(deps::To { sha: there.sha, tag: None, unique: 0 }))
     }

@@ -1,7 +1,7 @@
 //! `update`: the bump, in a checkout that lies here, by the rules of the daemon that deploy.edn is for. It asks the
 //! remotes as the user's own git would (agent, ~/.ssh), edits the bytes of shas and nothing else, and commits nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::init::usable;
 use super::output::{Paint, plain, print, print_page, say};
 use super::show::bump_line;
-use crate::bumps::{Asking, BumpsError, Due, File, Rules, Tree, Why};
+use crate::bumps::{Asking, BumpsError, Due, File, Rules, Stays, Tree};
 use crate::config;
 use crate::files;
 use crate::git::{GitConfig, Mirrors, origin};
@@ -60,6 +60,7 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
         let rules = Rules {
             wants: &HashMap::new(),
             all: true,
+            apart: &BTreeMap::new(),
             track: &updates.track,
             held: &|_, _| None,
             own: Some(&checkout.repo),
@@ -97,7 +98,7 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
         replace(&path, &file.text).map_err(|e| CliError::io(&format!("{} can't be written", path.display()), &e))?;
     }
     due.bumps.iter().for_each(|bump| say(&bump_line(bump)));
-    let failed = due.kept.iter().any(|kept| matches!(kept.why, Why::Unreachable(_)));
+    let failed = due.kept.iter().any(|kept| matches!(kept.why, Stays::Unreachable(_)));
     say(&match (due.bumps.len(), args.dry_run) {
         (0, _) if failed => "nothing was bumped, and not every repository could be asked".to_owned(),
         (0, _) => "up to date".to_owned(),
@@ -154,15 +155,8 @@ impl Checkout {
     async fn preflight(&self, asking: &Asking<'_>, counting: &[File], new: &[File]) -> Result<(), BumpsError> {
         // Nothing is read by it: what the files say counts.
         let head = Sha::from_bytes([1; 20]);
-        let edited = |file: &File| new.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
-        let edited: Vec<File> = counting.iter().map(edited).collect();
-        let after = asking.preflight(&edited, (&self.repo, head)).await?;
+        let (after, faults) = asking.refused(counting, new, (&self.repo, head)).await?;
         after.unknown.iter().for_each(|words| say(&plain(&format!("not looked at: {words}"))));
-        if after.faults.is_empty() {
-            return Ok(());
-        }
-        let before = asking.preflight(counting, (&self.repo, head)).await?;
-        let faults = after.new_faults(&before);
         for fault in after.faults.iter().filter(|fault| !faults.contains(fault)) {
             say(&plain(&format!("tools.deps refuses this, as it did before: {fault}")));
         }

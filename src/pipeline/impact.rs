@@ -36,12 +36,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The questions, newest last.
 #[derive(Default)]
 pub(super) struct Impacts {
-    asked: Mutex<Vec<Arc<Asked>>>,
+    asked: Mutex<Vec<Arc<Question>>>,
     turn: tokio::sync::Mutex<()>,
 }
 
 /// One of them.
-struct Asked {
+struct Question {
     query: ImpactQuery,
     url: RepoUrl,
     branch: Option<Branch>,
@@ -50,7 +50,7 @@ struct Asked {
     view: watch::Sender<ImpactView>,
 }
 
-impl Asked {
+impl Question {
     fn edit(&self, edit: impl FnOnce(&mut ImpactView)) {
         self.view.send_modify(|view| {
             edit(view);
@@ -106,7 +106,7 @@ impl Pipeline {
             apps: Vec::new(),
             notes: Vec::new(),
         };
-        let asked = Arc::new(Asked {
+        let asked = Arc::new(Question {
             query,
             url,
             branch,
@@ -160,7 +160,7 @@ impl Pipeline {
         unpoison(self.inner.impacts.asked.lock()).iter().any(|asked| asked.folder == folder && !asked.is_over())
     }
 
-    fn asked(&self, id: ImpactId) -> Result<Arc<Asked>, PipelineError> {
+    fn asked(&self, id: ImpactId) -> Result<Arc<Question>, PipelineError> {
         let all = unpoison(self.inner.impacts.asked.lock());
         all.iter().find(|asked| asked.view.borrow().id == id).cloned().ok_or(PipelineError::NoSuchImpact(id))
     }
@@ -176,7 +176,7 @@ fn new_id() -> ImpactId {
 }
 
 impl Inner {
-    async fn answer_impact(self: Arc<Self>, asked: Arc<Asked>) {
+    async fn answer_impact(self: Arc<Self>, asked: Arc<Question>) {
         let turn = tokio::select! {
             turn = self.impacts.turn.lock() => Some(turn),
             () = asked.stop.cancelled() => None,
@@ -211,7 +211,7 @@ impl Inner {
         tracing::info!(impact = %view.id, repo = %view.repo, branch = %view.branch, state = ?view.state, breaks, "looked who would break");
     }
 
-    async fn find_impact(self: &Arc<Self>, asked: &Asked) -> Result<(), String> {
+    async fn find_impact(self: &Arc<Self>, asked: &Question) -> Result<(), String> {
         let mut standing = Standing::default();
         let (onto, tried, default) = self.find_commit(asked, &mut standing).await?;
         self.report_begin(asked).await;
@@ -236,7 +236,7 @@ impl Inner {
     /// asked.
     async fn find_commit(
         &self,
-        asked: &Asked,
+        asked: &Question,
         standing: &mut Standing,
     ) -> Result<(Branch, Sha, Option<Branch>), String> {
         let (git, repo) = (self.rooms.load().git.clone(), asked.url.id());
@@ -281,7 +281,7 @@ impl Inner {
     }
 
     /// The plan that a push of the commit to the branch would make.
-    fn draft_of_merge(&self, asked: &Asked, onto: &Branch, tried: Sha, default: Option<Branch>) -> Draft {
+    fn draft_of_merge(&self, asked: &Question, onto: &Branch, tried: Sha, default: Option<Branch>) -> Draft {
         let event = Event::pretended(Push {
             urls: vec![asked.url.clone()],
             branch: onto.clone(),
@@ -296,7 +296,7 @@ impl Inner {
     }
 
     /// The apps of the plan that are to be tried, and those that depend on the repository and are not in it.
-    fn lay_out(&self, asked: &Asked, draft: &Draft, moved: &Moved) {
+    fn lay_out(&self, asked: &Question, draft: &Draft, moved: &Moved) {
         let mut only: Option<BTreeSet<&AppName>> = asked.query.app.as_ref().map(|app| [app].into());
         // Each comes after those whose commits it takes.
         for planned in draft.apps.iter().rev() {

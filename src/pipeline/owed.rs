@@ -1,11 +1,13 @@
 //! What an app is owed: causes that its jobs lost because something before them was not published. Its next job takes
-//! them up, once whoever had failed has taken in what it failed on: never half of a set.
+//! them up, once whoever had failed has taken in what it failed on: never half of a set. What is due of one that is not
+//! whole is left out until then, also by a job that takes all that is due.
 //!
 //! Asks mirrors, and remotes only for a commit that a mirror does not have: while the job has neither lease nor slot.
 //! Must never hold up a job for long, nor give it a cause that it could only wait for: what can't be taken up now stays
 //! owed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -62,25 +64,70 @@ impl Inner {
         }
     }
 
-    /// The causes that earlier jobs of the app lost and no later one has had, newest first.
+    /// The causes that other jobs of the app lost and none has had, newest first.
     fn lost(&self, job: &JobState) -> Result<Vec<Cause>, StoreError> {
-        let mut had: BTreeSet<_> = job.causes.iter().map(|cause| cause.plan).collect();
-        let mut lost = Vec::new();
-        let filter = JobFilter { app: Some(job.app.name.clone()), before: Some(job.id), limit: BACK, outcome: None };
-        for earlier in self.store.jobs(&filter)? {
-            // It took all that was due.
-            if earlier.published.is_some() && earlier.bumps_all() {
-                break;
+        let filter = JobFilter { app: Some(job.app.name.clone()), limit: BACK, ..JobFilter::default() };
+        let mut others = self.store.jobs(&filter)?;
+        others.retain(|other| other.id != job.id);
+        let own = job.causes.iter();
+        let mut had: BTreeSet<_> = own.chain(others.iter().flat_map(|o| o.live_causes())).map(|c| c.plan).collect();
+        let lost = others.iter().flat_map(|other| &other.causes).filter(|cause| cause.dropped.is_some());
+        // One that was lost twice is the newer job's.
+        Ok(lost.filter(|cause| had.insert(cause.plan)).cloned().collect())
+    }
+
+    /// The repositories of which a job of the app takes nothing by itself, and why: what moved with them is not all
+    /// there, since somebody failed to take it in, or has not yet.
+    pub(super) fn apart(&self, job: &JobState) -> Result<BTreeMap<RepoId, String>, StoreError> {
+        let (mut apart, mut whole) = (BTreeMap::new(), Vec::new());
+        let own = job.causes.iter().filter(|cause| cause.dropped.is_some()).cloned();
+        for cause in self.lost(job)?.into_iter().chain(own) {
+            let set = self.set_of(&cause)?;
+            match self.made_good(cause.plan, &cause.after)? {
+                None => apart.extend(set.into_iter().map(|repo| (repo, cause.dropped.clone().unwrap_or_default()))),
+                Some(_) => whole.push(set),
             }
-            had.extend(earlier.live_causes().map(|cause| cause.plan));
-            for cause in earlier.causes.iter().filter(|cause| cause.dropped.is_some()) {
-                // One that was lost twice is the newer job's.
-                if had.insert(cause.plan) {
-                    lost.push(cause.clone());
+        }
+        for other in self.store.open_jobs_of(&job.app.name) {
+            for cause in other.live_causes().filter(|_| other.id != job.id && !other.started) {
+                let set = self.set_of(cause)?;
+                match self.awaited(cause)? {
+                    Some(up) => {
+                        let why = format!("job {} waits for {}, job {}", other.id, up.app.name, up.id);
+                        apart.extend(set.into_iter().map(|repo| (repo, why.clone())));
+                    }
+                    None => whole.push(set),
                 }
             }
         }
-        Ok(lost)
+        // Nor what moved together with what stays.
+        while let Some(at) = whole.iter().position(|set| set.iter().any(|repo| apart.contains_key(repo))) {
+            let set = whole.swap_remove(at);
+            let why = set.iter().find_map(|repo| apart.get(repo)).cloned().unwrap_or_default();
+            for repo in set {
+                apart.entry(repo).or_insert_with(|| why.clone());
+            }
+        }
+        Ok(apart)
+    }
+
+    /// The repositories that an app takes something of by a cause.
+    fn set_of(&self, cause: &Cause) -> Result<BTreeSet<RepoId>, StoreError> {
+        let mut set: BTreeSet<RepoId> = repos(cause).cloned().collect();
+        for up in &cause.after {
+            set.extend(self.store.job(*up)?.map(|up| up.app.repo()));
+        }
+        Ok(set)
+    }
+
+    /// A job that a cause still waits for.
+    fn awaited(&self, cause: &Cause) -> Result<Option<Arc<JobState>>, StoreError> {
+        for up in &cause.after {
+            if let Some(up) = self.store.job(*up)?.filter(|up| up.published.is_none() && !self.stays(up)) {
+                return Ok(Some(up));
+            }
+        }
+        Ok(None)
     }
 
     /// The jobs that stand now for `jobs` of a plan: themselves, or later ones of the same apps that took in what those
@@ -89,7 +136,9 @@ impl Inner {
         let mut after = Vec::new();
         for id in jobs {
             let Some(failed) = self.store.job(*id)? else { return Ok(None) };
-            if self.stays(&failed) && failed.live_causes().any(|live| live.plan == plan) {
+            // One that was to go on without it takes nothing of it by itself.
+            let is_own = failed.live_causes().any(|live| live.plan == plan);
+            if is_own && self.stays(&failed) {
                 continue;
             }
             let moved: BTreeSet<&RepoId> = failed.causes.iter().filter(|c| c.plan == plan).flat_map(repos).collect();
@@ -99,7 +148,8 @@ impl Inner {
                     let anew: BTreeSet<&RepoId> = job.live_causes().flat_map(repos).collect();
                     !moved.is_empty() && moved.is_subset(&anew)
                 };
-                job.published.is_some() && (live.any(|live| live.plan == plan) || job.bumps_all() || all_moved())
+                job.published.is_some()
+                    && (live.any(|live| live.plan == plan) || (is_own && job.bumps_all()) || all_moved())
             })?
             else {
                 // Nobody takes it in whose app is no more: its repository stays as it is.

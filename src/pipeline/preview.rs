@@ -1,7 +1,7 @@
 //! What a push would set in motion, told before anyone pushes. Must never write anything but mirrors, nor ask a remote
 //! but for commits that its mirror does not have: that of the repository itself, and what preflight looks into.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::holds::HeldLibs;
@@ -193,16 +193,23 @@ impl Inner {
         let held = |lib: &Lib, file: &str| held.why(lib, file);
         let had = |repo: &RepoId| self.had(repo);
         let lives_on = &lives_on;
-        let rules = Rules { wants: &wants, all: false, track, held: &held, own: Some(&own), lives_on, had: &had };
+        let apart = BTreeMap::new();
+        let rules = Rules {
+            wants: &wants,
+            all: false,
+            apart: &apart,
+            track,
+            held: &held,
+            own: Some(&own),
+            lives_on,
+            had: &had,
+        };
         let due = asking.due(files, &rules).await.map_err(|e| e.to_string())?;
         let lines = lines_of(files, &due);
         let mut refused = Vec::new();
         if !due.bumps.is_empty() {
-            let new = |file: &File| due.files.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
-            let new: Vec<File> = files.iter().map(new).collect();
-            let before = asking.preflight(files, (&own, at)).await.map_err(|e| e.to_string())?;
-            let after = asking.preflight(&new, (&own, at)).await.map_err(|e| e.to_string())?;
-            refused.extend(after.new_faults(&before).into_iter().map(ToString::to_string));
+            let (_, new) = asking.refused(files, &due.files, (&own, at)).await.map_err(|e| e.to_string())?;
+            refused.extend(new.iter().map(ToString::to_string));
         }
         let bumps = due.bumps.into_iter().zip(lines).map(|(bump, line)| {
             let (lib, file) = (bump.lib.to_string(), bump.file);

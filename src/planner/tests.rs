@@ -110,6 +110,23 @@ fn where_a_circle_is_cut_off_from_the_pushed_repository_its_commit_is_taken_from
 }
 
 #[test]
+fn a_persons_push_waits_for_nobody_also_where_what_depends_on_it_comes_back_to_it() {
+    // `side` lives in the repository of `r`, and depends on what depends on that.
+    let mut graph = graph(&[("r", &[]), ("up", &["r"]), ("far", &["up"])]);
+    graph.put_app(App { git_url: url("r"), ..app("side") });
+    follow(&mut graph, "side", &[("up", Follows::Unknown), ("far", Follows::Branch(on("main")))]);
+    let mut event = push("r", "main");
+    for known in [true, false] {
+        if let (EventKind::Push(push), false) = (&mut event.what, known) {
+            push.default_branch = None;
+        }
+        let draft = plan(&graph, &event, &Context::default());
+        assert_eq!(told(&draft), ["r/0<", "side/0<", "up/1<r,side", "far/2<up"]);
+        assert!(draft.notes.iter().all(|note| note.contains(CIRCLE)), "{:?}", draft.notes);
+    }
+}
+
+#[test]
 fn triggers_and_branches_are_honoured() {
     let mut graph = graph(&[("lib", &[]), ("own-only", &["lib"]), ("by-hand", &["lib"]), ("fixed", &["lib"])]);
     let mut changed = app("own-only");

@@ -56,6 +56,7 @@ impl Ask {
                 &Rules {
                     wants: &self.wants,
                     all: self.all,
+                    apart: &BTreeMap::new(),
                     track: &self.track,
                     held: &|_, _| None,
                     own: None,

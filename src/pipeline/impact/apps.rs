@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::{Asked, Inner};
-use crate::bumps::{self, Asking, File, Instead, Rules, Tree};
+use super::{Inner, Question};
+use crate::bumps::{self, Asking, Instead, Rules, Tree};
 use crate::git::{GitError, Mirrors};
 use crate::model::impact::{TrialState, TrialView};
 use crate::model::{App, AppName, Branch, Bump, EventId, JobId, Planned, RepoId, Sha};
@@ -38,7 +38,7 @@ impl Standing {
 }
 
 /// What an app would be built from.
-struct Stand {
+struct ToBuild {
     branch: Branch,
     base: Sha,
     bumps: Vec<Bump>,
@@ -63,7 +63,7 @@ fn unknown(why: impl ToString) -> Verdict {
 
 impl Inner {
     /// Tries an app, and writes what comes of it into the view.
-    pub(super) async fn judge(&self, asked: &Asked, index: usize, planned: &Planned, standing: &mut Standing) {
+    pub(super) async fn judge(&self, asked: &Question, index: usize, planned: &Planned, standing: &mut Standing) {
         let name = &planned.app.name;
         let verdict = match planned.after.iter().find_map(|up| standing.stuck.get(up)) {
             Some(why) => Err(Verdict { state: TrialState::Downstream, why: why.clone() }),
@@ -91,21 +91,21 @@ impl Inner {
         }
     }
 
-    async fn try_out(&self, asked: &Asked, index: usize, app: &App, standing: &mut Standing) -> Result<(), Verdict> {
+    async fn try_out(&self, asked: &Question, index: usize, app: &App, standing: &mut Standing) -> Result<(), Verdict> {
         let plain = self.rooms.load().git.clone();
         let git = plain.with_stand_ins(standing.stand_ins.clone());
-        let stand = self.stand(asked, app, &git, standing).await?;
-        asked.edit_app(&app.name, |view| view.bumps = stand.bumps.clone());
+        let to_build = self.to_build(asked, app, &git, standing).await?;
+        asked.edit_app(&app.name, |view| view.bumps = to_build.bumps.clone());
         let folder = asked.folder.join(index.to_string());
         if !app.build.is_empty() {
-            self.build_both(asked, index, app, &stand, (&git, &plain), standing).await?;
+            self.build_both(asked, index, app, &to_build, (&git, &plain), standing).await?;
         }
-        if !stand.files.is_empty() {
-            let (dir, place) = (folder.join("commit.git"), (&app.git_url, &stand.branch, stand.base));
+        if !to_build.files.is_empty() {
+            let (dir, place) = (folder.join("commit.git"), (&app.git_url, &to_build.branch, to_build.base));
             let stamp = trial::stamp(&plain);
-            let commit = plain.commit_beside(place, &dir, &stand.files, MESSAGE, &stamp).await?;
+            let commit = plain.commit_beside(place, &dir, &to_build.files, MESSAGE, &stamp).await?;
             standing.stand_in(&plain, app.repo(), dir);
-            standing.at(app.repo(), commit, Moved::Branch { name: Some(stand.branch), is_default: None });
+            standing.at(app.repo(), commit, Moved::Branch { name: Some(to_build.branch), is_default: None });
         }
         asked.edit_app(&app.name, |view| {
             view.state = TrialState::Builds;
@@ -115,12 +115,18 @@ impl Inner {
     }
 
     /// What an app would be built from: its branch's head and the moves that would be due there.
-    async fn stand(&self, asked: &Asked, app: &App, git: &Mirrors, standing: &Standing) -> Result<Stand, Verdict> {
+    async fn to_build(
+        &self,
+        asked: &Question,
+        app: &App,
+        git: &Mirrors,
+        standing: &Standing,
+    ) -> Result<ToBuild, Verdict> {
         let repo = app.repo();
         if let Some(own) = standing.instead.get(&repo).filter(|_| repo == asked.url.id()) {
             let branch = asked.view.borrow().onto.clone();
             let branch = branch.ok_or_else(|| unknown("the branch is not known"))?;
-            return Ok(Stand { branch, base: own.sha, bumps: Vec::new(), files: Vec::new() });
+            return Ok(ToBuild { branch, base: own.sha, bumps: Vec::new(), files: Vec::new() });
         }
         let heads = self.rooms.load().git.clone().fetch(&app.git_url, &asked.stop).await?.heads;
         let branch = app.branch.clone().or(heads.head_branch);
@@ -135,6 +141,7 @@ impl Inner {
         let rules = Rules {
             wants: &HashMap::new(),
             all: false,
+            apart: &BTreeMap::new(),
             track: &app.updates.track,
             held: &|lib, file| held.why(lib, file),
             own: Some(&repo),
@@ -149,29 +156,24 @@ impl Inner {
             let why = if why.is_empty() { nothing() } else { why.join("; ") };
             return Err(Verdict { state: TrialState::NotAffected, why });
         }
-        let edited = |file: &File| due.files.iter().find(|new| new.path == file.path).unwrap_or(file).clone();
-        let edited: Vec<File> = files.iter().map(edited).collect();
-        let after = asking.preflight(&edited, (&repo, base)).await.map_err(unknown)?;
-        if !after.faults.is_empty() {
-            let before = asking.preflight(&files, (&repo, base)).await.map_err(unknown)?;
-            let new: Vec<String> = after.new_faults(&before).iter().map(ToString::to_string).collect();
-            if !new.is_empty() {
-                let why = format!("tools.deps would refuse it: {}", new.join("; "));
-                asked.edit_app(&app.name, |view| view.bumps = due.bumps.clone());
-                return Err(Verdict { state: TrialState::Breaks, why });
-            }
+        let (_, new) = asking.refused(&files, &due.files, (&repo, base)).await.map_err(unknown)?;
+        if !new.is_empty() {
+            let new: Vec<String> = new.iter().map(ToString::to_string).collect();
+            let why = format!("tools.deps would refuse it: {}", new.join("; "));
+            asked.edit_app(&app.name, |view| view.bumps = due.bumps.clone());
+            return Err(Verdict { state: TrialState::Breaks, why });
         }
         let bytes = |file: bumps::File| (file.path, file.text.into_bytes());
-        Ok(Stand { branch, base, bumps: due.bumps, files: due.files.into_iter().map(bytes).collect() })
+        Ok(ToBuild { branch, base, bumps: due.bumps, files: due.files.into_iter().map(bytes).collect() })
     }
 
     /// Builds an app with the change; if that breaks, without it too.
     async fn build_both(
         &self,
-        asked: &Asked,
+        asked: &Question,
         index: usize,
         app: &App,
-        stand: &Stand,
+        to_build: &ToBuild,
         (git, plain): (&Mirrors, &Mirrors),
         standing: &Standing,
     ) -> Result<(), Verdict> {
@@ -183,8 +185,8 @@ impl Inner {
         let folder = asked.folder.join(index.to_string());
         let own_base = match app.repo() == asked.url.id() {
             // What the branch has without it.
-            true => plain.known_heads(&app.repo()).await?.branches.get(&stand.branch).copied(),
-            false => Some(stand.base),
+            true => plain.known_heads(&app.repo()).await?.branches.get(&to_build.branch).copied(),
+            false => Some(to_build.base),
         };
         let with = Trial {
             inner: self,
@@ -192,9 +194,9 @@ impl Inner {
             id,
             git,
             reads: &standing.borrowed,
-            branch: &stand.branch,
-            base: stand.base,
-            files: &stand.files,
+            branch: &to_build.branch,
+            base: to_build.base,
+            files: &to_build.files,
             folder: &folder.join("with"),
             stop: &asked.stop,
         };
@@ -205,7 +207,7 @@ impl Inner {
             (view.exit_code, view.log) = (exit_code, Some(log));
             view.why = Some("it breaks with it; is being built without it too".to_owned());
         });
-        let Some(base) = own_base.filter(|base| !stand.files.is_empty() || *base != stand.base) else {
+        let Some(base) = own_base.filter(|base| !to_build.files.is_empty() || *base != to_build.base) else {
             return Err(Verdict { state: TrialState::BrokenBefore, why: error });
         };
         // Jobs that came meanwhile are first.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Asked, Inner};
+use super::{Inner, Question};
 use crate::forge::api::{Mark, Status, description};
 use crate::model::impact::{ImpactView, TrialState};
 use crate::pipeline::requests::api;
@@ -15,11 +15,11 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Inner {
-    pub(super) async fn report_begin(&self, asked: &Asked) {
+    pub(super) async fn report_begin(&self, asked: &Question) {
         self.report(asked, Mark::Running, "those that depend on it are being built with it".to_owned()).await;
     }
 
-    pub(super) async fn report_end(&self, asked: &Asked, done: &Result<(), String>) {
+    pub(super) async fn report_end(&self, asked: &Question, done: &Result<(), String>) {
         let (mark, words) = match done {
             // The next daemon knows nothing of it.
             _ if self.ending.is_cancelled() => (Mark::Error, "broken off: the daemon was stopped".to_owned()),
@@ -30,7 +30,7 @@ impl Inner {
         self.report(asked, mark, words).await;
     }
 
-    async fn report(&self, asked: &Asked, mark: Mark, words: String) {
+    async fn report(&self, asked: &Question, mark: Mark, words: String) {
         let sha = asked.view.borrow().sha;
         let Some(sha) = sha.filter(|_| asked.query.report) else { return };
         let status = Status { sha, mark, context: CONTEXT.to_owned(), description: description(&words), url: None };

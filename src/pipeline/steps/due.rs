@@ -1,7 +1,7 @@
 //! What update has to bring to the files of a commit: the commits that the job's causes name, where they are due, and
 //! what is due for other apps of the repository that the same plan runs. Moves nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{StepError, Work, moved_back, prepare, say};
@@ -131,11 +131,13 @@ async fn of(
         let wants = wants(work, job, &files, log).await?;
         let held = inner.held_libs(&rooms.git, app, base).await.map_err(|error| work.git(error))?;
         let all = job.bumps_all();
+        let apart = if all { inner.apart(job)? } else { BTreeMap::new() };
         say(log, format!("looking for what is due for {}", app.name)).await?;
         let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
         let rules = Rules {
             wants: &wants,
             all,
+            apart: &apart,
             track: &app.updates.track,
             held: &|lib, file| held.why(lib, file),
             own: Some(&own),
@@ -151,8 +153,7 @@ async fn of(
     } else if due.bumps.is_empty() {
         return Ok((due, Preflight::default()));
     }
-    let new = |file: File| due.files.iter().chain(edited).find(|new| new.path == file.path).cloned().unwrap_or(file);
-    let files: Vec<File> = counting.into_iter().map(new).collect();
+    let files = bumps::edited(&counting, &[&due.files[..], edited].concat());
     let looked = look_ahead(work, job, &files, base, log).await?;
     Ok((due, looked))
 }

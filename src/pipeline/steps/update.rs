@@ -39,7 +39,11 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let left_alone = (!lost.is_empty()).then_some(Entry::LeftAlone { why: lost });
     if bumps.is_empty() {
         let tree = git.tree_id(&repo, base).await.map_err(|e| work.git(e))?.to_string();
-        let is_told = |kept: &bumps::Kept| kept.named && !matches!(kept.why, bumps::Why::Pinned) || kept.why.is_lost();
+        let is_told = |kept: &bumps::Kept| match kept.why {
+            bumps::Stays::Pinned => false,
+            bumps::Stays::Apart(_) => true,
+            _ => kept.named || kept.why.is_lost(),
+        };
         let reason = match told(&due.kept, is_told) {
             _ if !app.update => ":update? is not set".to_owned(),
             told if told.is_empty() => match made_by_another(work, base)? {

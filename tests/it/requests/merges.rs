@@ -253,8 +253,8 @@ async fn one_that_its_branch_has_left_behind_is_made_again_on_the_branch_or_not_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_depends_on_it_waits_for_the_merge_and_a_person_s_word_does_not() {
     let (mut world, api) = world(Kind::Github, "", "").await;
-    let shop = world.head("shop");
-    world.commit("top", &[("deps.edn", &world.deps(&[("shop", shop)]))]);
+    let (shop, lib) = (world.head("shop"), world.head("lib"));
+    world.commit("top", &[("deps.edn", &world.deps(&[("shop", shop), ("lib", lib)]))]);
     world.deploy_edn(
         ":shop {:git-url \"{repo:shop}\" :update? true :publish :pull-request}
          :top {:git-url \"{repo:top}\" :update? true :build \"true\"}",
@@ -262,7 +262,7 @@ async fn what_depends_on_it_waits_for_the_merge_and_a_person_s_word_does_not() {
     world
         .until("the edit is in force", async || (world.get("/apps").await["apps"][1]["name"] == "top").then_some(()))
         .await;
-    world.push("lib", &[("a", "1")]).await;
+    let lib = world.push("lib", &[("a", "1")]).await.to_string();
     let (pull, _) = offered(&world, &api, 1).await;
     let top = async || world.get("/jobs?app=top").await["jobs"].as_array()?.first().cloned();
     let waits = world.until("the job of top", top).await;
@@ -279,13 +279,20 @@ async fn what_depends_on_it_waits_for_the_merge_and_a_person_s_word_does_not() {
     let deployed = world.deploy("top").await;
     let job = world.ended(&deployed).await;
     assert_eq!(job["causes"].as_array().map(Vec::len), Some(1), "{job:#}");
+    // Neither takes half of what waits.
+    let left = format!(
+        "acme/lib in deps.edn: it comes once all is there that moved with it (job {} waits for shop",
+        text(&waits, "id")
+    );
+    assert!(text(&job, "reason").contains(&left) && world.head("top").to_string() == own, "{job:#}");
     // What comes by shop again joins what waits for it, also after a restart.
     world.kill();
     world.start().await;
     let merged = api.merge(pull.number, How::Squash);
     let job = world.ended(text(&waits, "id")).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
-    assert!(world.file("top", "deps.edn").contains(&merged), "{}", world.file("top", "deps.edn"));
+    let deps = world.file("top", "deps.edn");
+    assert!(deps.contains(&merged) && deps.contains(&lib), "{deps}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

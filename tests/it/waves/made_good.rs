@@ -125,6 +125,13 @@ async fn what_a_skipped_job_should_have_taken_up_is_taken_up_by_the_next_one_and
     let jobs = world.jobs_of("app").await;
     assert_eq!(jobs[0]["state"], "succeeded", "{jobs:#?}");
     assert!(has(&world, "app", other) && !has(&world, "app", lib), "{}", world.file("app", "deps.edn"));
+    // Nor by a person's push or deploy, which take all that is due besides.
+    let own = world.push("app", &[("own", "1")]).await;
+    assert!(world.jobs_of("app").await[0]["state"] == "succeeded" && world.head("app") == own);
+    let deployed = world.deploy_to_the_end("app").await;
+    let reason = deployed["reason"].as_str().unwrap();
+    assert!(reason.contains("comes once all is there that moved with it (mid failed"), "{reason}");
+    assert_eq!(world.head("app"), own);
     // A person mends it: `mid` has the library now, and `app` gets both.
     std::fs::remove_file(world.path("broken")).unwrap();
     world.push("mid", &[("x", "1")]).await;
