@@ -74,3 +74,18 @@ async fn an_app_in_a_folder_offers_the_last_good_commit_by_pull_request_and_its_
     assert!(text(&notice, "title").starts_with(&wanted), "{notice:#}");
     assert!(text(&notice["apps"][0], "error").contains("Ann 2"), "{notice:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_fails_but_once_blames_nobody_and_is_done_again() {
+    let (mut world, before) = with_library("lib");
+    world.commit("app", &[("deps.edn", &world.deps(&[("lib", before)]))]);
+    world.deploy_edn(
+        r#":app {:git-url "{repo:app}" :update? true :bisect? true
+                 :build "echo >> {dir}/built; test $(wc -l < {dir}/built) != 1"}"#,
+    );
+    world.start().await;
+    commits(&world, "lib", &["a", "b", "c"].map(str::to_owned));
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), job["narrowed"].as_array().map_or(0, Vec::len)), ("succeeded", 0), "{job:#}");
+    assert!(world.file("app", "deps.edn").contains(&world.head("lib").to_string()), "{job:#}\n{}", world.log());
+}
