@@ -23,12 +23,14 @@ pub fn words() -> Vec<String> {
             read("/proc/sys/kernel/osrelease").trim(),
         ),
         format!(
-            "airplanes {} ({}); webhook {}; clojure {} on java {}; {}",
+            "airplanes {} ({}); webhook {}; clojure {} on java {}; clush {}; ansible {}; {}",
             env!("CARGO_PKG_VERSION"),
             if cfg!(debug_assertions) { "debug build: the figures mean nothing" } else { "optimised build" },
             package("webhook"),
             package("clojure"),
             package("openjdk-*-jre-headless"),
+            package("clustershell"),
+            package("ansible-core"),
             first_line("git", &["--version"]),
         ),
     ]

@@ -1,13 +1,14 @@
-//! The figures that airplanes stands for, each beside its peer: `scripts/bench [a|b|c|d|e|f|g …] [--quick]`.
+//! The figures that airplanes stands for, each beside its peer: `scripts/bench [a|b|c|d|e|f|g|h …] [--quick]`.
 //!
 //! A figure of one machine says little, so what is judged is a ratio: ours and the peer's are measured in turns within
 //! one run, and the ratio is the median of the turns' ratios. `door` is (a), `journey` (b), `reader` (c), `keeping` (d),
-//! `plan` (e), `heads` (f) and `waves` (g); each gives rows of one table on stdout, and the exit code is 0 only if every
+//! `plan` (e), `heads` (f), `waves` (g) and `fleet` (h); each gives rows of one table on stdout, and the exit code is 0 only if every
 //! target is met. What is under way is told on stderr.
 //!
-//! Must never talk to anything but loopback, nor leave a process or a file behind.
+//! Must never talk to anything but loopback and the lab's hosts, nor leave a process or a file behind.
 
 mod door;
+mod fleet;
 mod heads;
 mod journey;
 mod keeping;
@@ -59,7 +60,7 @@ struct Part {
 }
 
 /// The measurements.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part {
         letter: "a",
         what: "a signed push to its durable 202: requests a second, beside Debian's webhook and a bare hyper server",
@@ -87,12 +88,17 @@ const PARTS: [Part; 7] = [
         what: "a push through a plan of 12 apps over ssh, beside its longest chain done by hand",
         measure: waves::measure,
     },
+    Part {
+        letter: "h",
+        what: "a commit to 10 and to 30 hosts with systemd, beside clush and ansible; only as root, where there can be a lab",
+        measure: fleet::measure,
+    },
 ];
 
 fn usage() -> String {
     let parts: String = PARTS.iter().map(|part| format!("  {}  {}\n", part.letter, part.what)).collect();
     format!(
-        "usage: scripts/bench [a|b|c|d|e|f|g …] [--quick]\n\n{parts}\nAll of them without a letter. --quick measures less, in about \
+        "usage: scripts/bench [a|b|c|d|e|f|g|h …] [--quick]\n\n{parts}\nAll of them without a letter. --quick measures less, in about \
          three minutes. Exit code 0: every target is met."
     )
 }
