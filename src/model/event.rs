@@ -125,6 +125,9 @@ pub enum EventKind {
         app: AppName,
         /// Who asked, for people.
         by: String,
+        /// Whether it makes up for a hold: then it comes after what is under way of the apps that it follows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        makes_up: bool,
     },
     /// Hosts of an app get a commit that was built before.
     Rollout {

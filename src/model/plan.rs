@@ -68,7 +68,7 @@ pub struct Planned {
     pub why: Why,
     /// 0 for those that wait for no other.
     pub wave: u16,
-    /// Apps of this plan that it depends on directly.
+    /// Apps of this plan that it depends on directly; where it makes up for a hold, all of which it takes commits.
     pub after: Vec<AppName>,
     /// Repositories that moved and that it depends on directly, but for those in `after`.
     pub targets: Vec<Target>,

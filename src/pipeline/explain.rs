@@ -181,7 +181,7 @@ fn what(event: &Event) -> String {
             format!("push to {branch} of {} ({before}{after}){}{subject}", repo(push.repos()), by(&push.pusher))
         }
         EventKind::Tag(tag) => format!("new tag {} of {}{}", tag.tag, repo(tag.repos()), by(&tag.pusher)),
-        EventKind::Deploy { app, by } => format!("{by} deployed {app}"),
+        EventKind::Deploy { app, by, .. } => format!("{by} deployed {app}"),
         EventKind::Rollout { app, carried: Carried { commit, because, by, .. } } => match because {
             Because::Rollback { bad } => format!("{by} rolled {app} back from {} to {}", bad.short(), commit.short()),
             Because::CatchUp => format!("hosts of {app} that were away get {}", commit.short()),

@@ -38,6 +38,12 @@ impl Looks {
         if self.done.contains(&event.id) {
             return Ok(true);
         }
+        // What makes up for a hold that a push has ended comes with what that push runs, or after it.
+        if matches!(event.what, EventKind::Deploy { makes_up: true, .. })
+            && self.of.values().any(|(id, _)| *id < event.id)
+        {
+            return Ok(false);
+        }
         let requests = match &event.what {
             EventKind::Push(push) => inner.requests_for(push),
             EventKind::Tag(_) | EventKind::Deploy { .. } | EventKind::Rollout { .. } => Vec::new(),

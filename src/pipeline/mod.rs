@@ -304,7 +304,8 @@ impl Pipeline {
             if let Some(hold) = self.inner.stopped_by(app) {
                 return Err(PipelineError::Held(Box::new(hold)));
             }
-            let what = EventKind::Deploy { app: app.clone(), by: by.chars().take(100).collect() };
+            let by = by.chars().take(100).collect();
+            let what = EventKind::Deploy { app: app.clone(), by, makes_up: false };
             let event = self.inner.store.submit(what).await?;
             let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
             // It was held or taken away in between, and perhaps is not any more.

@@ -136,12 +136,15 @@ impl Inner {
         let mut after = Vec::new();
         for id in jobs {
             let Some(failed) = self.store.job(*id)? else { return Ok(None) };
+            // What made up for a hold waited for jobs of other plans: then all of theirs counts.
+            let is_in_it = failed.causes.iter().any(|cause| cause.plan == plan);
+            let counts = |cause: &&Cause| !is_in_it || cause.plan == plan;
             // One that was to go on without it takes nothing of it by itself.
-            let is_own = failed.live_causes().any(|live| live.plan == plan);
+            let is_own = failed.live_causes().any(|live| counts(&live));
             if is_own && self.stays(&failed) {
                 continue;
             }
-            let moved: BTreeSet<&RepoId> = failed.causes.iter().filter(|c| c.plan == plan).flat_map(repos).collect();
+            let moved: BTreeSet<&RepoId> = failed.causes.iter().filter(counts).flat_map(repos).collect();
             let Some(good) = self.since(&failed.app.name, *id, |job| {
                 let mut live = job.live_causes();
                 let all_moved = || {

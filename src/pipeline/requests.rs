@@ -12,12 +12,15 @@ use tokio::sync::Notify;
 use super::{Inner, Pipeline, Rooms, unpoison};
 use crate::forge::api::{Api, ApiError, Life, Proposal, PullRequest};
 use crate::git::{GitError, Merging, Rev};
-use crate::model::{AppName, Branch, Entry, JobId, JobState, RepoId, Request, Sha};
+use crate::model::progress::REQUESTS;
+use crate::model::{AppName, Branch, Entry, JobId, JobState, Outcome, RepoId, Request, Sha};
 use crate::net::NetError;
 use crate::store::StoreError;
 
 /// How many pull requests are looked at at once.
 pub(super) const AT_ONCE: usize = 8;
+/// How many names are tried for a pull request's branch.
+pub(super) const NAMES: usize = 9;
 /// How long a remote may take to show what was merged: then it was pushed over.
 const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -74,6 +77,23 @@ pub(super) enum Looked {
     Closed,
     /// The job goes on; its journal says how.
     GoesOn,
+}
+
+/// What it means that a pull request is closed.
+pub(super) enum Closed {
+    /// Somebody has closed it.
+    ByPeople,
+    /// The job begins again; its journal says so.
+    BeginsAgain,
+    /// A newer job of the app may offer the same.
+    WaitsFor(JobId),
+}
+
+/// The branches that a job's pull request may be of, in the order in which they are tried.
+pub(super) fn offers(job: &JobState) -> impl Iterator<Item = Branch> {
+    let event = job.id.event;
+    let name = move |n| if n == 1 { format!("{REQUESTS}{event}") } else { format!("{REQUESTS}{event}-{n}") };
+    (1..=NAMES).filter_map(move |n| Branch::new(name(n)).ok())
 }
 
 pub(super) fn api<'r>(rooms: &'r Rooms, repo: &'r RepoId) -> Result<Api<'r>, RequestError> {
@@ -212,19 +232,51 @@ impl Inner {
         Ok(Some(()))
     }
 
-    /// Begins a job again whose pull request is closed, if another job had opened it and has gone on without it.
-    pub(super) async fn goes_on_too(&self, job: &JobState) -> Result<bool, RequestError> {
-        let (Some(request), Some((base, _))) = (&job.requested, &job.base) else { return Ok(true) };
-        let left = |by: &JobState| by.requested.as_ref().is_none_or(|theirs| theirs.number != request.number);
+    /// What it means for a job that its pull request is closed. If another job had opened it and has gone on without it,
+    /// the job begins again, unless its app has a newer one that may yet offer the same.
+    pub(super) async fn closed(&self, job: &JobState) -> Result<Closed, RequestError> {
+        let (Some(request), Some((base, _))) = (&job.requested, &job.base) else { return Ok(Closed::BeginsAgain) };
         let by = request.by.map(|by| self.store.job(by)).transpose()?.flatten();
-        if !by.is_some_and(|by| by.ended.is_none() && left(&by)) {
-            return Ok(false);
+        let goes_on = by.is_some_and(|by| match by.outcome() {
+            None => by.requested.as_ref().is_none_or(|theirs| theirs.number != request.number),
+            // A newer job of its app has taken its place.
+            Some(ended) => ended == Outcome::Skipped,
+        });
+        if !goes_on {
+            return Ok(Closed::ByPeople);
+        }
+        let newer = self.store.open_jobs_of(&job.app.name);
+        let may_offer = |newer: &Arc<JobState>| newer.requested.is_none() && newer.published.is_none();
+        if let Some(newer) = newer.iter().find(|newer| newer.id > job.id && may_offer(newer)) {
+            return Ok(Closed::WaitsFor(newer.id));
         }
         let head = self.base_of_request(job, base).await?;
         match self.store.append_to(job, vec![Entry::Raced { head }]).await {
-            Ok(_) | Err(StoreError::Moved(_)) => Ok(true),
+            Ok(_) | Err(StoreError::Moved(_)) => Ok(Closed::BeginsAgain),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Closes what this job has offered before it began again, if the daemon ended before it could: it is open, and what
+    /// it offers is of this job.
+    pub(super) async fn close_what_was_left(&self, job: &JobState, base: &Branch) -> Result<(), RequestError> {
+        let (rooms, repo) = (self.rooms.load_full(), job.app.repo());
+        let api = api(&rooms, &repo)?;
+        for head in offers(job) {
+            let found = rooms.http.call(&api.find(&head, base)).await?;
+            let found = api.found(&head, base, &found)?;
+            for seen in found.iter().filter(|seen| matches!(seen.state, Life::Open(_))) {
+                let own = seen.head.map(|sha| self.store.own_commit(&sha)).transpose()?.flatten();
+                if own.is_some_and(|own| own.job == job.id) {
+                    let word = format!("{base} has left it behind; what is still due is offered anew");
+                    self.close_request(&repo, seen.number, &word).await?;
+                }
+            }
+            if found.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Where the branch is now that a pull request is for.

@@ -53,13 +53,14 @@ pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
     match &event.what {
         EventKind::Push(push) => plan_push(graph, push, context),
         EventKind::Tag(tag) => plan_tag(graph, tag, context),
-        EventKind::Deploy { app, by } => match graph.app(app) {
+        EventKind::Deploy { app, by, makes_up } => match graph.app(app) {
             Some(_) if context.held.get(app).is_some_and(|held| held.all) => {
                 note(context.held.get(app).map(|held| held.words.clone()).unwrap_or_default())
             }
             Some(entry) => {
                 let why = Why::Asked { by: by.clone() };
-                let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
+                let after = if *makes_up { followed(graph, entry) } else { Vec::new() };
+                let (targets, tags) = (Vec::new(), Vec::new());
                 let planned = Planned { app: entry.clone(), why, wave: 0, after, targets, tags };
                 Draft { apps: vec![planned], ..Draft::default() }
             }
@@ -82,6 +83,13 @@ pub fn plan(graph: &Graph, event: &Event, context: &Context) -> Draft {
             }
         }
     }
+}
+
+/// The apps whose next commit an app would take. The store knows which of them are under way.
+fn followed(graph: &Graph, app: &App) -> Vec<AppName> {
+    let moves = |up: &&App, repo: &RepoId| graph.is_moved(&app.name, repo, &graph.published(up));
+    let repos = graph.deps(&app.name).filter(|repo| **repo != app.repo());
+    repos.flat_map(|repo| graph.apps_in(repo).filter(move |up| moves(up, repo))).map(|up| up.name.clone()).collect()
 }
 
 fn gone(app: &AppName) -> Draft {

@@ -11,7 +11,7 @@ use super::tx::{Tx, decode};
 use super::{Store, StoreError, keys, writer};
 use crate::model::hold::{Hold, HoldKind, Released};
 use crate::model::rollout::{Because, Carried};
-use crate::model::{AppName, EventKind, HoldId, JobState, Lib, Outcome};
+use crate::model::{AppName, EventKind, HoldId, JobId, JobState, Lib, Merges, Outcome};
 
 /// Which hold: an app's, or that of one of its libraries.
 pub type HoldKey = (AppName, Option<Lib>);
@@ -105,8 +105,18 @@ impl State {
         Arc::make_mut(&mut self.holds).remove(&held);
         tx.delete(keys::hold(&held.0, held.1.as_ref()));
         self.told.holds = true;
-        let event = catch_up.map(|by| self.submit(tx, EventKind::Deploy { app: held.0, by }, now)).transpose()?;
+        let what = |by| EventKind::Deploy { app: held.0, by, makes_up: true };
+        let event = catch_up.map(|by| self.submit(tx, what(by), now)).transpose()?;
         Ok(Some(Released { hold, event }))
+    }
+
+    /// The newest job of an app that is to publish, if that takes no merge by people.
+    pub(super) fn to_wait_for(&self, app: &AppName) -> Option<JobId> {
+        let publishes = |job: &&Arc<JobState>| {
+            let is_its = job.app.name == *app && job.published.is_none() && job.ended.is_none();
+            is_its && !Merges::of_job(job, |up| self.jobs.get(&up).cloned()).any()
+        };
+        self.jobs.values().filter(publishes).map(|job| job.id).max()
     }
 
     /// A rollback is a decision that no bump may undo: it holds its app, beneath the hold of a person if there is one. Not

@@ -100,6 +100,7 @@ impl State {
             return Ok(None);
         }
         tx.delete(keys::missed(&app));
-        by.map(|by| self.submit(tx, EventKind::Deploy { app, by }, now)).transpose()
+        let what = |by| EventKind::Deploy { app, by, makes_up: false };
+        by.map(|by| self.submit(tx, what(by), now)).transpose()
     }
 }

@@ -29,6 +29,7 @@ impl State {
         let event = self.unplanned.get(&id).cloned().ok_or(StoreError::NotWaiting(id))?;
         let apps = u16::try_from(draft.apps.len())
             .map_err(|_| StoreError::Row { key: id.to_string(), why: "a plan of over 65535 apps".into() })?;
+        let is_make_up = matches!(event.what, EventKind::Deploy { makes_up: true, .. });
         // All of it is made before any of it is written.
         let mut ids: HashMap<AppName, JobId> = HashMap::new();
         let mut waits: HashMap<JobId, Vec<JobId>> = HashMap::new();
@@ -46,8 +47,9 @@ impl State {
             let job = existing.unwrap_or(JobId { event: id, index });
             // An edge that would close a circle is not waited for; nobody waits yet for a job that is new.
             let closes = |up: JobId| up == job || (existing.is_some() && self.waits_for(&waits, up, job));
-            let (closing, after): (Vec<_>, Vec<_>) =
-                after.iter().filter_map(|a| ids.get(a).copied()).partition(|up| closes(*up));
+            let under_way = |up: &AppName| if is_make_up { self.to_wait_for(up) } else { None };
+            let ups = after.iter().filter_map(|up| ids.get(up).copied().or_else(|| under_way(up)));
+            let (closing, after): (Vec<_>, Vec<_>) = ups.partition(|up| closes(*up));
             // What was pushed to one that it can't wait for is taken from there all the same.
             targets.extend(closing.iter().filter_map(|up| pushed.get(up).cloned()));
             if let (Why::OwnPush { before, after }, EventKind::Push(push)) = (&why, &event.what) {

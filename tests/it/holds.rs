@@ -298,11 +298,59 @@ async fn a_waiting_job_is_skipped_when_its_app_is_held_and_one_that_started_goes
     assert_eq!(world.ended(&till).await["state"], "succeeded");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_up_for_a_hold_waits_for_the_wave_under_way_so_the_app_is_built_once_with_all_of_it() {
+    let mut world = World::new(0);
+    world.by_file = true;
+    world.builds = format!(":write [\"{}\"]", world.open().display());
+    world.write_config();
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let b = world.commit("b", &[("deps.edn", &world.deps(&[("lib", lib)]))]);
+    world.commit("app", &[("deps.edn", &world.deps(&[("lib", lib), ("b", b)]))]);
+    world.deploy_edn(
+        ":b   {:git-url \"{repo:b}\" :update? true :build \"until test -e {dir}/go; do sleep 0.05; done\"}
+         :app {:git-url \"{repo:app}\" :update? true :build \"true\"}",
+    );
+    world.start().await;
+    world.knows(3).await;
+    // Let go of by a person, and ended by the very push.
+    for (n, by_push) in [(1, false), (2, true)] {
+        let _ = std::fs::remove_file(world.path("go"));
+        let new = if by_push {
+            let fix = world.unpushed("lib");
+            let body = json!({"lib": "acme/lib", "reason": "until it is mended", "until_descendant_of": fix});
+            assert_eq!(world.hold("app", body).await.0, 200);
+            let old = world.head("lib");
+            world.pushes_now("lib");
+            world.told("lib", Some(old), fix, "the fix").await;
+            world.in_step("b", "build").await;
+            fix
+        } else {
+            assert_eq!(world.hold("app", json!({"reason": "the sale"})).await.0, 200);
+            let new = world.push("lib", &[("x", "1")]).await;
+            world.in_step("b", "build").await;
+            assert_eq!(world.call(&["hold", "app", "--release"]).await.code, Some(0));
+            new
+        };
+        let waits = async || {
+            let all = world.get("/jobs?app=app").await;
+            let all = all["jobs"].as_array().filter(|all| all.len() == n)?;
+            (all[0]["state"] == "waiting").then_some(())
+        };
+        world.until(&format!("one job that waits for b; {}", world.log()), waits).await;
+        std::fs::write(world.path("go"), "").unwrap();
+        world.bumped("app", new).await;
+        let all = world.jobs_of("app").await;
+        assert_eq!((all.len(), all[0]["state"].as_str()), (n, Some("succeeded")), "{all:#?}\n{}", world.log());
+        assert!(world.has("app", world.head("b")) && world.has("app", new));
+    }
+}
+
 /// Ends a job of the world's app `shop` as rolled back, in the stopped daemon's store: nothing that runs does so yet.
 async fn roll_back(world: &World) -> Hold {
     let app = config::load(&FsSource, &world.path("config.edn")).unwrap().apps.remove(&shop()).unwrap();
     let store = Store::open(&world.state("")).unwrap();
-    let event = store.submit(EventKind::Deploy { app: shop(), by: "ada".into() }).await.unwrap();
+    let event = store.submit(EventKind::Deploy { app: shop(), by: "ada".into(), makes_up: false }).await.unwrap();
     let why = Why::Asked { by: "ada".into() };
     let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![], tags: vec![] };
     let draft = Draft { apps: vec![planned], ..Draft::default() };

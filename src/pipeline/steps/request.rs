@@ -18,12 +18,10 @@ use crate::forge::api::{Life, NotYet, Proposal, PullRequest};
 use crate::git::{PushError, WorkClone};
 use crate::model::progress::REQUESTS;
 use crate::model::{Branch, Bump, Entry, JobId, Outcome, Request, Sha, Step, StepResult};
-use crate::pipeline::requests::{Heads, Looked, RequestError};
+use crate::pipeline::requests::{Closed, Heads, Looked, NAMES, RequestError, offers};
 use crate::process::LogFile;
 use crate::store::StoreError;
 
-/// How many names are tried for the branch.
-const NAMES: usize = 9;
 /// How often the host is asked again for a pull request that can't be opened now.
 const TRIES: u32 = 8;
 /// How often it is looked whether it was merged, at first and at the least. A push to the branch that it is for, `sync`
@@ -73,11 +71,8 @@ async fn offer(work: &mut Work, base: &Branch, commit: Sha, log: &mut LogFile) -
     }
     let clone = work.bare_to_push().await?;
     work.append(vec![Entry::Publishing { commit }]).await?;
-    let name = format!("{REQUESTS}{}", work.job.id.event);
     let mut head = None;
-    for n in 1..=NAMES {
-        let name = if n == 1 { name.clone() } else { format!("{name}-{n}") };
-        let branch = Branch::new(name).map_err(|e| StepError::failed(e.to_string()))?;
+    for branch in offers(&work.job) {
         let to = WorkClone { branch: branch.clone(), ..clone.clone() };
         say(log, format!("pushing {commit} to {branch} of {}", clone.url)).await?;
         match work.rooms().git.push(&to, commit, &CancellationToken::new()).await {
@@ -91,7 +86,10 @@ async fn offer(work: &mut Work, base: &Branch, commit: Sha, log: &mut LogFile) -
         }
     }
     let Some(head) = head else {
-        return Err(StepError::failed(format!("{NAMES} branches like {name} have other commits: delete them")));
+        let event = work.job.id.event;
+        return Err(StepError::failed(format!(
+            "{NAMES} branches like {REQUESTS}{event} have other commits: delete them"
+        )));
     };
     let repo = work.job.app.repo();
     let url = work.rooms().url.clone();
@@ -250,10 +248,15 @@ async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Dur
     let looked = inner.look_at_request(job, waiting.unshown.map(|since| since.elapsed())).await;
     let seen: PullRequest = match looked {
         Ok(Looked::GoesOn) => return Ok(Next::Again),
-        Ok(Looked::Closed) if inner.goes_on_too(job).await? => return Ok(Next::Again),
         Ok(Looked::Closed) => {
-            let reason = format!("pull request {number} was closed and not merged: {url}");
-            return Ok(Next::Ends(Outcome::Canceled, reason));
+            return Ok(match inner.closed(job).await? {
+                Closed::BeginsAgain => Next::Again,
+                Closed::WaitsFor(newer) => Next::Waits(format!("pull request {number} is closed; job {newer} goes on")),
+                Closed::ByPeople => {
+                    let reason = format!("pull request {number} was closed and not merged: {url}");
+                    Next::Ends(Outcome::Canceled, reason)
+                }
+            });
         }
         Ok(Looked::Open(seen)) => seen,
         Err(error @ RequestError::NoBase(..)) => return Ok(Next::Ends(Outcome::Failed, error.to_string())),

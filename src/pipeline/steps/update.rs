@@ -11,7 +11,7 @@ use super::{StepError, Work, due, rollout, say};
 use crate::bumps::{self, Preflight};
 use crate::deps;
 use crate::git::{Stamp, WorkClone, message};
-use crate::model::{AppName, Bump, Entry, Outcome, Sha, Step, StepResult, Why};
+use crate::model::{AppName, Bump, Entry, Outcome, Publish, Sha, Step, StepResult, Why};
 use crate::pipeline::culprit;
 use crate::pipeline::explain::LEFT_ALONE;
 use crate::pipeline::lease::BranchLease;
@@ -23,6 +23,12 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     work.bring_base(base).await?;
     let mut log = work.log(&Step::Update).await?;
     let app = work.job.app.clone();
+    if app.updates.publish == Publish::PullRequest
+        && work.job.races > 0
+        && let Err(error) = work.inner.close_what_was_left(&work.job, &branch).await
+    {
+        say(&mut log, format!("note: whether an earlier pull request is open still is not known: {error}")).await?;
+    }
     let (due, preflight) = due::due(work, base, &mut log).await?;
     let bumps = culprit::narrowed(work, due.bumps.clone()).await?;
     for narrowed in &work.job.narrowed {

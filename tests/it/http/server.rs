@@ -174,7 +174,7 @@ impl Server {
     /// A job that is queued.
     pub async fn job(&self, app: &str) -> JobId {
         let app = app_of(app);
-        let what = EventKind::Deploy { app: app.name.clone(), by: "test".into() };
+        let what = EventKind::Deploy { app: app.name.clone(), by: "test".into(), makes_up: false };
         let event = self.store.submit(what).await.unwrap();
         let why = Why::Asked { by: "test".into() };
         let planned = Planned { app, why, wave: 0, after: vec![], targets: vec![], tags: vec![] };

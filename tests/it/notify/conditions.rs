@@ -82,7 +82,7 @@ async fn a_planner_that_does_nothing_stops_the_dead_man() {
     wait(&dead_man, 1).await;
     // The pipeline has ended, so nobody plans this.
     let app = "a".parse().unwrap();
-    stage.store.submit(airplanes::model::EventKind::Deploy { app, by: "jane".into() }).await.unwrap();
+    stage.store.submit(airplanes::model::EventKind::Deploy { app, by: "jane".into(), makes_up: false }).await.unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while stage.notify.view().dead_man.unwrap().error.is_none() {
         assert!(std::time::Instant::now() < deadline, "it is called for ever");

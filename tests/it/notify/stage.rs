@@ -91,7 +91,7 @@ impl Stage {
     /// An event with a job for each of these apps.
     pub async fn jobs(&self, apps: &[&str]) -> Vec<JobId> {
         let name = |name: &&str| AppName::new(*name).unwrap();
-        let what = EventKind::Deploy { app: name(&apps[0]), by: "jane".into() };
+        let what = EventKind::Deploy { app: name(&apps[0]), by: "jane".into(), makes_up: false };
         let event = self.store.submit(what).await.unwrap();
         let loaded = self.in_force.load();
         let planned = |app: &&str| Planned {

@@ -184,7 +184,10 @@ async fn closed_by_a_person_is_respected_and_a_cancel_leaves_it_as_it_is() {
     assert_eq!(world.get("/holds").await["holds"][0]["kind"]["bad"], bad.as_str());
     world.in_bare("shop", &["update-ref", "refs/heads/main", &pull.offers]);
     tell_of(&world, "shop", &bad, &pull.offers).await;
-    let job = world.job("shop").await;
+    // What makes up for the hold comes after it, and finds nothing that is due.
+    let jobs = world.jobs_of("shop").await;
+    assert_eq!(jobs[0]["causes"][0]["why"], "asked");
+    let job = &jobs[1];
     assert_eq!((job["state"].as_str(), live(&world)), (Some("succeeded"), pull.offers), "{job:#}");
     assert_eq!(world.get("/holds").await["holds"], serde_json::json!([]));
 }
@@ -314,7 +317,8 @@ async fn two_apps_of_one_repository_make_one_and_go_live_with_it() {
     let (mut world, api) = world(Kind::Gitlab, "", ":auto-merge? true").await;
     let app = |name: &str| {
         format!(
-            ":{name} {{:git-url \"{{repo:shop}}\" :update? true :build \"echo {name} >> {{dir}}/{name}.builds\"
+            ":{name} {{:git-url \"{{repo:shop}}\" :update? true
+              :build \"while test -e {{dir}}/{name}.gate; do sleep 0.05; done; echo {name} >> {{dir}}/{name}.builds\"
               :publish :pull-request}}"
         )
     };
@@ -335,6 +339,50 @@ async fn two_apps_of_one_repository_make_one_and_go_live_with_it() {
         assert_eq!((job["state"].as_str(), job["sha"].as_str()), (Some("succeeded"), Some(merged.as_str())), "{job:#}");
     }
     assert_eq!((world.read("one.builds").lines().count(), world.read("two.builds").lines().count()), (1, 1));
+
+    // A newer one of whoever opened it takes its place, and closes it: that is no person's word to the other.
+    world.push("lib", &[("a", "2")]).await;
+    let waits = async || {
+        let jobs = world.get("/jobs").await;
+        let waits = |job: &&Value| job["state"] == "waiting" && job["sha"] != Value::Null;
+        let ids: Vec<String> =
+            jobs["jobs"].as_array()?.iter().filter(waits).map(|job| text(job, "id").to_owned()).collect();
+        (ids.len() == 2 && api.pulls("shop").len() == 2).then_some(ids)
+    };
+    let older = world.until("both wait", waits).await;
+    let opened = api.pulls("shop")[1].body.clone();
+    let first = if opened.contains("\none was built") { "one" } else { "two" };
+    let other = if first == "one" { "two" } else { "one" };
+    let gate = |name: &str| world.path(&format!("{name}.gate"));
+    for name in ["one", "two"] {
+        std::fs::write(gate(name), "").unwrap();
+    }
+    world.push("lib", &[("a", "3")]).await;
+    let builds = async || {
+        for name in ["one", "two"] {
+            let jobs = world.get(&format!("/jobs?app={name}")).await;
+            let is_running = step(&jobs["jobs"][0], "build")["state"] == "running";
+            if is_running {
+                return Some(name);
+            }
+        }
+        None
+    };
+    if world.until("a build", builds).await == first {
+        std::fs::remove_file(gate(first)).unwrap();
+        let superseded = async || (api.pulls("shop")[1].state == "closed").then_some(());
+        world.until("the older one is closed", superseded).await;
+        assert_eq!(world.call(&["sync"]).await.code, Some(0));
+        std::fs::remove_file(gate(other)).unwrap();
+    } else {
+        let _ = [first, other].map(|name| std::fs::remove_file(gate(name)));
+    }
+    let third = async || (api.pulls("shop").len() == 3).then_some(());
+    world.until("a third one", third).await;
+    for id in older {
+        let job = world.ended(&id).await;
+        assert_eq!(job["state"], "skipped", "{job:#}\n{}", world.log());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,6 +410,32 @@ async fn a_token_that_is_refused_fails_the_job_in_words() {
     assert_eq!(job["state"], "failed", "{job:#}");
     assert!(text(&job, "reason").contains("answered 401 to the token"), "{job:#}");
     assert!(!world.log().contains(super::TOKEN) && !job.to_string().contains(super::TOKEN));
+}
+
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_what_is_left_behind_is_closed_it_is_closed_by_the_next_daemon() {
+    let (mut world, api) = world(Kind::Github, ":statuses? false", "").await;
+    world.stop();
+    world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), "\"entry\":\"raced\":after".to_owned())];
+    world.start().await;
+    world.push("lib", &[("a", "1")]).await;
+    offered(&world, &api, 1).await;
+    let before = world.file("shop", "deps.edn");
+    let conflicting: Vec<String> = before.lines().map(|line| format!("{line} ; ours")).collect();
+    by_hand(&world, &conflicting.join("\n")).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !world.has_died() {
+        assert!(std::time::Instant::now() < deadline, "it was not killed\n{}", world.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(api.pulls("shop")[0].state, "open");
+    (world.daemon, world.env) = (None, Vec::new());
+    world.start().await;
+    offered(&world, &api, 2).await;
+    let pulls = api.pulls("shop");
+    assert_eq!((pulls[0].state, pulls[1].state), ("closed", "open"));
+    assert!(pulls[0].comments[0].contains("main has left it behind"), "{:?}", pulls[0].comments);
 }
 
 #[cfg(feature = "crash-points")]

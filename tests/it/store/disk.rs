@@ -121,7 +121,7 @@ async fn child_that_accepts_until_it_is_killed() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
     let store = Store::open(Path::new(&folder)).unwrap();
     for n in 0.. {
-        let what = EventKind::Deploy { app: name("a"), by: format!("{n}") };
+        let what = EventKind::Deploy { app: name("a"), by: format!("{n}"), makes_up: false };
         let id = store.submit(what).await.unwrap();
         println!("\nacked {id}");
     }
