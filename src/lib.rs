@@ -57,6 +57,8 @@
 //!    (`.git/airplanes.json`: `moving` before its tree moves, `live` after restart and verification), and the unit's
 //!    InvocationID is journaled before a restart. A user's own `:restart` command is at least once. What a host ran is
 //!    journaled before it is touched; a rollout that may fail goes back to that, by the same journal, and then it is held.
+//!    What a build made for hosts is kept, by its tree, before the build is journaled as done: later hosts and rollbacks get
+//!    those bytes. An app's `:migrate` is begun once a job; where its end was not seen, the job fails and says so.
 //!    A provider is asked for a server only once that is journaled; what may have come of a call that was not answered is
 //!    looked for by the server's own tag before it is asked again, and only what carries that tag is destroyed.
 //! 6. **Leases are values** that the worker holds: one for the app, one for (repository, branch) from prepare to

@@ -115,6 +115,7 @@ fn lines(paint: Paint, job: &JobView, seconds: impl Fn(&HostView) -> u64) -> Vec
             };
             let name = format!("{:width$}", host.name.as_str());
             let told = match (host.state, &host.error) {
+                (Progress::Pending, None) if host.doing.is_some() => doing(host),
                 (Progress::Running, _) => format!("{} {}", doing(host), paint.dim(&format!("{} s", seconds(host)))),
                 (state, Some(error)) => {
                     let first = plain(error.lines().next().unwrap_or_default());

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::deploy;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Paint, plain, print, print_page, say};
+use super::output::{Paint, can_ask, plain, print, print_page, say, says_yes};
 use super::{Form, Globals};
 use crate::model::AppName;
 use crate::model::api::{RollbackView, RolloutView, Submitted};
@@ -26,6 +26,9 @@ pub struct RollbackArgs {
     /// Say what would be done, and do nothing.
     #[arg(long, alias = "dry-run", conflicts_with = "watch")]
     plan: bool,
+    /// Don't ask, where a :migrate that is not :reversible? has run since.
+    #[arg(long)]
+    yes: bool,
     /// Tell it on standard error until it ends, and end with the job's exit code.
     #[arg(long, short)]
     watch: bool,
@@ -46,13 +49,30 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
         }
         let view: RollbackView = client.get(&path, &query).await?;
         let (from, to) = (view.from.short(), view.to.short());
-        let what = view.environment.map_or_else(|| view.app.to_string(), |there| format!("{there} of {}", view.app));
+        let what =
+            view.environment.as_ref().map_or_else(|| view.app.to_string(), |there| format!("{there} of {}", view.app));
         print(&format!("{what} goes back from {from} to {to}, which job {} built\n", view.of))?;
+        if let Some(warning) = warning(&view) {
+            print(&format!("{} {warning}\n", paint.yellow("note:")))?;
+        }
         for job in &view.cancels {
             print(&format!("job {job} is canceled for it\n"))?;
         }
         print(&lines(paint, &view.rollout))?;
         return Ok(Exit::Done);
+    }
+    if !args.yes {
+        let view: RollbackView = client.get(&path, &query).await?;
+        if let Some(warning) = warning(&view) {
+            if !can_ask() {
+                let hint = format!("if that is well: airplanes rollback {app} --yes");
+                return Err(CliError::usage(warning, hint));
+            }
+            say(&warning);
+            if !says_yes(&format!("Roll {app} back all the same?"))? {
+                return Err(CliError::Refused { message: "nothing was rolled back".to_owned(), hint: None });
+            }
+        }
     }
     let submitted: Submitted = client.post_with(&path, &query, None::<&()>).await?;
     print(&format!("{}\n", submitted.job))?;
@@ -65,6 +85,14 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
         return Ok(Exit::Done);
     }
     deploy::watch(client, globals, submitted.job).await
+}
+
+/// What a rollback does not undo.
+fn warning(view: &RollbackView) -> Option<String> {
+    let jobs: Vec<String> = view.migrated.iter().map(|job| job.to_string()).collect();
+    let to = view.to.short();
+    let jobs = (!jobs.is_empty()).then(|| jobs.join(", "))?;
+    Some(format!(":migrate has run since {to} was live (job {jobs}), and what it changed is not taken back"))
 }
 
 /// The batches of a rollout, and what ends it.

@@ -176,6 +176,10 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
         Entry::Published { commit } => vec![format!("  the remote has {}", commit.short())],
         Entry::HostStarted { host, .. } => vec![format!("{begun} {host}")],
         Entry::HostRestarting { host, .. } => vec![format!("  {host} restarts")],
+        Entry::HostPreparing { host } => vec![format!("  {host} runs :prepare")],
+        Entry::HostPrepared { host } => vec![format!("  {host} is prepared")],
+        Entry::Migrating { host } => vec![format!("{begun} :migrate, on {host}")],
+        Entry::Migrated { host } => vec![format!("{done} :migrate, on {host}")],
         Entry::RollingBack { reason } => vec![format!("{failed} rolling back: {}", brief(reason, &errors(job).0))],
         Entry::HostReturning { host } => vec![format!("{begun} {host} goes back")],
         Entry::HostFinished { host, result } => match result {

@@ -3,7 +3,7 @@
 use super::diagnostic::Fault;
 use super::section::{Context, Section};
 use super::settings::time;
-use super::ship::ship;
+use super::ship::{commands, ship};
 use crate::edn::{Node, Value};
 use crate::model::rollout::{Batch, OnFailure, Rollout, Unreachable};
 
@@ -14,7 +14,9 @@ const MOST: (usize, u32) = (50, 100);
 /// Without one, one host after the other.
 pub(super) fn rollout(section: &mut Section<'_>, context: &mut Context) -> Rollout {
     let ship = ship(section, context);
-    of_environment(&Rollout { ship, ..Rollout::default() }, section, context)
+    let (prepare, migrate, reversible) = commands(section, context);
+    let whole = Rollout { ship, prepare, migrate, reversible, ..Rollout::default() };
+    of_environment(&whole, section, context)
 }
 
 /// The section of an environment; the app's, `whole`, where it has none.
@@ -45,6 +47,9 @@ pub(super) fn of_environment(whole: &Rollout, section: &mut Section<'_>, context
         unreachable: unreachable.map_or(bare.unreachable, |what| what.value),
         parallel: parallel.map_or(bare.parallel, |parallel| parallel.value.max(1)),
         ship: whole.ship.clone(),
+        prepare: whole.prepare.clone(),
+        migrate: whole.migrate.clone(),
+        reversible: whole.reversible,
     }
 }
 

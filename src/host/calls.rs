@@ -5,8 +5,8 @@ use crate::model::{Branch, RepoUrl, Sha, UnitName};
 use crate::ssh::Call;
 
 macro_rules! script {
-    ($name:literal) => {
-        concat!(include_str!("scripts/begin.sh"), include_str!(concat!("scripts/", $name, ".sh")))
+    ($($name:literal),+) => {
+        concat!(include_str!("scripts/begin.sh"), $(include_str!(concat!("scripts/", $name, ".sh"))),+)
     };
 }
 
@@ -35,9 +35,21 @@ pub fn bring(
 ) -> Call {
     let sha = sha.to_string();
     let args = [working_directory, url.as_str(), branch.as_str(), &sha, bundle.unwrap_or("")];
-    let mut call = call("bring", script!("bring"), &args);
+    let mut call = call("bring", script!("fetch", "bring"), &args);
     call.args.extend(ours.iter().map(Sha::to_string));
     call
+}
+
+/// Puts the files of `sha` beside what is in force, without touching that.
+pub fn stage(working_directory: &str, url: &RepoUrl, branch: &Branch, sha: &Sha, bundle: Option<&str>) -> Call {
+    let sha = sha.to_string();
+    let args = [working_directory, url.as_str(), branch.as_str(), &sha, bundle.unwrap_or("")];
+    call("fetch", script!("fetch", "stage"), &args)
+}
+
+/// A command of the app's own, in a folder.
+pub fn command(what: &'static str, folder: &str, command: &str) -> Call {
+    call(what, script!("command"), &[folder, command])
 }
 
 /// Takes in a file that comes by standard input: `name` is absolute, or below the user's own cache.
@@ -45,11 +57,12 @@ pub fn receive(name: &str, sha256: &str) -> Call {
     call("send", script!("receive"), &[name, sha256])
 }
 
-/// Puts a release of an artifact in force, with the file that was sent if it is a new one. Those of `ours` stay whatever
-/// their age.
-pub fn place(working_directory: &str, release: &Release<'_>, sent: Option<&str>, ours: &[Sha]) -> Call {
+/// Puts a release of an artifact in force, with the file that was sent if it is a new one; or only takes it in. Those of
+/// `ours` stay whatever their age.
+pub fn place(working_directory: &str, release: &Release<'_>, sent: Option<&str>, stage: bool, ours: &[Sha]) -> Call {
     let (sha, keep) = (release.sha.to_string(), release.keep.to_string());
-    let args = [working_directory, &sha, release.name, sent.unwrap_or(""), &keep, release.sum.unwrap_or("")];
+    let mode = if stage { "stage" } else { "" };
+    let args = [working_directory, &sha, release.name, sent.unwrap_or(""), &keep, release.sum.unwrap_or(""), mode];
     let mut call = call("bring", script!("place"), &args);
     call.args.extend(ours.iter().map(Sha::to_string));
     call
@@ -151,7 +164,7 @@ mod tests {
         let call = bring("/srv/a b;id", &url, &Branch::new("x;y`id`").unwrap(), &sha, None, &[sha]);
         let sha = sha.to_string();
         assert_eq!(call.args, ["/srv/a b;id", "git@github.com:acme/$(id).git", "x;y`id`", &sha, "", &sha]);
-        assert_eq!(call.script, script!("bring"));
+        assert_eq!(call.script, script!("fetch", "bring"));
         assert_eq!(restart_command("/srv/a", "./restart '$1'").args, ["/srv/a", "./restart '$1'"]);
         let unit = UnitName::new("ep").unwrap();
         assert_eq!(restart_unit(&unit, None).args, ["ep", ""]);

@@ -127,6 +127,18 @@ pub enum Error {
         /// The commit.
         sha: Sha,
     },
+    /// A command of the app's own failed.
+    #[error(":{what} on {host} ended with exit code {code}: {said}; the host's log has all of it")]
+    Command {
+        /// The host.
+        host: String,
+        /// Its key in deploy.edn.
+        what: &'static str,
+        /// The exit code.
+        code: String,
+        /// Its last lines.
+        said: String,
+    },
     /// Root is needed and sudo asks.
     #[error(
         "sudo on {host} does not let us restart {unit} without a password ({said}); add to /etc/sudoers.d/airplanes there: \
@@ -284,7 +296,7 @@ impl Error {
             Error::Busy { .. } | Error::Changed { .. } | Error::InTheWay { .. } | Error::Diverged { .. } => true,
             Error::Fetch { .. } | Error::NoCommit { .. } | Error::File { .. } | Error::Cut { .. } => true,
             Error::NoSum { .. } | Error::NotReleases { .. } | Error::NoRelease { .. } | Error::NoProgram { .. } => true,
-            Error::Locked { .. } | Error::NotReady { .. } => true,
+            Error::Locked { .. } | Error::NotReady { .. } | Error::Command { .. } => true,
             Error::Ssh(_) | Error::Sudo { .. } | Error::NoTool { .. } | Error::WrongSha { .. } => false,
             Error::Unhealthy { .. } | Error::Garbled { .. } | Error::Install { .. } | Error::Unwritten { .. } => false,
         }

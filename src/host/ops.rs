@@ -290,12 +290,8 @@ impl Remote<'_> {
             }
             ("wrong-sha", Some(sha)) => Error::WrongSha { host, path, head: text("head"), sha: *sha },
             ("no-commit", Some(sha)) => Error::NoCommit { host, path, origin: text("origin"), sha: *sha },
-            ("fetch", _) => {
-                let words = String::from_utf8_lossy(stderr);
-                let words: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-                let said = words[words.len().saturating_sub(4)..].join(" | ");
-                Error::Fetch { host, path, origin: text("origin"), said }
-            }
+            ("fetch", _) => Error::Fetch { host, path, origin: text("origin"), said: last_words(stderr) },
+            ("command", _) => Error::Command { host, what: call.what, code: text("code"), said: last_words(stderr) },
             ("sudo", _) => Error::Sudo { host, user: self.host.user.clone(), unit: subject.unit.to_owned(), said },
             ("cut", _) => Error::Cut { host, path, said },
             ("unwritten", _) => Error::Unwritten { host, path, said },
@@ -306,6 +302,13 @@ impl Remote<'_> {
             _ => Error::Garbled { host, what: call.what, text: format!("refused {kind}") },
         }
     }
+}
+
+/// The last lines of what was said.
+fn last_words(stderr: &[u8]) -> String {
+    let words = String::from_utf8_lossy(stderr);
+    let words: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    words[words.len().saturating_sub(4)..].join(" | ")
 }
 
 /// Who holds a lock, as their own note has it.

@@ -9,7 +9,8 @@ use tokio::io::AsyncReadExt;
 use super::calls;
 use super::error::Error;
 use super::ops::{Brought, Remote, Subject};
-use crate::model::{Sha, hex};
+use crate::model::{Branch, RepoUrl, Sha, hex};
+use crate::ssh::Call;
 
 /// A release of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +50,45 @@ impl Remote<'_> {
         sent: Option<&str>,
         ours: &[Sha],
     ) -> Result<Brought, Error> {
-        let call = calls::place(working_directory, release, sent, ours);
+        let call = calls::place(working_directory, release, sent, false, ours);
         let subject = Subject { path: working_directory, unit: "", sha: Some(release.sha) };
         let answer = self.ask(&call, subject).await?;
         Ok(Brought { from: answer.sha("from"), moved: answer.get("moved") == Some("yes") })
+    }
+
+    /// As [`Remote::place`], but what is in force stays so; gives the release's folder.
+    pub async fn place_beside(
+        &mut self,
+        working_directory: &str,
+        release: &Release<'_>,
+        sent: Option<&str>,
+    ) -> Result<String, Error> {
+        let call = calls::place(working_directory, release, sent, true, &[]);
+        self.folder(&call, working_directory, release.sha).await
+    }
+
+    /// Brings the commit to a clone without moving that, and its files into a folder of their own, which is given.
+    /// Idempotent: what was there of an earlier one is made anew.
+    pub async fn stage(
+        &mut self,
+        working_directory: &str,
+        url: &RepoUrl,
+        branch: &Branch,
+        sha: &Sha,
+        bundle: Option<&str>,
+    ) -> Result<String, Error> {
+        let call = calls::stage(working_directory, url, branch, sha, bundle);
+        self.folder(&call, working_directory, sha).await
+    }
+
+    async fn folder(&mut self, call: &Call, working_directory: &str, sha: &Sha) -> Result<String, Error> {
+        let answer = self.ask(call, Subject { path: working_directory, unit: "", sha: Some(sha) }).await?;
+        Ok(answer.get("at").unwrap_or(working_directory).to_owned())
+    }
+
+    /// Runs a command of the app's own in a folder: `what` names it. As often as it is called.
+    pub async fn command(&mut self, what: &'static str, folder: &str, command: &str) -> Result<(), Error> {
+        self.ask(&calls::command(what, folder, command), Subject::path(folder)).await.map(drop)
     }
 }
 

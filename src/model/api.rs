@@ -177,7 +177,7 @@ impl JobView {
             name: h.name.clone(),
             environment: job.app.environment_of(&h.name).map(|environment| environment.name.clone()),
             state: h.state,
-            doing: (h.state == Progress::Running).then(|| doing(h).to_owned()),
+            doing: doing(h).map(str::to_owned),
             sha: match h.state {
                 Progress::Done => commit,
                 Progress::RolledBack => h.previous,
@@ -225,14 +225,18 @@ fn names(environments: Vec<&Environment>) -> Vec<EnvName> {
     environments.into_iter().map(|environment| environment.name.clone()).collect()
 }
 
-/// What is done on a host whose turn it is.
-fn doing(host: &HostState) -> &'static str {
-    match (&host.back, &host.restarting) {
+/// What is done on a host, if anything is.
+fn doing(host: &HostState) -> Option<&'static str> {
+    if host.state == Progress::Pending {
+        return host.prepared.map(|done| if done { "prepared" } else { "preparing" });
+    }
+    let doing = match (&host.back, &host.restarting) {
         (Some(back), _) if back.restarting => "restarting what it ran, until healthy",
         (Some(_), _) => "going back to what it ran",
         (None, Some(_)) => "restarting, until healthy",
         (None, None) => "getting the commit",
-    }
+    };
+    (host.state == Progress::Running).then_some(doing)
 }
 
 /// A job's state in the API's word, and why. What lists, counts and metrics say of a job is this.

@@ -10,7 +10,7 @@ use super::id::JobId;
 use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult};
 use super::names::{Branch, HostName, Sha};
 use super::plan::Why;
-use super::progress::{HostState, Narrowed, Progress, Request, StepState, Updated};
+use super::progress::{HostState, Migration, Narrowed, Progress, Request, StepState, Updated};
 use super::updates::Publish;
 
 mod hosts;
@@ -85,6 +85,9 @@ pub struct JobState {
     pub requested: Option<Request>,
     /// What the remote has from us, or has had all along.
     pub published: Option<Sha>,
+    /// The runs of `:migrate` that have begun: at most one, or one an environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<Migration>,
     /// Why the hosts that it changed go back to what they ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_back: Option<String>,
@@ -130,6 +133,7 @@ impl JobState {
             built: None,
             requested: None,
             published: None,
+            migrations: Vec::new(),
             rolling_back: None,
             canceling: None,
             interruptions: 0,
@@ -271,6 +275,10 @@ impl JobState {
             }
             Entry::HostStarted { host, previous } => self.start_host(host, *previous)?,
             Entry::HostRestarting { host, invocation } => self.restart_host(host, invocation)?,
+            Entry::HostPreparing { host } => self.prepare_host("host-preparing", host, false)?,
+            Entry::HostPrepared { host } => self.prepare_host("host-prepared", host, true)?,
+            Entry::Migrating { host } => self.begin_migration(host)?,
+            Entry::Migrated { host } => self.end_migration(host)?,
             Entry::RollingBack { reason } => self.roll_back(reason)?,
             Entry::HostReturning { host } => self.return_host(host)?,
             Entry::HostFinished { host, result } => self.finish_host(host, result)?,

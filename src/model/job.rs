@@ -354,6 +354,26 @@ pub enum Entry {
         /// Why, in words.
         reason: String,
     },
+    /// `:prepare` is about to run on a host, beside what that runs.
+    HostPreparing {
+        /// Which.
+        host: HostName,
+    },
+    /// It did well there.
+    HostPrepared {
+        /// Which.
+        host: HostName,
+    },
+    /// `:migrate` is about to run on a host: at most once a job, or once for each environment of it.
+    Migrating {
+        /// Which.
+        host: HostName,
+    },
+    /// It did well.
+    Migrated {
+        /// On which.
+        host: HostName,
+    },
 }
 
 impl Entry {
@@ -384,6 +404,10 @@ impl Entry {
             Entry::HostFinished { .. } => "host-finished",
             Entry::Canceling { .. } => "canceling",
             Entry::Ended { .. } => "ended",
+            Entry::HostPreparing { .. } => "host-preparing",
+            Entry::HostPrepared { .. } => "host-prepared",
+            Entry::Migrating { .. } => "migrating",
+            Entry::Migrated { .. } => "migrated",
         }
     }
 

@@ -49,7 +49,7 @@ pub use names::{
 };
 pub use notice::{Happening, NOTICE_VERSION, Notice, Outgoing, Topic, Trouble};
 pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};
-pub use progress::{Back, Culprit, HostState, Narrowed, Progress, Request, StepState, Updated};
+pub use progress::{Back, Culprit, HostState, Migration, Narrowed, Progress, Request, StepState, Updated};
 pub use secret::{ForgeSecrets, Secret};
 pub use server::{Provider, ServerEntry, ServerSpec, ServerState};
 pub use service::{Certificate, Postgres, RestartPolicy, Service, Site, ZeroDowntime};

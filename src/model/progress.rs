@@ -70,6 +70,9 @@ pub struct HostState {
     pub previous: Option<Sha>,
     /// The unit's InvocationID from before the restart, once one is about to be made.
     pub restarting: Option<Option<String>>,
+    /// Whether `:prepare` has done well there; none if it has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<bool>,
     /// Whether the job changed anything on it.
     pub changed: bool,
     /// Whether it may not be as it was: its turn began, and is not known to have left it alone.
@@ -93,6 +96,15 @@ pub struct Back {
     /// The unit's InvocationID from before that; none if it had not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invocation: Option<String>,
+}
+
+/// A run of `:migrate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// Where.
+    pub host: HostName,
+    /// Whether it did well; it may have run in part if not.
+    pub done: bool,
 }
 
 /// Update's result.

@@ -28,6 +28,15 @@ pub struct Rollout {
     /// Where a host has the commit from.
     #[serde(default)]
     pub ship: Ship,
+    /// What runs on every host before any is touched, by the host's shell in the new commit's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepare: Option<String>,
+    /// What runs then, once and on one host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<String>,
+    /// Whether what ran before runs well with what that has changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reversible: bool,
 }
 
 /// Where a host has a commit from.
@@ -151,10 +160,18 @@ impl Because {
 
 impl Rollout {
     /// How a commit that was live before gets to hosts: one that fails is left for a person and keeps the others from
-    /// nothing, one that is away is passed by, and nobody waits between batches.
+    /// nothing, one that is away is passed by, nobody waits between batches, and nothing is prepared or migrated.
     pub fn of_carried(self) -> Self {
         let (on_failure, unreachable) = (OnFailure::Halt, Unreachable::Skip);
-        Self { max_failures: u32::MAX, pause: Duration::ZERO, on_failure, unreachable, ..self }
+        Self {
+            max_failures: u32::MAX,
+            pause: Duration::ZERO,
+            on_failure,
+            unreachable,
+            prepare: None,
+            migrate: None,
+            ..self
+        }
     }
 }
 
@@ -169,6 +186,9 @@ impl Default for Rollout {
             unreachable: Unreachable::Skip,
             parallel: 10,
             ship: Ship::Pull,
+            prepare: None,
+            migrate: None,
+            reversible: false,
         }
     }
 }
@@ -198,6 +218,16 @@ impl Rollout {
             words.push(format!(
                 "each host is sent {path} into releases/SHA, and `current` leads to it; {keep} older releases stay"
             ));
+        }
+        if let Some(prepare) = &self.prepare {
+            words.push(format!("before any host is touched, all run `{prepare}`"));
+        }
+        if let Some(migrate) = &self.migrate {
+            let after = match self.reversible {
+                true => "",
+                false => "; after it no host goes back by itself",
+            };
+            words.push(format!("before any host is touched, the first runs `{migrate}`, once{after}"));
         }
         words.push(match self.unreachable {
             Unreachable::Skip => "a host that can't be reached is passed by, and catches up when it is back".to_owned(),

@@ -40,7 +40,13 @@ impl Pipeline {
         let cancels = self.inner.in_the_way(app, environment);
         let environment = environment.map(|environment| environment.name.clone());
         let (commit, of) = (carried.commit, carried.of);
-        Ok(RollbackView { app: app.clone(), environment, from: bad, to: commit, of, cancels, rollout })
+        let jobs = if entry.rollout.reversible { Vec::new() } else { self.inner.jobs_of(app)? };
+        let is_since = |job: &&std::sync::Arc<JobState>| {
+            let migrated = job.migrations.iter().any(|migration| is_meant(&migration.host));
+            job.id > of && migrated && job.commit() != Some(commit)
+        };
+        let migrated = jobs.iter().filter(is_since).map(|job| job.id).collect();
+        Ok(RollbackView { app: app.clone(), environment, from: bad, to: commit, of, migrated, cancels, rollout })
     }
 
     /// Rolls an app back. Returns once it is planned; the job holds the app when it ends.

@@ -57,7 +57,9 @@ fn kept(world: &World) -> Vec<(PathBuf, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_built_once_is_what_every_host_gets_and_goes_back_to() {
-    let mut world = app(2, r#":rollout {}"#).await;
+    let ready = r#":rollout {} :prepare "test ! -e ../../current || cat ../../current/app.jar >> ../../../before; cat app.jar >> ../../../prepared"
+        :migrate "basename $(dirname $(dirname $PWD)) >> ../../../migrated; cat app.jar >> ../../../migrated" :reversible? true"#;
+    let mut world = app(2, ready).await;
     let first = world.head("app").to_string();
     let plan = world.call(&["deploy", "app", "--plan"]).await;
     assert!(plan.out.contains("each host is sent out/app.jar into releases/SHA"), "{plan:?}");
@@ -71,6 +73,9 @@ async fn what_was_built_once_is_what_every_host_gets_and_goes_back_to() {
     let log = world.whole_log(text(&job, "id"), "rollout/web-1").await;
     assert!(log.contains("sending app.jar, sha256 ") && log.contains(&format!("live at {first}")), "{log}");
     assert!(!world.path("srv/web-1/.git").exists());
+    // Both ran in the release, before anything was restarted; the second once.
+    assert_eq!((world.read("srv/prepared"), world.read("srv/before")), ("first\nfirst\n".to_owned(), String::new()));
+    assert_eq!(world.read("srv/migrated"), "web-1\nfirst\n");
     assert_eq!(world.deploy_to_the_end("app").await["state"], "unchanged");
     assert_eq!(world.read("builds"), "built\n");
     let drift = world.get("/drift").await;
@@ -88,6 +93,7 @@ async fn what_was_built_once_is_what_every_host_gets_and_goes_back_to() {
     }
     let log = world.whole_log(text(&job, "id"), "rollout/web-2").await;
     assert_eq!(log.matches("sending app.jar").count(), 1, "{log}");
+    assert_eq!(world.read("srv/before"), "first\nfirst\n", "what ran was in force while it was prepared");
 
     // One that was away catches up with the same bytes: nothing is built again.
     world.host_down(2);

@@ -34,6 +34,7 @@ mod powerloss;
 mod process;
 mod provenance;
 mod readme;
+mod ready;
 mod reconcile;
 mod render;
 mod requests;

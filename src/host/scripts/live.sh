@@ -8,4 +8,5 @@ if [ "$M_SHA" != "$2" ] || [ "$M_STATE" != live ]; then
   [ "$M_SHA" = "$2" ] || M_SUM=
   write_marker "{\"sha\":\"$2\",\"state\":\"live\"${M_SUM:+,\"sum\":\"$M_SUM\"}}"
 fi
+[ ! -d "$GIT/airplanes-next" ] || rm -rf "$GIT/airplanes-next"
 echo end

@@ -1,7 +1,7 @@
 # $1 working directory, $2 sha, $3 the name of the file in it, $4 where that was sent to, $5 how many releases are kept,
-# $6 the file's sha256 or nothing, then shas that are kept whatever their age. Puts releases/SHA in force by one rename:
+# $6 the file's sha256 or nothing, $7 `stage` to only take it in, then shas that are kept whatever their age. Puts releases/SHA in force by one rename:
 # killed anywhere, a second run ends it. The marker stands beside `current`.
-WD=$1 SHA=$2 NAME=$3 SENT=$4 KEEP=$5 SUM=$6; shift 6
+WD=$1 SHA=$2 NAME=$3 SENT=$4 KEEP=$5 SUM=$6 MODE=$7; shift 7
 [ -d "$WD" ] || [ ! -e "$WD" ] || refuse not-releases "said it is a file"
 mkdir -p "$WD" || exit 1
 enter "$WD"
@@ -34,6 +34,13 @@ if ! whole "releases/$SHA/$NAME"; then
   settle
 fi
 [ -z "$SENT" ] || rm -f "$SENT"
+if [ "$MODE" = stage ]; then
+  # A file of another build that is there already may be in force: it stays until its turn.
+  [ -z "$NEW" ] || { [ ! -d "releases/$SHA" ] && mv -T "$NEW" "releases/$SHA"; } || rm -rf "$NEW"
+  printf 'at %s\n' "$PWD/releases/$SHA"
+  echo end
+  exit 0
+fi
 [ -z "$WAS" ] || printf 'from %s\n' "$WAS"
 if [ -n "$NEW" ] || [ "$WAS" != "$SHA" ] || [ "$M_SHA" != "$SHA" ] || [ "${SUM:-$M_SUM}" != "$M_SUM" ]; then
   write_marker "{\"sha\":\"$SHA\",\"state\":\"moving\"${WAS:+,\"from\":\"$WAS\"}${SUM:+,\"sum\":\"$SUM\"}}"

@@ -97,6 +97,9 @@ pub struct RollbackView {
     /// The app's jobs that would be canceled for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cancels: Vec<JobId>,
+    /// Jobs since then whose `:migrate` has run and is not `:reversible?`: what it changed stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrated: Vec<JobId>,
     /// How it would get to the hosts.
     pub rollout: RolloutView,
 }

@@ -3,7 +3,7 @@
 use super::{FoldError, JobState, order};
 use crate::model::job::{HostResult, Step};
 use crate::model::names::{HostName, Sha};
-use crate::model::progress::{Back, HostState, Progress};
+use crate::model::progress::{Back, HostState, Migration, Progress};
 
 impl JobState {
     pub(super) fn start_host(&mut self, name: &HostName, previous: Option<Sha>) -> Result<(), FoldError> {
@@ -17,6 +17,44 @@ impl JobState {
         host.touched = true;
         host.locked = false;
         host.error = None;
+        Ok(())
+    }
+
+    pub(super) fn prepare_host(&mut self, entry: &'static str, name: &HostName, done: bool) -> Result<(), FoldError> {
+        self.must_run(entry, &Step::Rollout)?;
+        let host = self.host_mut(entry, name)?;
+        if !matches!(host.state, Progress::Pending | Progress::Running) || host.prepared == Some(true) {
+            return Err(order(entry, format!("{name} is past that")));
+        }
+        if done && host.prepared.is_none() {
+            return Err(order(entry, format!("{name} has not begun that")));
+        }
+        host.prepared = Some(done);
+        Ok(())
+    }
+
+    pub(super) fn begin_migration(&mut self, name: &HostName) -> Result<(), FoldError> {
+        self.must_run("migrating", &Step::Rollout)?;
+        let environment = |name: &HostName| self.app.environment_of(name).map(|environment| &environment.name);
+        let is_beside = |other: &HostName| environment(other) == environment(name);
+        if self.migrations.iter().any(|migration| is_beside(&migration.host)) {
+            return Err(order("migrating", "it has begun before, and is not begun twice".into()));
+        }
+        if let Some(host) = self.hosts.iter().find(|host| host.touched && is_beside(&host.name)) {
+            return Err(order("migrating", format!("{} was touched already", host.name)));
+        }
+        self.host_mut("migrating", name)?;
+        self.migrations.push(Migration { host: name.clone(), done: false });
+        Ok(())
+    }
+
+    pub(super) fn end_migration(&mut self, name: &HostName) -> Result<(), FoldError> {
+        self.must_run("migrated", &Step::Rollout)?;
+        match self.migrations.last_mut() {
+            Some(migration) if migration.host == *name && !migration.done => migration.done = true,
+            _ => return Err(order("migrated", format!("it is not under way on {name}"))),
+        }
+        self.interruptions = 0;
         Ok(())
     }
 

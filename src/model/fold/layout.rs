@@ -36,6 +36,7 @@ impl JobState {
             state: Progress::Pending,
             previous: None,
             restarting: None,
+            prepared: None,
             changed: false,
             touched: false,
             locked: false,

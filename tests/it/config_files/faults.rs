@@ -20,7 +20,7 @@ fn a_fault_is_shown_as_a_compiler_would() {
    :         ^^^^^^
    :            `-- did you mean `:build`?
    `----
-  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :rollout :environments :postgres
+  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :prepare :migrate :reversible? :rollout :environments :postgres
 "#
     );
     assert!(error.render(true).contains("\u{1b}["));
@@ -327,7 +327,7 @@ fn every_fault_of_an_app_has_words_of_its_own() {
         (
             "{:giturl \"/srv/git/shop\"}",
             "deploy 1:9 unknown key `:giturl` in the app :shop | did you mean `:git-url`? | known here: :git-url :branch :update? :trigger :build \
-             :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :rollout :environments :postgres",
+             :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :prepare :migrate :reversible? :rollout :environments :postgres",
         ),
     ] {
         let app = app.replace("URL", url);
@@ -392,6 +392,18 @@ fn an_artifact_is_a_file_of_the_build_and_what_hosts_get_is_said_once() {
         assert_eq!(faults.len(), 1, "{more}: {faults:?}");
         assert!(faults[0].contains(words), "{more}: {faults:?}");
     }
+    let both = app(r#":prepare ["clojure" "-P" "it's"] :migrate "make migrate""#);
+    let loaded = World::new("{:hosts {:web-1 {:address \"10.0.0.11\"}}}", &format!("{{:shop {both}}}")).loaded();
+    let rollout = &super::app(&loaded, "shop").rollout;
+    assert_eq!(rollout.prepare.as_deref(), Some(r"clojure -P 'it'\''s'"));
+    assert_eq!((rollout.migrate.as_deref(), rollout.reversible), (Some("make migrate"), false));
+    let empty = app_faults(&app(":prepare []"));
+    assert!(empty[0].contains("`:prepare` can't be used | expected a command and its arguments"), "{empty:?}");
+    let deploy = "{:c {:git-url \"/c\" :migrate \"x\" :reversible? true} :d {:git-url \"/d\" :reversible? true}}";
+    let warnings = lines(&World::new("{}", deploy).loaded().warnings);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("has no hosts, so its `:migrate` does nothing"), "{warnings:?}");
+    assert!(warnings[1].contains("has no `:migrate`, so its `:reversible?` does nothing"), "{warnings:?}");
     let deploy = "{:a {:git-url \"/a\" :build \"x\" :artifact \"a.jar\"}\n :b {:git-url \"/b\" :keep-releases 3}}";
     let warnings = lines(&World::new("{}", deploy).loaded().warnings);
     assert_eq!(warnings.len(), 2, "{warnings:?}");

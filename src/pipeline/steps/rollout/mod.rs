@@ -1,7 +1,7 @@
 //! Rollout: the hosts brought to the exact commit, batch after batch, each restarted and asked whether it is well.
 //!
-//! In the flow: `preflight` looks at all hosts of an environment before anything is changed there; `batches` says which are
-//! next; `turn` is one host's; `back` brings hosts back when too many failed. All of it goes by the journal, so that a rollout that was
+//! In the flow: `preflight` looks at all hosts of an environment before anything is changed there; `ready` prepares them and
+//! migrates for them; `batches` says which are next; `turn` is one host's; `back` brings hosts back when too many failed. All of it goes by the journal, so that a rollout that was
 //! interrupted anywhere goes on where it was.
 //!
 //! A host's turn is not canceled half-way, not even by a crash in between; the next one's is. A way back is ended,
@@ -11,6 +11,7 @@ mod back;
 mod batches;
 mod installs;
 mod preflight;
+mod ready;
 mod ship;
 mod switch;
 mod turn;
@@ -41,6 +42,10 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let errors = errors(&work.job);
     match &work.job.rolling_back {
         None if errors.is_empty() => Ok(StepResult::Done),
+        None if batches::goes_back(&work.job).is_some() && ready::stays(&work.job) => Err(StepError::failed(format!(
+            "{}; the hosts stay as they are, since :migrate has run and is not :reversible?",
+            errors.join("; ")
+        ))),
         None => Err(StepError::failed(errors.join("; "))),
         Some(_) => Err(StepError::failed(format!("{}; {}", errors.join("; "), back::words(&work.job)))),
     }
@@ -79,6 +84,9 @@ async fn go_on(work: &mut Work, log: &mut LogFile, commit: Sha) -> Result<(), St
             looked_at = Some(batch.environment);
             continue;
         }
+        if ready::run(work, log, commit, &batch.hosts).await? {
+            continue;
+        }
         let pause = batch.hosts.first().map(|host| work.job.app.rollout_on(host).pause).unwrap_or_default();
         if batch.is_next && !pause.is_zero() {
             say(log, format!("waiting {} s before the next batch", pause.as_secs_f32())).await?;
@@ -112,6 +120,9 @@ async fn skip_rest(work: &mut Work, why: &str) -> Result<(), StepError> {
 async fn begin_way_back(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
     let job = &work.job;
     let Some(reason) = batches::goes_back(job) else { return Ok(()) };
+    if ready::stays(job) {
+        return Ok(say(log, "not rolling back: :migrate has run, and is not :reversible?").await?);
+    }
     say(log, "rolling back").await?;
     tracing::warn!(job = %job.id, app = %job.app.name, %reason, "rolling back");
     Ok(work.append(vec![Entry::RollingBack { reason }]).await?)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::installs;
 use super::turn::{Cut, OPERATION, PATIENCE, Turn, again};
 use crate::files::crash;
 use crate::host::{Error, Release, Remote};
@@ -66,19 +67,52 @@ impl Turn<'_> {
         Ok((file, name))
     }
 
+    /// The commit's files beside what runs, which is not touched; where they are.
+    pub async fn stage(&self) -> Result<String, Cut> {
+        let seen = self.observe().await?;
+        if installs::wanted(self.work, self.host)?.is_some() {
+            self.make_folder(&seen).await;
+        }
+        if let Ship::Artifact(artifact) = &self.app.rollout.ship {
+            let kept = self.work.kept(self.to).await;
+            let (release, folder) = (self.release(artifact, kept.as_ref()), &self.folder);
+            return Ok(again!(self, |remote| async {
+                match (remote.place_beside(folder, &release, None).await, &kept) {
+                    (Err(Error::NoRelease { .. }), Some(kept)) => {
+                        let sent = self.send(remote, kept).await?;
+                        remote.place_beside(folder, &release, Some(&sent)).await
+                    }
+                    (placed, _) => placed,
+                }
+            })?);
+        }
+        let (branch, _) = self.work.base()?;
+        let bundle = match &self.app.rollout.ship {
+            Ship::Push if seen.head != Some(self.to) => Some(self.bundle(&branch, seen.head).await?),
+            _ => None,
+        };
+        let (folder, url) = (&self.folder, &self.app.git_url);
+        let staged = again!(self, |remote| async {
+            let sent = match &bundle {
+                Some((file, name)) => Some(remote.send(file, name).await?),
+                None => None,
+            };
+            remote.stage(folder, url, &branch, &self.to, sent.as_deref()).await
+        });
+        if let Some((file, _)) = &bundle {
+            self.work.clear(file).await?;
+        }
+        Ok(staged?)
+    }
+
     /// The release of the commit in force; whether it was not before. The file is sent only where the host lacks it.
     async fn place(&self, artifact: &Artifact, kept: Option<&Kept>) -> Result<bool, Cut> {
-        let ours = self.ours()?;
-        let (sum, name) = (kept.map(|kept| &*kept.sha256), kept.map_or(artifact.name(), |kept| &kept.name));
-        let release = Release { sha: &self.to, name, sum, keep: artifact.keep };
-        let there = format!("{}-{}.artifact", self.work.job.id, self.host.name);
+        let (ours, release) = (self.ours()?, self.release(artifact, kept));
         self.log.line(&format!("bringing {} to {}", self.folder, self.to));
         let brought = again!(self, |remote| async {
             match (remote.place(&self.folder, &release, None, &ours).await, kept) {
                 (Err(Error::NoRelease { .. }), Some(kept)) => {
-                    self.log.line(&format!("sending {name}, sha256 {}", kept.sha256));
-                    let sent = remote.send(&kept.file, &there).await?;
-                    crash::at("artifact-sent");
+                    let sent = self.send(remote, kept).await?;
                     remote.place(&self.folder, &release, Some(&sent), &ours).await
                 }
                 (placed, _) => placed,
@@ -89,5 +123,18 @@ impl Turn<'_> {
             self.log.line(&format!("moved from {from}"));
         }
         Ok(brought.moved)
+    }
+
+    fn release<'r>(&'r self, artifact: &'r Artifact, kept: Option<&'r Kept>) -> Release<'r> {
+        let (sum, name) = (kept.map(|kept| &*kept.sha256), kept.map_or(artifact.name(), |kept| &kept.name));
+        Release { sha: &self.to, name, sum, keep: artifact.keep }
+    }
+
+    /// Sends the file; where it is on the host.
+    async fn send(&self, remote: &mut Remote<'_>, kept: &Kept) -> Result<String, Error> {
+        self.log.line(&format!("sending {}, sha256 {}", kept.name, kept.sha256));
+        let sent = remote.send(&kept.file, &format!("{}-{}.artifact", self.work.job.id, self.host.name)).await?;
+        crash::at("artifact-sent");
+        Ok(sent)
     }
 }

@@ -186,11 +186,19 @@ impl<'a> Turn<'a> {
 
     /// The turn, with the host's lock: no other daemon, and no person who wants to be alone there, comes in between.
     pub async fn alone(&self, way: Way) -> Result<HostResult, Cut> {
+        self.locked(async {
+            match way {
+                Way::Forward => self.forward().await,
+                Way::Back => self.back().await.map(|()| HostResult::RolledBack),
+            }
+        })
+        .await
+    }
+
+    /// What is to be done alone there, once the lock is ours.
+    pub async fn locked<T>(&self, alone: impl Future<Output = Result<T, Cut>>) -> Result<T, Cut> {
         let lock = self.lock().await?;
-        let result = match way {
-            Way::Forward => self.forward().await,
-            Way::Back => self.back().await.map(|()| HostResult::RolledBack),
-        };
+        let result = alone.await;
         if let Some(lock) = lock {
             let _ = tokio::time::timeout(FREED_WITHIN, lock.free()).await;
         }
@@ -229,11 +237,12 @@ impl<'a> Turn<'a> {
             let changed = resumed && restarting.is_some();
             return Ok(HostResult::Done { changed });
         }
-        if due.is_some() && !seen.exists && self.host.user != "root" {
-            // Where our user may make it, what follows does.
-            if let Err(error) = again!(self, |remote| remote.make_folder(&self.folder)) {
-                self.log.line(&error.to_string());
-            }
+        if due.is_some() {
+            self.make_folder(&seen).await;
+        }
+        if self.state().is_some_and(|state| state.prepared != Some(true)) {
+            // It was away when the others were prepared.
+            self.prepare().await?;
         }
         let moved = self.bring(seen.head, kept.as_ref()).await?;
         if let Some(wanted) = &due {
@@ -252,6 +261,16 @@ impl<'a> Turn<'a> {
         }
         self.verify().await?;
         Ok(HostResult::Done { changed: true })
+    }
+
+    /// The app's folder, if it is not there: where our user may make it, what follows does.
+    pub async fn make_folder(&self, seen: &HostState) {
+        if !seen.exists
+            && self.host.user != "root"
+            && let Err(error) = again!(self, |remote| remote.make_folder(&self.folder))
+        {
+            self.log.line(&error.to_string());
+        }
     }
 
     /// What the app runs by there, if anything of it is missing, another, or newer than what runs.

@@ -1,0 +1,154 @@
+//! `:prepare` and `:migrate` on real sshds: what runs before any host is touched, and what that means for the way back.
+
+use serde_json::Value;
+
+use super::support::acts::{host, text};
+use super::support::world::{World, git};
+
+/// A daemon with two hosts and an app on both, whose file `a` says what happens: `:prepare` fails where it names the host,
+/// `:migrate` and a restart where it says so. What is done is a line of what, the host, and the new commit's `a`.
+async fn app() -> World {
+    let mut world = World::new(2);
+    world.by_file = true;
+    world.commit("app", &[("deps.edn", "{}"), ("a", "old\n")]);
+    world.clone_to_hosts("app");
+    world.deploy_edn(
+        r#":app {:git-url "{repo:app}" :working-directory "{dir}/srv/{host}" :hosts [:web-1 :web-2] :ship :push
+            :prepare ["sh" "-c" "h=$(basename $(dirname $(dirname $PWD))); echo prepare $h $(cat a), beside $(cat ../../a) >> ../../../did; ! grep -q \"prepare $h\" a"]
+            :migrate "h=$(basename $(dirname $(dirname $PWD))); echo migrate $h $(cat a) >> ../../../did; ! grep -q \"no migrate\" a"
+            :restart "h=$(basename $PWD); echo restart $h $(cat a) >> ../did; ! grep -q \"no restart $h\" a"
+            :reversible? false :rollout {}}"#,
+    );
+    world.start().await;
+    world
+}
+
+fn at(world: &World, host: &str) -> String {
+    git(&world.path("srv").join(host), &["rev-parse", "HEAD"])
+}
+fn states(job: &Value) -> Vec<&str> {
+    job["hosts"].as_array().unwrap().iter().map(|host| text(host, "state")).collect()
+}
+/// What was done, in order, but that what is prepared at once comes in no order.
+fn did(world: &World) -> Vec<String> {
+    let text = world.read("srv/did");
+    world.save("srv/did", "");
+    let (mut prepared, rest): (Vec<String>, Vec<String>) =
+        text.lines().map(str::to_owned).partition(|line| line.starts_with("prepare"));
+    assert!(text.starts_with(&prepared.iter().map(|line| format!("{line}\n")).collect::<String>()), "{text}");
+    prepared.sort();
+    [prepared, rest].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_prepared_and_then_migrated_for_before_any_is_touched() {
+    let world = app().await;
+    let old = at(&world, "web-1");
+    let plan = world.call(&["deploy", "app", "--plan"]).await;
+    assert!(plan.out.contains("the first runs `h=$(basename") && plan.out.contains("no host goes back"), "{plan:?}");
+    let one = world.commit("app", &[("a", "one\n")]).to_string();
+    let watched = world.call(&["deploy", "app", "--watch"]).await;
+    assert_eq!(watched.code, Some(0), "{watched:?}");
+    assert!(watched.err.contains("web-2 runs :prepare") && watched.err.contains(":migrate, on web-1"), "{watched:?}");
+    let before = ["prepare web-1 one, beside old", "prepare web-2 one, beside old", "migrate web-1 one"];
+    assert_eq!(did(&world), [&before[..], &["restart web-1 one", "restart web-2 one"]].concat());
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (one.clone(), one.clone()));
+    assert!(!world.path("srv/web-1/.git/airplanes-next").exists());
+    let log = world.whole_log(text(&world.job("app").await, "id"), "rollout/web-1").await;
+    assert!(log.contains("   (in ") && log.contains("/.git/airplanes-next)"), "{log}");
+
+    // One that can't be prepared: nothing is migrated or restarted anywhere.
+    world.commit("app", &[("a", "prepare web-2\n")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("failed", vec!["skipped", "failed"]), "{job:#}");
+    assert!(text(host(&job, "web-2"), "error").contains(":prepare on web-2 ended with exit code 1"), "{job:#}");
+    assert_eq!(did(&world).len(), 2);
+    // A migration that fails: nothing is restarted.
+    world.commit("app", &[("a", "no migrate\n")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!(text(&job, "state"), "failed", "{job:#}");
+    let reason = text(&job, "reason");
+    assert!(reason.contains(":migrate on web-1 ended with exit code 1") && reason.contains("Nothing was restarted"));
+    assert_eq!(did(&world).last().map(String::as_str), Some("migrate web-1 no migrate"));
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (one.clone(), one.clone()));
+
+    // A restart that fails after one: the hosts stay, and say why.
+    let two = world.commit("app", &[("a", "no restart web-2\n")]).to_string();
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("partial", vec!["done", "failed"]), "{job:#}");
+    assert!(text(&job, "reason").contains("since :migrate has run and is not :reversible?"), "{job:#}");
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (two.clone(), two.clone()));
+    did(&world);
+    // Who takes it back by hand is told, and has to say that it is well.
+    let plan = world.call(&["rollback", "app", "--plan"]).await;
+    assert!(plan.out.contains("note: :migrate has run since ") && plan.out.contains(text(&job, "id")), "{plan:?}");
+    let refused = world.call(&["rollback", "app"]).await;
+    assert_eq!(
+        (refused.code, refused.err.contains("what it changed is not taken back")),
+        (Some(2), true),
+        "{refused:?}"
+    );
+    let back = world.call(&["rollback", "app", "--yes", "--watch"]).await;
+    assert_eq!((back.code, at(&world, "web-1"), at(&world, "web-2")), (Some(0), one.clone(), one.clone()), "{back:?}");
+    assert_eq!(did(&world), ["restart web-1 one", "restart web-2 one"]);
+
+    // With one that does no harm to what ran before they go back by themselves.
+    world.edit("deploy.edn", ":reversible? false", ":reversible? true");
+    let plan = async || {
+        let plan = world.call(&["deploy", "app", "--plan"]).await;
+        (!plan.out.contains("no host goes back")).then_some(())
+    };
+    world.until("the edit is in force", plan).await;
+    world.commit("app", &[("n", "1")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("rolled-back", vec!["rolled-back"; 2]), "{job:#}");
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (one.clone(), one));
+    assert_ne!(old, two);
+}
+
+/// A migration whose end nobody saw ends the job; any other place is gone on from.
+#[cfg(feature = "crash-points")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_anywhere_a_migration_never_runs_twice_in_a_job() {
+    let mut world = app().await;
+    let unseen = ":migrate was begun on web-1 and nobody saw its end";
+    let points = [
+        (r#""entry":"host-prepared":before"#, "succeeded"),
+        (r#""entry":"migrating":before"#, "succeeded"),
+        (r#""entry":"migrating":after"#, unseen),
+        (r#""entry":"migrated":before"#, unseen),
+        (r#""entry":"migrated":after"#, "succeeded"),
+    ];
+    for (n, (point, end)) in points.into_iter().enumerate() {
+        world.kill();
+        world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), point.to_owned())];
+        world.start().await;
+        world.save("srv/did", "");
+        let before = at(&world, "web-1");
+        let sha = world.commit("app", &[("a", &format!("good {n}\n"))]).to_string();
+        let id = world.deploy("app").await;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !world.has_died() {
+            assert!(std::time::Instant::now() < deadline, "{point}: not met");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        world.kill();
+        world.env.clear();
+        world.start().await;
+        let job = world.ended(&id).await;
+        let done = world.read("srv/did");
+        assert!(done.matches("migrate").count() <= 1, "{point}: {done}");
+        match end {
+            "succeeded" => {
+                assert_eq!(text(&job, "state"), "succeeded", "{point}: {job:#}");
+                assert_eq!((at(&world, "web-1"), done.matches("restart").count()), (sha, 2), "{point}: {done}");
+                assert_eq!(done.matches("migrate").count(), 1, "{point}: {done}");
+            }
+            words => {
+                assert_eq!(text(&job, "state"), "failed", "{point}: {job:#}");
+                assert!(text(&job, "reason").contains(words), "{point}: {job:#}");
+                assert_eq!((at(&world, "web-1"), done.contains("restart")), (before, false), "{point}: {done}");
+            }
+        }
+    }
+}
