@@ -90,7 +90,7 @@ async fn prepare(work: &mut Work, log: &mut LogFile, to: Sha, all: Vec<Host>) ->
         return Err(work.stopped());
     }
     for (host, error) in failed {
-        pass_by(work, log, &host, &error).await?;
+        pass_by(work, log, host, &error).await?;
     }
     Ok(())
 }
@@ -127,8 +127,7 @@ async fn pass_by(work: &mut Work, log: &mut LogFile, host: &Host, error: &Error)
 }
 
 async fn migrate(work: &mut Work, log: &mut LogFile, to: Sha, names: &[HostName]) -> Result<(), StepError> {
-    loop {
-        let Some(host) = waiting(work, names).into_iter().next() else { break };
+    while let Some(host) = waiting(work, names).into_iter().next() {
         if work.stop.is_cancelled() {
             return Err(work.stopped());
         }
