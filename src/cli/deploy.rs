@@ -9,7 +9,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::follow::follow;
-use super::output::{Paint, print, print_page, say};
+use super::output::{Paint, plain, print, print_page, say};
 use super::rollback::lines;
 use super::show::event_lines;
 use super::{Form, Globals};
@@ -50,6 +50,9 @@ pub(super) async fn deploy(client: &Client, globals: &Globals, args: DeployArgs)
     let paint = Paint::stderr(globals.color);
     if submitted.joined {
         say(&paint.dim("it joined a job that was waiting already"));
+    }
+    for note in &submitted.notes {
+        say(&Paint::stderr(globals.color).dim(&plain(note)));
     }
     if !args.watch {
         say(&paint.dim(&format!("follow it: airplanes logs {} -f", submitted.job)));

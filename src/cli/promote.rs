@@ -62,6 +62,9 @@ pub(super) async fn promote(client: &Client, globals: &Globals, args: PromoteArg
     if !args.form.print(&submitted)? {
         print(&format!("{}\n", submitted.job))?;
     }
+    for note in &submitted.notes {
+        say(&Paint::stderr(globals.color).dim(&plain(note)));
+    }
     if !args.watch {
         let hint = format!("follow it: airplanes logs {} -f", submitted.job);
         say(&Paint::stderr(globals.color).dim(&hint));

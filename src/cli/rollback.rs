@@ -79,6 +79,9 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
     for job in &submitted.canceled {
         say(&format!("job {job} is canceled: the rollback does not wait for it"));
     }
+    for note in &submitted.notes {
+        say(&Paint::stderr(globals.color).dim(&plain(note)));
+    }
     if !args.watch {
         let hint = format!("follow it: airplanes logs {} -f", submitted.job);
         say(&Paint::stderr(globals.color).dim(&hint));

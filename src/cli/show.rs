@@ -195,6 +195,7 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
             HostResult::Unreachable { error } => vec![format!("{failed} {host}  unreachable: {}", plain(error))],
             HostResult::Skipped { reason } => vec![format!("{passed} {host}  {}", plain(reason))],
         },
+        Entry::Waiting(waiting) => vec![format!("{begun} waits {waiting}")],
         Entry::Canceling { by } => vec![format!("{begun} {} cancels it", plain(by))],
         Entry::Ended { outcome, reason } => {
             let mark = match outcome {

@@ -16,6 +16,7 @@ use super::settings::{Config, time, web_url};
 use super::suggest::closest;
 use super::updates::updates;
 use super::values::Time;
+use super::window::window;
 use super::zero_downtime::{self, zero_downtime};
 use crate::edn::de::Spanned;
 use crate::edn::{Node, Span, Value};
@@ -94,6 +95,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
     let zero = zero_downtime(&mut section, context);
     let nginx = nginx(&mut section, instances, context);
     let rollout = rollout(&mut section, context);
+    let window = window(&mut section, context);
     let groups = section.node("environments");
     if let (Some(groups), Some(flat)) = (groups, section.node("hosts").or_else(|| section.node("ip"))) {
         let message = "both `:hosts` and `:environments` say where the app runs";
@@ -101,7 +103,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         context.fault(fault.related(groups.span, "the environments are named here"));
     }
     let (environments, hosts) = match groups {
-        Some(groups) => environments(groups, (&rollout, health.as_ref(), instances), config, context),
+        Some(groups) => environments(groups, (&rollout, health.as_ref(), window.as_ref()), instances, config, context),
         None => (Vec::new(), flat),
     };
     if let Some((_, span)) = &zero {
@@ -165,6 +167,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         runner,
         updates,
         rollout,
+        window,
     })
 }
 

@@ -8,9 +8,10 @@ use super::diagnostic::Fault;
 use super::rollout::of_environment;
 use super::section::{Context, Section};
 use super::settings::Config;
+use super::window::window;
 use crate::edn::{Node, Value};
 use crate::model::rollout::Rollout;
-use crate::model::{EnvName, Environment, Health, Host};
+use crate::model::{EnvName, Environment, Health, Host, Window};
 
 /// How many an app may have.
 const MOST: usize = 20;
@@ -23,11 +24,12 @@ enum Promote {
     Manual,
 }
 
-/// The environments as they are written, and all their hosts in that order. What one does not say for itself is the app's;
-/// whether the app has two instances comes last.
+/// The environments as they are written, and all their hosts in that order. What one does not say for itself is the app's.
+/// `instances`: whether the app has two of them.
 pub(super) fn environments(
     node: &Node,
-    whole: (&Rollout, Option<&Health>, bool),
+    whole: (&Rollout, Option<&Health>, Option<&Window>),
+    instances: bool,
     config: &Config,
     context: &mut Context,
 ) -> (Vec<Environment>, Vec<Host>) {
@@ -60,7 +62,8 @@ pub(super) fn environments(
         }
         let promote = section.read::<Promote>("promote", context);
         let rollout = of_environment(whole.0, &mut section, context);
-        let own = section.section("health", context).and_then(|section| health(section, whole.2, context));
+        let own = section.section("health", context).and_then(|section| health(section, instances, context));
+        let its_window = window(&mut section, context);
         let manual = promote.as_ref().is_some_and(|promote| promote.value == Promote::Manual);
         if let Some(promote) = promote.as_ref().filter(|_| manual && environments.is_empty()) {
             let message = format!("the first environment, :{}, can't be promoted to", name.value);
@@ -90,6 +93,7 @@ pub(super) fn environments(
             manual,
             rollout,
             health: own.or_else(|| whole.1.cloned()),
+            window: its_window.or_else(|| whole.2.cloned()),
         });
         all.extend(hosts);
     }

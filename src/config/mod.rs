@@ -31,6 +31,7 @@ mod tags;
 mod templates;
 mod updates;
 mod values;
+mod window;
 mod zero_downtime;
 
 use std::collections::BTreeMap;

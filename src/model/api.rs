@@ -250,6 +250,9 @@ pub fn state_of(job: &JobState) -> (&'static str, Option<String>) {
     if let Some(request) = job.requested.as_ref().filter(|_| job.waits_for_merge()) {
         return ("waiting", Some(format!("for pull request {}: {}", request.number, request.url)));
     }
+    if let Some((_, waiting)) = job.waiting.as_ref().filter(|_| job.ended.is_none()) {
+        return ("waiting", Some(waiting.to_string()));
+    }
     if job.started {
         return ("running", job.running_step().map(|s| format!("in {}", s.step)));
     }
@@ -400,6 +403,9 @@ pub struct Submitted {
     /// Jobs of the app that were canceled for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub canceled: Vec<JobId>,
+    /// What a person should know, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl AppView {

@@ -11,6 +11,7 @@ use super::rollout::Rollout;
 use super::service::{Postgres, Service, Site, ZeroDowntime};
 use super::updates::Updates;
 use super::url::{RepoId, RepoUrl};
+use super::window::Window;
 
 /// What starts a job for an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -131,6 +132,9 @@ pub struct App {
     /// How a commit is brought to its hosts, where no environment has a way of its own; see [`App::rollout_on`].
     #[serde(default, skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
+    /// When a rollout that nobody asked for may begin, where no environment says it; see [`App::window_on`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 impl App {
@@ -157,6 +161,7 @@ impl App {
             runner: Runner::default(),
             updates: Updates::default(),
             rollout: Rollout::default(),
+            window: None,
         }
     }
     /// The branch that it is built from: its entry's, or its repository's default one, if anyone knows that.

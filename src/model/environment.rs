@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::app::{App, Health, Host};
 use super::names::{EnvName, HostName};
 use super::rollout::{Because, Rollout};
+use super::window::Window;
 
 /// One of `:environments`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Environment {
     /// How health is asked there: its own way, or the app's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// When a rollout that nobody asked for may begin there: its own window, or the app's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 impl App {
@@ -54,6 +58,13 @@ impl App {
         match self.environment_of(host) {
             Some(environment) => environment.health.as_ref(),
             None => self.health.as_ref(),
+        }
+    }
+    /// When a rollout that nobody asked for may begin on that host; at any time if none.
+    pub fn window_on(&self, host: &HostName) -> Option<&Window> {
+        match self.environment_of(host) {
+            Some(environment) => environment.window.as_ref(),
+            None => self.window.as_ref(),
         }
     }
     /// The url to ask on `host`; in `:health {:url …}` too `{host}` and `{address}` stand for its own, for apps that

@@ -9,9 +9,11 @@ use super::bump::Bump;
 use super::id::JobId;
 use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult};
 use super::names::{Branch, HostName, Sha};
-use super::plan::Why;
+use super::plan::{BY_ITSELF, Why};
 use super::progress::{HostState, Migration, Narrowed, Progress, Request, StepState, Updated};
+use super::rollout::Because;
 use super::updates::Publish;
+use super::window::Waiting;
 
 mod hosts;
 mod layout;
@@ -88,6 +90,9 @@ pub struct JobState {
     /// The runs of `:migrate` that have begun: at most one, or one an environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<Migration>,
+    /// The window that its rollout waits for, and since when it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<(Timestamp, Waiting)>,
     /// Why the hosts that it changed go back to what they ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_back: Option<String>,
@@ -134,6 +139,7 @@ impl JobState {
             requested: None,
             published: None,
             migrations: Vec::new(),
+            waiting: None,
             rolling_back: None,
             canceling: None,
             interruptions: 0,
@@ -194,7 +200,7 @@ impl JobState {
             Entry::Resumed => {
                 self.must_be_started(true, "resumed")?;
                 // Who waits for people sees many restarts.
-                self.interruptions += u32::from(!self.waits_for_merge());
+                self.interruptions += u32::from(!self.lets_others());
                 // Half a build is none: what it left in its clone is not to be trusted.
                 let builds = || self.steps.iter().filter(|s| matches!(s.step, Step::Build(_)));
                 if builds().any(|s| !s.state.is_settled_well()) {
@@ -282,6 +288,11 @@ impl JobState {
             Entry::RollingBack { reason } => self.roll_back(reason)?,
             Entry::HostReturning { host } => self.return_host(host)?,
             Entry::HostFinished { host, result } => self.finish_host(host, result)?,
+            Entry::Waiting(waiting) => {
+                self.must_run("waiting", &Step::Rollout)?;
+                let since = self.waiting.take().map_or(at, |(since, _)| since);
+                self.waiting = Some((since, waiting.clone()));
+            }
             Entry::Canceling { by } => self.canceling = Some(by.clone()),
             Entry::Ended { outcome, reason } => {
                 if *outcome == Outcome::Parked {
@@ -322,6 +333,7 @@ impl JobState {
                     host.state = Progress::Failed;
                     host.error = Some(reason.clone());
                 }
+                self.waiting = None;
                 self.ended = Some((at, *outcome, reason.clone()));
             }
         }
@@ -353,6 +365,22 @@ impl JobState {
     /// Whether it waits for somebody to merge its pull request, and so for nothing that the daemon has.
     pub fn waits_for_merge(&self) -> bool {
         self.ended.is_none() && self.requested.is_some() && self.published.is_none()
+    }
+    /// Whether it waits for a window, and so for nothing that the daemon has.
+    pub fn waits_for_window(&self) -> bool {
+        self.ended.is_none() && self.waiting.is_some()
+    }
+    /// Whether the app's other jobs go their way meanwhile.
+    pub fn lets_others(&self) -> bool {
+        self.waits_for_merge() || self.waits_for_window()
+    }
+    /// Whether a person said that it goes to its hosts now.
+    pub fn is_asked(&self) -> bool {
+        self.live_causes().any(|cause| match &cause.why {
+            Why::Asked { by } => !by.starts_with(BY_ITSELF),
+            Why::Rollout(carried) => carried.because != Because::CatchUp,
+            Why::OwnPush { .. } | Why::Dependency => false,
+        })
     }
     /// The step that is under way.
     pub fn running_step(&self) -> Option<&StepState> {

@@ -11,6 +11,7 @@ use super::id::{JobId, PlanId};
 use super::names::{Branch, HostName, InvalidName, Sha};
 use super::plan::{TagTarget, Target, Why};
 use super::progress::{Narrowed, Request};
+use super::window::Waiting;
 
 /// How a job ended. Final is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -374,6 +375,8 @@ pub enum Entry {
         /// On which.
         host: HostName,
     },
+    /// Nobody asked for it now: its rollout goes on when a window opens.
+    Waiting(Waiting),
 }
 
 impl Entry {
@@ -408,6 +411,7 @@ impl Entry {
             Entry::HostPrepared { .. } => "host-prepared",
             Entry::Migrating { .. } => "migrating",
             Entry::Migrated { .. } => "migrated",
+            Entry::Waiting(_) => "waiting",
         }
     }
 

@@ -20,7 +20,8 @@ impl JobState {
         let has_ended = |host: &&HostState| !matches!(host.state, Progress::Skipped | Progress::RolledBack);
         match self.outcome() {
             Some(Outcome::Succeeded | Outcome::Unchanged) => self.hosts.is_empty() || !meant.is_empty(),
-            Some(Outcome::Partial) => {
+            // One that waited for a window, and whose place another has taken, has ended where it was before.
+            Some(Outcome::Partial | Outcome::Skipped) => {
                 self.rolling_back.is_none()
                     && !self.has_too_many_failed(&meant)
                     && meant.iter().any(|host| host.state == Progress::Done)

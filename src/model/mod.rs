@@ -33,6 +33,7 @@ pub mod service;
 pub mod updates;
 pub mod upkeep;
 pub mod url;
+pub mod window;
 
 pub use app::{App, BuildStep, Health, Host, Runner, Trigger};
 pub use bump::Bump;
@@ -55,3 +56,4 @@ pub use server::{Provider, ServerEntry, ServerSpec, ServerState};
 pub use service::{Certificate, Postgres, RestartPolicy, Service, Site, ZeroDowntime};
 pub use updates::{Follows, Publish, Track, Updates};
 pub use url::{RepoId, RepoUrl};
+pub use window::{Waiting, Window};

@@ -10,6 +10,9 @@ use super::names::{AppName, Branch, Sha};
 use super::rollout::Carried;
 use super::url::RepoId;
 
+/// What the names begin with in which the daemon does by itself what a person may do too.
+pub const BY_ITSELF: &str = "the daemon";
+
 /// Why an app is in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "kebab-case")]

@@ -1,7 +1,7 @@
 //! Hosts that were away when the others of their app got a commit, and what they are owed: that commit, once they are
 //! back. Which they are is read from the jobs; what is done is a job like any other, that names the one before.
 
-use super::{Inner, Pipeline, PipelineError, unpoison};
+use super::{Inner, Pipeline, PipelineError, unpoison, windows};
 use crate::model::api::Submitted;
 use crate::model::live::Debt;
 use crate::model::rollout::{Because, Carried};
@@ -30,7 +30,12 @@ impl Pipeline {
             let open = self.inner.store.open_jobs_of(&app.name);
             let is_busy = open.iter().any(|job| !job.waits_for_merge());
             if !is_busy && self.inner.stopped_by(&app.name).is_none() {
-                away.extend(self.inner.owed_to_hosts(&app)?);
+                // Nobody asked for it: it waits for their window.
+                let may_get = |mut away: Away| {
+                    away.hosts.retain(|host| windows::is_open(&app, &host.name));
+                    (!away.hosts.is_empty()).then_some(away)
+                };
+                away.extend(self.inner.owed_to_hosts(&app)?.into_iter().filter_map(may_get));
             }
         }
         Ok(away)

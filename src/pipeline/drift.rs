@@ -29,7 +29,7 @@ impl Pipeline {
         let mut looks = JoinSet::new();
         for entry in apps.into_iter().filter(|entry| app.is_none_or(|app| entry.name == *app)) {
             for host in entry.hosts.clone() {
-                let wanted = self.inner.store.last_good_on(&entry, &host.name)?.map(|good| good.sha);
+                let wanted = self.inner.left_at(&entry, &host.name)?;
                 let (inner, entry, places) = (self.inner.clone(), entry.clone(), places.clone());
                 looks.spawn(async move {
                     let _place = places.acquire_owned().await;

@@ -225,7 +225,7 @@ impl Inner {
         loop {
             let (now, holds) = (Timestamp::now(), self.store.holds());
             for hold in holds.values().filter(|hold| hold.is_over(now)) {
-                if let Err(error) = self.release(hold, "the end of its hold").await {
+                if let Err(error) = self.release(hold, "the daemon, at the end of its hold").await {
                     tracing::warn!(app = %hold.app, %error, "a hold whose time has come stays for now");
                 }
             }

@@ -37,6 +37,7 @@ mod turn;
 mod unread;
 mod views;
 mod waits;
+mod windows;
 mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -310,8 +311,7 @@ impl Pipeline {
             let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
             // It was held or taken away in between, and perhaps is not any more.
             let Some(row) = row else { continue };
-            let canceled = Vec::new();
-            return Ok(Submitted { event, job: row.job, joined: row.job.event != event, canceled });
+            return self.inner.submitted(event, row.job);
         }
     }
 

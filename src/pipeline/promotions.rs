@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::drift::judge;
 use super::rollbacks::{named, names_of};
-use super::{Inner, Pipeline, PipelineError};
+use super::{Inner, Pipeline, PipelineError, windows};
 use crate::host::instances::Observed;
 use crate::host::{Check, Remote};
 use crate::model::api::{PromotionView, RolloutView, Submitted};
@@ -24,7 +24,8 @@ impl Pipeline {
     pub async fn promotion_plan(&self, app: &AppName, to: Option<&str>) -> Result<PromotionView, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
         let (from, to) = between(&entry, to)?;
-        let (carried, notes) = self.inner.to_promote(&entry, (from, to), "").await?;
+        let (carried, mut notes) = self.inner.to_promote(&entry, (from, to), "").await?;
+        notes.extend(windows::closed(&entry, |host| to.hosts.contains(host)));
         let mut rollout = RolloutView::of(&entry, |host| to.hosts.contains(host));
         rollout.held = self.inner.stopped_by(app).map(|hold| hold.to_string());
         let live = self.inner.store.last_good_in(app, &to.name)?.map(|good| good.sha);

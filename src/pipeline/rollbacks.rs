@@ -92,7 +92,7 @@ impl Pipeline {
         let event = self.inner.store.submit(EventKind::Rollout { app: app.clone(), carried }).await?;
         let row = self.planned(event).await?.into_iter().find(|row| row.app == *app);
         let Some(row) = row else { return Err(self.no_such_app(app)) };
-        Ok(Submitted { event, job: row.job, joined: false, canceled: Vec::new() })
+        self.inner.submitted(event, row.job)
     }
 }
 
@@ -199,6 +199,16 @@ impl Inner {
         let hosts = environment.map(|environment| environment.hosts.clone()).unwrap_or_default();
         let because = Because::Rollback { bad };
         Ok((Carried { of, commit, branch: branch.clone(), hosts, because, by: by.to_owned() }, bad))
+    }
+
+    /// What jobs left a host of an app at: the one under way that has brought it there, or the last good one.
+    pub(super) fn left_at(&self, app: &App, host: &HostName) -> Result<Option<Sha>, StoreError> {
+        let done = |job: &JobState| job.host(host).is_some_and(|host| host.state == Progress::Done);
+        let open = self.store.open_jobs_of(&app.name);
+        match open.iter().rev().find(|job| job.waits_for_window() && done(job)).and_then(|job| job.commit()) {
+            Some(commit) => Ok(Some(commit)),
+            None => Ok(self.store.last_good_on(app, host)?.map(|good| good.sha)),
+        }
     }
 
     /// An app's newest jobs that were for hosts of an environment.

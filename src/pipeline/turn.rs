@@ -206,7 +206,7 @@ impl Inner {
     /// The job that has the app: one that is parked, or one that has started, which after a restart may come to its
     /// lease later than those that wait behind it.
     pub(super) fn holder(&self, job: &JobState) -> Option<JobId> {
-        let has = |other: &JobState| other.started && !other.waits_for_merge();
+        let has = |other: &JobState| other.started && !other.lets_others();
         let holds = |other: &JobState| has(other) || other.outcome() == Some(Outcome::Parked);
         let others = self.store.open_jobs_of(&job.app.name);
         let holder = others.iter().find(|other| other.id != job.id && holds(other));

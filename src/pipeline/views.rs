@@ -44,8 +44,8 @@ impl Pipeline {
                 view.depends_on_ssh = index.deps.iter().filter_map(|dep| dep.ssh_url().cloned()).collect();
             }
             for environment in &mut view.environments {
-                let good = self.inner.store.last_good_in(&app.name, &environment.name).ok().flatten();
-                environment.live = good.map(|good| good.sha);
+                let first = environment.hosts.first();
+                environment.live = first.and_then(|host| self.inner.left_at(&app, host).ok().flatten());
             }
             view.holds = self.holds_of(&app.name);
             if let Ok(seen) = self.inner.store.last_seen(&app.repo()) {

@@ -59,7 +59,7 @@ impl Inner {
         let lease;
         let (mut slot, mut looked) = (Slot::default(), None);
         if job.started {
-            lease = match job.waits_for_merge() {
+            lease = match job.lets_others() {
                 true => None,
                 false => tokio::select! {
                     lease = self.leases.app(&job.app.name) => Some(lease),

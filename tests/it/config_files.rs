@@ -97,11 +97,11 @@ fn the_example_documents_every_key_and_loads_clean() {
     let words: Vec<&str> = text.split(|c: char| !(c.is_alphanumeric() || ":-?".contains(c))).collect();
     let wrong = r#"{:x 1 :webhooks {:x 1 :gitlab {:x 1}} :forges {"github.com" {:x 1}} :git {:x 1} :ssh {:x 1} :hosts {:a {:x 1}} :builds {:x 1}
                     :keep {:x 1} :disk {:x 1} :notify [{:x 1}] :smtp {:x 1} :dead-man {:x 1}
-                    :deploy {:a {:x 1 :service {:x 1} :health {:x 1} :nginx {:x 1 :tls {:x 1}} :rollout {:x 1} :environments {:e {:x 1}} :postgres {:x 1} :build [{:x 1}]}}}"#;
+                    :deploy {:a {:x 1 :service {:x 1} :health {:x 1} :nginx {:x 1 :tls {:x 1}} :rollout {:x 1} :window {:x 1} :environments {:e {:x 1}} :postgres {:x 1} :build [{:x 1}]}}}"#;
     let known: Vec<String> = config_faults(wrong);
     let known: Vec<&str> =
         known.iter().filter_map(|line| line.split_once("known here: ")).map(|(_, keys)| keys).collect();
-    assert_eq!(known.len(), 22);
+    assert_eq!(known.len(), 23);
     for key in known.iter().flat_map(|keys| keys.split(' ')) {
         assert!(words.contains(&key), "config.example.edn says nothing of {key}");
     }

@@ -179,6 +179,95 @@ async fn automatic_environments_follow_each_other_and_the_next_begins_only_if_th
     assert_ne!(old, head);
 }
 
+/// The newest job, once it is in that state.
+async fn newest(world: &World, state: &str) -> Value {
+    let look = async || {
+        let jobs = world.get("/jobs?limit=1&app=app").await;
+        (jobs["jobs"][0]["state"] == state).then(|| jobs["jobs"][0].clone())
+    };
+    world.until(&format!("the newest job is {state}"), look).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_does_not() {
+    // It opens with a minute that begins in 20 to 80 seconds.
+    let now = jiff::Timestamp::now().as_second();
+    let opens = jiff::Timestamp::from_second((now + 20).div_euclid(60) * 60 + 60).unwrap();
+    let hours = format!("{}-{}", opens.strftime("%H:%M"), (opens + jiff::Span::new().hours(2)).strftime("%H:%M"));
+    let window = format!(":rollout {{}} :window {{:hours \"{hours}\" :tz \"UTC\"}}");
+    let mut world = app("", &window).await;
+    let old = at(&world, "web-3");
+    let first = world.push("app", &[("a", "1")]).await.to_string();
+    let one = newest(&world, "waiting").await;
+    let words = format!("for the window of production, which opens at {}", opens.strftime("%Y-%m-%d %H:%MZ"));
+    assert_eq!((text(&one, "reason"), all(&world)), (&*words, two_and_two(&first, &old)), "{one:#}");
+    let status = world.call(&["status"]).await;
+    assert!(status.out.contains(&words) && status.out.contains("1 waiting"), "{status:?}");
+
+    // Killed, and started again: it waits on. What comes later is not held up, and takes its place.
+    world.kill();
+    world.start().await;
+    let again = newest(&world, "waiting").await;
+    assert_eq!((text(&again, "id"), text(&again, "reason")), (text(&one, "id"), &*words));
+    let second = world.push("app", &[("a", "2")]).await.to_string();
+    let two = newest(&world, "waiting").await;
+    assert_ne!(text(&two, "id"), text(&one, "id"));
+    let over = world.ended(text(&one, "id")).await;
+    assert_eq!(
+        (text(&over, "state"), states(&over)),
+        ("skipped", vec!["done", "done", "skipped", "skipped"]),
+        "{over:#}"
+    );
+    assert!(text(&over, "reason").contains("came while it waited for its window, and took its place"), "{over:#}");
+    assert_eq!(all(&world), two_and_two(&second, &old));
+    let opened =
+        async || (!world.get(&format!("/jobs/{}", text(&two, "id"))).await["finished_at"].is_null()).then_some(());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(150);
+    while opened().await.is_none() {
+        assert!(std::time::Instant::now() < deadline, "it does not open");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    assert!(jiff::Timestamp::now() >= opens, "it began too early");
+    let two = newest(&world, "succeeded").await;
+    assert_eq!((states(&two), all(&world)), (vec!["done"; 4], two_and_two(&second, &second)), "{two:#}");
+
+    // A window that stays closed.
+    let day = (opens + jiff::Span::new().hours(72)).strftime("%a").to_string().to_lowercase();
+    world.edit("deploy.edn", &format!(":hours \"{hours}\""), &format!(":days [:{day}]"));
+    let edited = async || world.call(&["apps"]).await.out.contains(&second[..10]).then_some(());
+    world.until("the apps are read", edited).await;
+    let closed = async || {
+        let plan = world.call(&["deploy", "app", "--plan"]).await;
+        plan.out.contains(&format!("begins in its window, {day} 00:00-24:00 UTC")).then_some(())
+    };
+    world.until("the edit is in force", closed).await;
+    let third = world.push("app", &[("a", "3")]).await.to_string();
+    let three = newest(&world, "waiting").await;
+    let asked = world.call(&["deploy", "app", "--watch"]).await;
+    assert_eq!((asked.code, all(&world)), (Some(0), two_and_two(&third, &third)), "{asked:?}");
+    assert!(asked.err.contains("what a person asks for goes at once"), "{asked:?}");
+    assert_eq!(text(&world.ended(text(&three, "id")).await, "state"), "skipped");
+    let fourth = world.push("app", &[("a", "4")]).await.to_string();
+    let four = newest(&world, "waiting").await;
+    let promoted = world.call(&["promote", "app", "--watch"]).await;
+    assert_eq!((promoted.code, all(&world)), (Some(0), two_and_two(&fourth, &fourth)), "{promoted:?}");
+    assert_eq!(text(&world.ended(text(&four, "id")).await, "state"), "skipped");
+    // Taken back from staging, or canceled: it never gets to production.
+    let fifth = world.push("app", &[("a", "5")]).await.to_string();
+    let five = newest(&world, "waiting").await;
+    assert_eq!(all(&world), two_and_two(&fifth, &fourth));
+    let back = world.call(&["rollback", "app", "--env", "staging", "--watch"]).await;
+    assert_eq!((back.code, all(&world)), (Some(0), two_and_two(&fourth, &fourth)), "{back:?}");
+    let over = world.ended(text(&five, "id")).await;
+    assert!(text(&over, "reason").starts_with("canceled by operator, who rolled app back"), "{over:#}");
+    world.push("app", &[("a", "6")]).await;
+    let six = newest(&world, "waiting").await;
+    let canceled = world.call(&["cancel", text(&six, "id")]).await;
+    assert_eq!(canceled.code, Some(0), "{canceled:?}");
+    assert_eq!(text(&world.ended(text(&six, "id")).await, "state"), "partial");
+    assert_eq!(at(&world, "web-3"), fourth);
+}
+
 /// Killed in front of and behind each entry of a promotion.
 #[cfg(feature = "crash-points")]
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,9 @@ pub struct EnvironmentView {
     pub hosts: Vec<HostName>,
     /// `auto`: what is built gets there. `manual`: only what a person promotes.
     pub promote: String,
+    /// When a rollout that nobody asked for may begin there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
     /// What did well there last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Sha>,
@@ -26,7 +29,8 @@ impl EnvironmentView {
     pub(super) fn of(environment: &Environment) -> Self {
         let promote = if environment.manual { "manual" } else { "auto" };
         let Environment { name, hosts, .. } = environment;
-        Self { name: name.clone(), hosts: hosts.clone(), promote: promote.to_owned(), live: None }
+        let window = environment.window.as_ref().map(ToString::to_string);
+        Self { name: name.clone(), hosts: hosts.clone(), promote: promote.to_owned(), window, live: None }
     }
 }
 
@@ -58,12 +62,14 @@ impl RolloutView {
         let meant: Vec<&HostName> = app.hosts.iter().map(|host| &host.name).filter(|name| is_meant(name)).collect();
         let (mut batches, mut environments, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         let mut plan = |rollout: &Rollout, hosts: &[&HostName], environment: Option<&EnvName>| {
+            let window = hosts.first().and_then(|host| app.window_on(host));
+            let window = window.map(|window| format!("what nobody asked for begins in its window, {window}"));
             let mut left = hosts.iter().map(|name| (*name).clone());
             let sizes = rollout.sizes(hosts.len());
             environments.extend(sizes.iter().filter_map(|_| environment.cloned()));
             batches.extend(sizes.into_iter().map(|size| left.by_ref().take(size).collect::<Vec<_>>()));
             let words = if hosts.is_empty() { Vec::new() } else { rollout.words() };
-            notes.extend(words.into_iter().map(|words| match environment {
+            notes.extend(words.into_iter().chain(window).map(|words| match environment {
                 Some(name) => format!("{name}: {words}"),
                 None => words,
             }));

@@ -125,6 +125,7 @@ impl JobState {
             HostResult::Skipped { reason } => (Progress::Skipped, Some(reason.clone())),
         };
         self.interruptions = 0;
+        self.waiting = None;
         Ok(())
     }
 

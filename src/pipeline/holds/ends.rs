@@ -106,7 +106,7 @@ impl Inner {
         for waiting in waiting {
             let Ok(heads) = git.known_heads(&waiting.repo).await else { continue };
             if self.has_come(&git, &heads, &waiting).await? {
-                self.release(&waiting.hold, "the end of its hold").await?;
+                self.release(&waiting.hold, "the daemon, at the end of its hold").await?;
             }
         }
         Ok(all.is_ok_and(|all| all.into_iter().all(|asked| asked)))

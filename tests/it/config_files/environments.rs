@@ -37,6 +37,44 @@ fn environments_are_in_the_order_they_are_written_and_have_what_the_app_has_wher
 }
 
 #[test]
+fn a_window_is_days_and_hours_of_a_place() {
+    let more = r#":window {:days [:fri :mon] :hours "09:00-16:30" :tz "Europe/Zurich"}
+                  :environments {:s {:hosts [:a]} :t {:hosts [:b] :window {:hours "22:00-04:00"}}}"#;
+    let loaded = World::new(CONFIG, &deploy(more)).loaded();
+    let shop = app(&loaded, "shop");
+    let windows: Vec<String> = shop.hosts.iter().map(|h| shop.window_on(&h.name).unwrap().to_string()).collect();
+    assert_eq!(windows, ["mon fri 09:00-16:30 Europe/Zurich", "22:00-04:00 UTC"]);
+    let hours =
+        "2:25 `:hours` can't be used | expected hours of a day like \"09:00-16:30\", or over midnight \"22:00-04:00\"";
+    for (window, want) in [
+        (
+            "{}",
+            "2:16 `:window` says neither days nor hours | expected {:days [:mon :tue] :hours \"09:00-16:30\" :tz \"Europe/Zurich\"}",
+        ),
+        ("{:hours \"9-17\"}", hours),
+        ("{:hours \"09:00-24:01\"}", hours),
+        ("{:hours \"09:00-09:00\"}", hours),
+        ("{:hours 9}", hours),
+        (
+            "{:days [:mon :tue :foo]}",
+            "2:35 unknown value `:foo` for `:days` | expected one of :mon :tue :wed :thu :fri :sat :sun",
+        ),
+        ("{:days []}", "2:24 `:days` names no day | expected one or more, like [:mon :tue]"),
+        (
+            "{:days [:mon] :tz \"Europe/Zürich\"}",
+            "2:35 the time zone \"Europe/Z\\u{fc}rich\" is not known on this machine | expected a name like \"Europe/Zurich\" | `timedatectl list-timezones` has all names; where it has few, install tzdata",
+        ),
+        (
+            "{:days [:mon] :houres \"09:00-10:00\"}",
+            "2:31 unknown key `:houres` in :window | did you mean `:hours`? | known here: :days :hours :tz",
+        ),
+    ] {
+        let world = World::new(CONFIG, &deploy(&format!(":window {window} :hosts [:a]")));
+        assert_eq!(world.faults(), [format!("deploy {want}")], "{window}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_said_where_it_stands() {
     let hosts = "2:16 both `:hosts` and `:environments` say where the app runs | expected one of them";
     for (more, want) in [
@@ -70,7 +108,7 @@ fn what_makes_no_sense_is_said_where_it_stands() {
         ),
         (
             ":environments {:s {:hosts [:a] :promot :auto}}",
-            "2:32 unknown key `:promot` in the environment :s | did you mean `:promote`? | known here: :hosts :ip :promote :rollout :health",
+            "2:32 unknown key `:promot` in the environment :s | did you mean `:promote`? | known here: :hosts :ip :promote :rollout :health :window",
         ),
         (":environments {\"s\" {:hosts [:a] :promote :auto}}", ""),
     ] {

@@ -20,7 +20,7 @@ fn a_fault_is_shown_as_a_compiler_would() {
    :         ^^^^^^
    :            `-- did you mean `:build`?
    `----
-  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :prepare :migrate :reversible? :rollout :environments :postgres
+  help: known here: :git-url :branch :update? :trigger :build :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :prepare :migrate :reversible? :rollout :window :environments :postgres
 "#
     );
     assert!(error.render(true).contains("\u{1b}["));
@@ -327,7 +327,7 @@ fn every_fault_of_an_app_has_words_of_its_own() {
         (
             "{:giturl \"/srv/git/shop\"}",
             "deploy 1:9 unknown key `:giturl` in the app :shop | did you mean `:git-url`? | known here: :git-url :branch :update? :trigger :build \
-             :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :prepare :migrate :reversible? :rollout :environments :postgres",
+             :timeout :working-directory :hosts :ip :name :service :restart :zero-downtime :health :runner :track :directory :deps-files :paths :bisect? :publish :auto-merge? :nginx :ship :artifact :keep-releases :prepare :migrate :reversible? :rollout :window :environments :postgres",
         ),
     ] {
         let app = app.replace("URL", url);

@@ -21,6 +21,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::{StepError, Work, say};
 use crate::model::{Entry, Host, HostName, HostResult, JobState, Progress, Sha, Step, StepResult};
+use crate::pipeline::windows;
 use crate::process::LogFile;
 pub(super) use turn::is_live_everywhere;
 
@@ -75,6 +76,9 @@ async fn go_on(work: &mut Work, log: &mut LogFile, commit: Sha) -> Result<(), St
             continue;
         }
         if let Some(names) = batch.begins.filter(|_| looked_at.as_ref() != Some(&batch.environment)) {
+            if let Some(host) = names.first() {
+                windows::wait(work, log, batch.environment.as_ref(), host).await?;
+            }
             if let Some(name) = &batch.environment {
                 say(log, format!("to {name}")).await?;
             }
