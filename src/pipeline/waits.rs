@@ -68,7 +68,7 @@ impl Pipeline {
     /// A job as the API gives it: one that waits says what for.
     pub fn view(&self, job: &JobState) -> JobView {
         let view = JobView::of(job);
-        if job.ended.is_some() || job.canceling.is_some() || job.waits_for_merge() {
+        if job.ended.is_some() || job.canceling.is_some() || job.lets_others() {
             return view;
         }
         let Some(why) = self.inner.waits_for(job) else { return view };
