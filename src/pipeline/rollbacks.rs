@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Inner, Pipeline, PipelineError};
 use crate::model::api::{RollbackView, RolloutView, Submitted};
 use crate::model::rollout::{Because, Carried};
-use crate::model::{App, AppName, Environment, EventKind, HostName, JobId, JobState, Sha, live};
+use crate::model::{App, AppName, Environment, EventKind, HostName, JobId, JobState, Progress, Sha, live};
 use crate::store::{JobFilter, StoreError};
 
 /// So many jobs of an app are looked back upon.

@@ -179,13 +179,14 @@ async fn automatic_environments_follow_each_other_and_the_next_begins_only_if_th
     assert_ne!(old, head);
 }
 
-/// The newest job, once it is in that state.
-async fn newest(world: &World, state: &str) -> Value {
+/// The newest job, once it waits; one that brings this commit.
+async fn waits(world: &World, commit: &str) -> Value {
     let look = async || {
         let jobs = world.get("/jobs?limit=1&app=app").await;
-        (jobs["jobs"][0]["state"] == state).then(|| jobs["jobs"][0].clone())
+        let job = jobs["jobs"][0].clone();
+        (job["state"] == "waiting" && job["sha"] == commit).then_some(job)
     };
-    world.until(&format!("the newest job is {state}"), look).await
+    world.until(&format!("the job of {commit} waits"), look).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +199,7 @@ async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_d
     let mut world = app("", &window).await;
     let old = at(&world, "web-3");
     let first = world.push("app", &[("a", "1")]).await.to_string();
-    let one = newest(&world, "waiting").await;
+    let one = waits(&world, &first).await;
     let words = format!("for the window of production, which opens at {}", opens.strftime("%Y-%m-%d %H:%MZ"));
     assert_eq!((text(&one, "reason"), all(&world)), (&*words, two_and_two(&first, &old)), "{one:#}");
     let status = world.call(&["status"]).await;
@@ -207,10 +208,10 @@ async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_d
     // Killed, and started again: it waits on. What comes later is not held up, and takes its place.
     world.kill();
     world.start().await;
-    let again = newest(&world, "waiting").await;
+    let again = waits(&world, &first).await;
     assert_eq!((text(&again, "id"), text(&again, "reason")), (text(&one, "id"), &*words));
     let second = world.push("app", &[("a", "2")]).await.to_string();
-    let two = newest(&world, "waiting").await;
+    let two = waits(&world, &second).await;
     assert_ne!(text(&two, "id"), text(&one, "id"));
     let over = world.ended(text(&one, "id")).await;
     assert_eq!(
@@ -228,8 +229,12 @@ async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_d
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     assert!(jiff::Timestamp::now() >= opens, "it began too early");
-    let two = newest(&world, "succeeded").await;
-    assert_eq!((states(&two), all(&world)), (vec!["done"; 4], two_and_two(&second, &second)), "{two:#}");
+    let two = world.ended(text(&two, "id")).await;
+    assert_eq!(
+        (text(&two, "state"), states(&two), all(&world)),
+        ("succeeded", vec!["done"; 4], two_and_two(&second, &second)),
+        "{two:#}"
+    );
 
     // A window that stays closed.
     let day = (opens + jiff::Span::new().hours(72)).strftime("%a").to_string().to_lowercase();
@@ -242,26 +247,26 @@ async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_d
     };
     world.until("the edit is in force", closed).await;
     let third = world.push("app", &[("a", "3")]).await.to_string();
-    let three = newest(&world, "waiting").await;
+    let three = waits(&world, &third).await;
     let asked = world.call(&["deploy", "app", "--watch"]).await;
     assert_eq!((asked.code, all(&world)), (Some(0), two_and_two(&third, &third)), "{asked:?}");
     assert!(asked.err.contains("what a person asks for goes at once"), "{asked:?}");
     assert_eq!(text(&world.ended(text(&three, "id")).await, "state"), "skipped");
     let fourth = world.push("app", &[("a", "4")]).await.to_string();
-    let four = newest(&world, "waiting").await;
+    let four = waits(&world, &fourth).await;
     let promoted = world.call(&["promote", "app", "--watch"]).await;
     assert_eq!((promoted.code, all(&world)), (Some(0), two_and_two(&fourth, &fourth)), "{promoted:?}");
     assert_eq!(text(&world.ended(text(&four, "id")).await, "state"), "skipped");
     // Taken back from staging, or canceled: it never gets to production.
     let fifth = world.push("app", &[("a", "5")]).await.to_string();
-    let five = newest(&world, "waiting").await;
+    let five = waits(&world, &fifth).await;
     assert_eq!(all(&world), two_and_two(&fifth, &fourth));
     let back = world.call(&["rollback", "app", "--env", "staging", "--watch"]).await;
     assert_eq!((back.code, all(&world)), (Some(0), two_and_two(&fourth, &fourth)), "{back:?}");
     let over = world.ended(text(&five, "id")).await;
     assert!(text(&over, "reason").starts_with("canceled by operator, who rolled app back"), "{over:#}");
-    world.push("app", &[("a", "6")]).await;
-    let six = newest(&world, "waiting").await;
+    let sixth = world.push("app", &[("a", "6")]).await.to_string();
+    let six = waits(&world, &sixth).await;
     let canceled = world.call(&["cancel", text(&six, "id")]).await;
     assert_eq!(canceled.code, Some(0), "{canceled:?}");
     assert_eq!(text(&world.ended(text(&six, "id")).await, "state"), "partial");
