@@ -9,14 +9,13 @@ use super::bump::Bump;
 use super::id::JobId;
 use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult};
 use super::names::{Branch, HostName, Sha};
-use super::plan::{BY_ITSELF, Why};
+use super::plan::Why;
 use super::progress::{HostState, Migration, Narrowed, Progress, Request, StepState, Updated};
-use super::rollout::Because;
-use super::updates::Publish;
 use super::window::Waiting;
 
 mod hosts;
 mod layout;
+mod meaning;
 
 /// An entry that can't be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -348,39 +347,6 @@ impl JobState {
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.ended.as_ref().map(|(_, outcome, _)| *outcome)
-    }
-    /// Whether it bumps every dependency that is due.
-    pub fn bumps_all(&self) -> bool {
-        self.live_causes().any(|cause| self.bumps_all_for(cause))
-    }
-    /// Whether it does so for this cause. A person's push goes live at once, and not when somebody merges what is due
-    /// besides.
-    pub fn bumps_all_for(&self, cause: &Cause) -> bool {
-        match cause.why {
-            Why::OwnPush { .. } => self.app.updates.publish == Publish::Push,
-            Why::Asked { .. } => true,
-            Why::Dependency | Why::Rollout(_) => false,
-        }
-    }
-    /// Whether it waits for somebody to merge its pull request, and so for nothing that the daemon has.
-    pub fn waits_for_merge(&self) -> bool {
-        self.ended.is_none() && self.requested.is_some() && self.published.is_none()
-    }
-    /// Whether it waits for a window, and so for nothing that the daemon has.
-    pub fn waits_for_window(&self) -> bool {
-        self.ended.is_none() && self.waiting.is_some()
-    }
-    /// Whether the app's other jobs go their way meanwhile.
-    pub fn lets_others(&self) -> bool {
-        self.waits_for_merge() || self.waits_for_window()
-    }
-    /// Whether a person said that it goes to its hosts now.
-    pub fn is_asked(&self) -> bool {
-        self.live_causes().any(|cause| match &cause.why {
-            Why::Asked { by } => !by.starts_with(BY_ITSELF),
-            Why::Rollout(carried) => carried.because != Because::CatchUp,
-            Why::OwnPush { .. } | Why::Dependency => false,
-        })
     }
     /// The step that is under way.
     pub fn running_step(&self) -> Option<&StepState> {
