@@ -282,7 +282,10 @@ impl JobState {
             Entry::HostRestarting { host, invocation } => self.restart_host(host, invocation)?,
             Entry::HostPreparing { host } => self.prepare_host("host-preparing", host, false)?,
             Entry::HostPrepared { host } => self.prepare_host("host-prepared", host, true)?,
-            Entry::Migrating { host } => self.begin_migration(host)?,
+            Entry::Migrating { host } => {
+                self.begin_migration(host)?;
+                self.waiting = None;
+            }
             Entry::Migrated { host } => self.end_migration(host)?,
             Entry::RollingBack { reason } => self.roll_back(reason)?,
             Entry::HostReturning { host } => self.return_host(host)?,

@@ -95,6 +95,11 @@ pub(super) async fn wait(
     host: &HostName,
 ) -> Result<(), StepError> {
     let Some(window) = work.job.app.window_on(host).cloned() else { return Ok(()) };
+    let is_there = |host: &HostName| work.job.app.environment_of(host).map(|there| &there.name) == environment;
+    if work.job.migrations.iter().any(|migration| is_there(&migration.host)) {
+        // It has begun there, though no host was touched yet.
+        return Ok(());
+    }
     if work.job.is_asked() {
         for words in closed(&work.job.app, |name| name == host) {
             say(log, words).await?;
