@@ -17,11 +17,11 @@ use crate::model::{Branch, Sha};
 use crate::pipeline::artifacts::Kept;
 
 impl Turn<'_> {
-    /// Shas that hosts may be at and that nobody else put there.
+    /// Shas that hosts may be at and that nobody else put there. What the host had before this turn is none by that: a
+    /// person may have committed there.
     fn ours(&self) -> Result<Vec<Sha>, Cut> {
         let last = self.work.inner.store.goods(&self.app.name)?.into_iter().map(|good| good.sha);
-        let previous = self.state().and_then(|state| state.previous);
-        Ok(last.chain(self.work.job.published).chain(previous).collect())
+        Ok(last.chain(self.work.job.published).collect())
     }
 
     /// Its tree at the commit; whether it moved. `has` is what it has.
@@ -107,7 +107,9 @@ impl Turn<'_> {
 
     /// The release of the commit in force; whether it was not before. The file is sent only where the host lacks it.
     async fn place(&self, artifact: &Artifact, kept: Option<&Kept>) -> Result<bool, Cut> {
-        let (ours, release) = (self.ours()?, self.release(artifact, kept));
+        let (mut ours, release) = (self.ours()?, self.release(artifact, kept));
+        // The release that it goes back to if need be stays there.
+        ours.extend(self.state().and_then(|state| state.previous));
         self.log.line(&format!("bringing {} to {}", self.folder, self.to));
         let brought = again!(self, |remote| async {
             match (remote.place(&self.folder, &release, None, &ours).await, kept) {
