@@ -112,6 +112,8 @@
 //! - A job that waits for a pull request has neither slot nor lease: own pushes go live meanwhile, as they are. It takes
 //!   the app's lease again once it was merged, and what goes live is the branch's head, which others may have moved.
 //! - A job that waits for a window of time has neither slot nor lease either. It never comes to that if something newer did.
+//! - An app with two instances (`:zero-downtime`) keeps nothing of a switch but on the host: it is asked after each move which
+//!   instance nginx sends requests to and which run, and that names the next one, forwards and on the way back.
 //! - Servers have journals of their own beside those of jobs: they have no app, commit, steps or lease, live for months,
 //!   and are taken back by being destroyed. The store keeps them by the same rules (a fold that refuses, one writer).
 //! - Half a build is none: a build that was interrupted begins again with its first command, in a fresh clone.
