@@ -57,8 +57,11 @@
 //!    (`.git/airplanes.json`: `moving` before its tree moves, `live` after restart and verification), and the unit's
 //!    InvocationID is journaled before a restart. A user's own `:restart` command is at least once. What a host ran is
 //!    journaled before it is touched; a rollout that may fail goes back to that, by the same journal, and then it is held.
-//!    What a build made for hosts is kept, by its tree, before the build is journaled as done: later hosts and rollbacks get
-//!    those bytes. An app's `:migrate` is begun once a job; where its end was not seen, the job fails and says so.
+//!    Unit, site and credentials that it replaces there the host itself keeps, by the job's id, until another installs some.
+//!    What a build made for hosts is kept, and its sum journaled, before the build is journaled as done: later hosts,
+//!    rollbacks and promotions get those bytes, and a host has a folder for each sum.
+//!    An app's `:migrate` is begun once a job (of each environment): the host itself notes
+//!    its begin and its end, and runs it on its own; only where the host can't say how it ended the job fails and says so.
 //!    A provider is asked for a server only once that is journaled; what may have come of a call that was not answered is
 //!    looked for by the server's own tag before it is asked again, and only what carries that tag is destroyed.
 //! 6. **Leases are values** that the worker holds: one for the app, one for (repository, branch) from prepare to
@@ -78,7 +81,7 @@
 //! 11. **Duplicates**: a known delivery id with the same (repository, ref, after), or an `after` that is the ref's last
 //!     accepted head; only while that event is open or ended well. Otherwise the apps that did not end well run again.
 //!     What was answered stays answered when `:keep` has let go of its jobs: events, heads and own commits remember.
-//! 12. **Secrets have their own type** ([`model::Secret`]): no Display, no serialisation; masked in build logs. A build
+//! 12. **Secrets have their own type** ([`model::Secret`]): no Display, no serialisation; masked in logs and errors. A build
 //!     gets nothing of the daemon's environment, and is kept from its state, keys, connections and other apps' files by
 //!     [`runner::cell`]; nothing of a clone is used once a build has been in it.
 //!     An app's own secrets are sealed in the store, handed to its unit on a host as credentials, and shown to nobody;
@@ -113,7 +116,8 @@
 //!   the app's lease again once it was merged, and what goes live is the branch's head, which others may have moved.
 //! - A job that waits for a window of time has neither slot nor lease either. It never comes to that if something newer did.
 //! - An app with two instances (`:zero-downtime`) keeps nothing of a switch but on the host: it is asked after each move which
-//!   instance nginx sends requests to and which run, and that names the next one, forwards and on the way back.
+//!   instance nginx sends requests to and which run, and that names the next one, forwards and on the way back. A host
+//!   where it fails before the switch is put back there and then: what has the requests would be started anew by its files.
 //! - Servers have journals of their own beside those of jobs: they have no app, commit, steps or lease, live for months,
 //!   and are taken back by being destroyed. The store keeps them by the same rules (a fold that refuses, one writer).
 //! - Half a build is none: a build that was interrupted begins again with its first command, in a fresh clone.

@@ -134,7 +134,7 @@ impl Asking<'_> {
 
     /// The branch that the commit `current` of a library follows: it holds it. In this order: one that apps follow
     /// which live there (the pushed one of them, the default one, the only one); the default branch; the pushed one;
-    /// the only one.
+    /// the only one. Of the last two none where it was seen on a branch that has dropped it since.
     pub(super) async fn followed(
         &self,
         coord: &Coord<'_>,
@@ -160,14 +160,27 @@ impl Asking<'_> {
         if let Some(branch) = pick(&holding, &pushed, default) {
             return Ok(Ok(branch));
         }
-        for branch in default.into_iter().chain(pushed) {
-            if holding.is_empty() && self.holds(view, branch, current).await? {
-                return Ok(Ok(branch.clone()));
-            }
+        if let Some(branch) = default.filter(|_| holding.is_empty())
+            && self.holds(view, branch, current).await?
+        {
+            return Ok(Ok(branch.clone()));
         }
         let mut on = self.git.branches_with(&view.repo, current).await?;
         // Ours stand on what they are for.
         on.retain(|branch| !branch.as_str().starts_with(REQUESTS));
+        // That another branch has it too is no reason to go where that goes.
+        let seen = coord.lib.as_ref().and_then(|lib| (rules.seen)(lib, &view.repo, current));
+        let is_elsewhere = |branch: &Branch| !on.is_empty() && !on.contains(branch);
+        if let Some(branch) = seen.filter(|branch| holding.is_empty() && is_elsewhere(branch))
+            && let Some(head) = view.heads.branches.get(&branch).copied()
+        {
+            return Ok(Err(Stays::Dropped { current, repo: view.repo.clone(), branch, head }));
+        }
+        for branch in pushed {
+            if holding.is_empty() && self.holds(view, branch, current).await? {
+                return Ok(Ok(branch.clone()));
+            }
+        }
         if let ([branch], true) = (on.as_slice(), holding.is_empty()) {
             return Ok(Ok(branch.clone()));
         }

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{BumpsError, File};
-use crate::deps;
+use crate::deps::{self, Coord};
 use crate::git::Mirrors;
 use crate::model::{RepoId, Sha, Updates};
 
@@ -148,4 +148,9 @@ pub(super) fn below(folder: &str, relative: &str) -> Option<String> {
         }
     }
     Some(parts.join("/"))
+}
+
+/// The folder of its repository that a coordinate says its library is in; none where that is all of it.
+pub fn root_of(coord: &Coord<'_>) -> Option<String> {
+    below("", coord.deps_root()?).filter(|root| !root.is_empty())
 }

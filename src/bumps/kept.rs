@@ -197,6 +197,23 @@ pub enum Stays {
         /// The head of the branch that it would follow.
         head: Option<Sha>,
     },
+    /// The branch that it was on has it no more, and it is on others.
+    #[error(
+        "it stays at {}, which was on the branch {branch} of {repo}, whose history was rewritten: it stands at {} now, \
+         without it. Set the sha by hand once, to {head} if that is meant",
+        .current.short(),
+        .head.short()
+    )]
+    Dropped {
+        /// What the file says.
+        current: Sha,
+        /// Its repository.
+        repo: RepoId,
+        /// The branch.
+        branch: Branch,
+        /// The branch's head.
+        head: Sha,
+    },
     /// The branch that `:track` names is not there.
     #[error("{repo} has no branch {branch}; delete or correct its :track in deploy.edn")]
     BranchGone {
@@ -218,6 +235,7 @@ impl Stays {
             Self::Orphan { .. }
                 | Self::Rewritten { .. }
                 | Self::Deleted { .. }
+                | Self::Dropped { .. }
                 | Self::BranchGone { .. }
                 | Self::Sideways { .. }
                 | Self::TagGone { .. }

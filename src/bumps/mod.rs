@@ -22,7 +22,7 @@ use crate::edn;
 use crate::git::{GitError, Mirrors};
 use crate::model::{Branch, Bump, Lib, RepoId, RepoUrl, Sha, Track};
 use choice::Verdict;
-pub use files::Tree;
+pub use files::{Tree, root_of};
 pub use kept::{Kept, Stays};
 pub use preflight::{Fault, FaultKind, Preflight, Wanted};
 pub use trial::Instead;
@@ -77,6 +77,8 @@ pub struct Rules<'a> {
     pub lives_on: &'a (dyn Fn(&RepoId) -> Vec<Option<Branch>> + Sync),
     /// The heads that its branches were last known to have, also of those that were deleted since.
     pub had: &'a (dyn Fn(&RepoId) -> BTreeMap<Branch, Sha> + Sync),
+    /// The branch that a library's commit was last seen on in these files, if somebody has looked.
+    pub seen: &'a (dyn Fn(&Lib, &RepoId, Sha) -> Option<Branch> + Sync),
 }
 
 /// A file with dependencies.

@@ -127,6 +127,12 @@ enum Refusal {
     Unknown(String),
 }
 
+/// What is wrong with the folder of a `:local/root`.
+enum LocalFault {
+    Absent,
+    NoManifest,
+}
+
 /// What one look has come across.
 #[derive(Default)]
 struct Look {
@@ -252,13 +258,21 @@ impl Asking<'_> {
 
     /// What a file brings along; a fault if it can't be read.
     fn manifest<'t>(&self, text: &'t str, name: &str, look: &mut Look) -> Option<Manifest<'t>> {
+        let mut refuse = |line, words| {
+            let (file, lib, kind) = (name.to_owned(), name.to_owned(), FaultKind::Manifest);
+            look.found.faults.push(Fault { file, line, lib, kind, words });
+        };
         match deps::manifest(text) {
-            Ok(manifest) => Some(manifest),
+            Ok(manifest) => {
+                // babashka takes a blank bb.edn.
+                if let Some(found) = manifest.not_a_map.as_ref().filter(|_| name.ends_with("deps.edn")) {
+                    refuse(1, format!("Error reading deps {name}. Found: {found}, expected: map?"));
+                }
+                Some(manifest)
+            }
             Err(error) => {
                 let line = edn::position(text, error.span.start).line;
-                let words = format!("{} can't be read: {}", name, at(name, text, &error));
-                let (file, lib, kind) = (name.to_owned(), name.to_owned(), FaultKind::Manifest);
-                look.found.faults.push(Fault { file, line, lib, kind, words });
+                refuse(line, format!("{} can't be read: {}", name, at(name, text, &error)));
                 None
             }
         }
@@ -277,14 +291,19 @@ impl Asking<'_> {
         for one in named {
             let dep = match &one.kind {
                 NamedKind::Other => Dep::Other,
-                NamedKind::Local(root) => match below(&place.folder, root) {
-                    // Where the commit can't be read, nothing is said.
-                    Some(folder)
-                        if !folder.is_empty()
-                            && !self.git.has_path(&place.repo, place.sha, &folder).await.unwrap_or(true) =>
-                    {
+                NamedKind::Local { root, says } => match below(&place.folder, root) {
+                    Some(folder) => {
+                        let words = match self.local_refused(place, &folder, *says).await {
+                            Some(LocalFault::Absent) => format!("Local lib {} not found: {folder}", one.lib),
+                            Some(LocalFault::NoManifest) => {
+                                format!("Manifest file not found for {} in coordinate {folder}", one.lib)
+                            }
+                            None => {
+                                children.push(child(one, Dep::Local(Place { folder, ..place.clone() })));
+                                continue;
+                            }
+                        };
                         let line = text.lines().position(|line| line.contains(&one.lib)).map_or(1, |at| at + 1);
-                        let words = format!("Local lib {} not found: {folder}", one.lib);
                         let (file, kind) = (name.to_owned(), FaultKind::Local);
                         let fault = Fault { file, line, lib: one.lib.clone(), kind, words };
                         if !look.found.faults.contains(&fault) {
@@ -292,7 +311,6 @@ impl Asking<'_> {
                         }
                         continue;
                     }
-                    Some(folder) => Dep::Local(Place { folder, ..place.clone() }),
                     None => Dep::Other,
                 },
                 NamedKind::Git(index) => {
@@ -315,9 +333,27 @@ impl Asking<'_> {
                     }
                 }
             };
-            children.push(Child { lib: one.lib.clone(), dep, exclusions: one.exclusions.clone() });
+            children.push(child(one, dep));
         }
         Ok(children)
+    }
+
+    /// Why tools.deps refuses the folder that a `:local/root` leads to. Where the commit can't be read, nothing is said.
+    async fn local_refused(&self, place: &Place, folder: &str, says: bool) -> Option<LocalFault> {
+        let has = async |path: &str| self.git.has_path(&place.repo, place.sha, path).await.unwrap_or(true);
+        if folder.is_empty() {
+            return None;
+        }
+        if !has(folder).await {
+            return Some(LocalFault::Absent);
+        }
+        let is_file =
+            async || self.git.read_file(&place.repo, place.sha, folder).await.is_ok_and(|file| file.is_some());
+        let lacks = !says
+            && !has(&inside(folder, "deps.edn")).await
+            && !has(&inside(folder, "pom.xml")).await
+            && !is_file().await;
+        lacks.then_some(LocalFault::NoManifest)
     }
 
     /// What a coordinate stands for, or what tools.deps would say to it.
@@ -418,6 +454,10 @@ impl Look {
             }
         }
     }
+}
+
+fn child(named: &Named, dep: Dep) -> Child {
+    Child { lib: named.lib.clone(), dep, exclusions: named.exclusions.clone() }
 }
 
 /// A conflict as tools.deps tells it, with the ways that lead to both.

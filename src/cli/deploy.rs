@@ -13,8 +13,8 @@ use super::output::{Paint, plain, print, print_page, say};
 use super::rollback::lines;
 use super::show::event_lines;
 use super::{Form, Globals};
-use crate::model::api::{RolloutView, Submitted};
-use crate::model::{AppName, JobId};
+use crate::model::api::{HostView, RolloutView, Submitted};
+use crate::model::{AppName, JobId, Progress};
 
 /// `deploy`.
 #[derive(Debug, Clone, Args)]
@@ -46,15 +46,31 @@ pub(super) async fn deploy(client: &Client, globals: &Globals, args: DeployArgs)
     }
     let path = path("deploy");
     let submitted: Submitted = client.post(&path, None::<&()>).await?;
-    print(&format!("{}\n", submitted.job))?;
+    told(client, globals, args.form, &submitted, args.watch).await
+}
+
+/// Says which job it is that somebody asked for and what that means for others, and follows it if that is wanted.
+pub(super) async fn told(
+    client: &Client,
+    globals: &Globals,
+    form: Form,
+    submitted: &Submitted,
+    is_watched: bool,
+) -> Result<Exit, CliError> {
+    if !form.print(submitted)? {
+        print(&format!("{}\n", submitted.job))?;
+    }
     let paint = Paint::stderr(globals.color);
     if submitted.joined {
         say(&paint.dim("it joined a job that was waiting already"));
     }
-    for note in &submitted.notes {
-        say(&Paint::stderr(globals.color).dim(&plain(note)));
+    for job in &submitted.canceled {
+        say(&format!("job {job} is canceled for it: it does not wait for that"));
     }
-    if !args.watch {
+    for note in &submitted.notes {
+        say(&paint.dim(&plain(note)));
+    }
+    if !is_watched {
         say(&paint.dim(&format!("follow it: airplanes logs {} -f", submitted.job)));
         return Ok(Exit::Done);
     }
@@ -85,7 +101,10 @@ pub(super) async fn watch(client: &Client, globals: &Globals, id: JobId) -> Resu
     };
     board.borrow_mut().clear();
     let job = job?;
-    if Exit::of_job(&job) == Exit::RolledBack {
+    // Where they ran this commit before too, it is not what was bad.
+    let is_back = |host: &&HostView| host.state == Progress::RolledBack;
+    let is_another = job.hosts.iter().filter(is_back).any(|host| host.previous_sha != job.sha);
+    if Exit::of_job(&job) == Exit::RolledBack && is_another {
         let bad = job.sha.map(|sha| sha.short()).unwrap_or_default();
         say(&paint.dim(&format!("{} is held: no bump comes until a push on top of {bad}; airplanes hold", job.app)));
     }

@@ -56,21 +56,11 @@ pub(super) async fn promote(client: &Client, globals: &Globals, args: PromoteArg
                 return Err(CliError::Refused { message: "nothing was promoted".to_owned(), hint: None });
             }
         }
-        query = vec![("to", view.to.to_string())];
+        // What was shown is promoted, or nothing.
+        query = vec![("to", view.to.to_string()), ("commit", view.commit.to_string())];
     }
     let submitted: Submitted = client.post_with(&path, &query, None::<&()>).await?;
-    if !args.form.print(&submitted)? {
-        print(&format!("{}\n", submitted.job))?;
-    }
-    for note in &submitted.notes {
-        say(&Paint::stderr(globals.color).dim(&plain(note)));
-    }
-    if !args.watch {
-        let hint = format!("follow it: airplanes logs {} -f", submitted.job);
-        say(&Paint::stderr(globals.color).dim(&hint));
-        return Ok(Exit::Done);
-    }
-    deploy::watch(client, globals, submitted.job).await
+    deploy::told(client, globals, args.form, &submitted, args.watch).await
 }
 
 /// What it would do.

@@ -68,7 +68,7 @@ pub(super) async fn runs(client: &Client, globals: &Globals, args: WhereArgs) ->
     }
     tell(globals, &view.unknown);
     if view.runs.is_empty() {
-        say(&format!("no app was built with {}", plain(&args.what)));
+        say(&format!("no app was built with {}; `airplanes graph` shows what apps depend on", plain(&args.what)));
     }
     Ok(Exit::Done)
 }

@@ -40,7 +40,7 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
     let app = AppName::new(args.app)?;
     let path: Vec<&str> = ["apps"].into_iter().chain(app.as_str().split('/')).chain(["rollback"]).collect();
     let env = args.env.map(|env| ("env", env));
-    let query: Vec<(&str, String)> = args.to.map(|to| ("to", to)).into_iter().chain(env).collect();
+    let mut query: Vec<(&str, String)> = args.to.map(|to| ("to", to)).into_iter().chain(env).collect();
     let paint = Paint::stdout(globals.color);
     if args.plan {
         if let Some(accept) = args.form.accept() {
@@ -52,7 +52,7 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
         let what =
             view.environment.as_ref().map_or_else(|| view.app.to_string(), |there| format!("{there} of {}", view.app));
         print(&format!("{what} goes back from {from} to {to}, which job {} built\n", view.of))?;
-        if let Some(warning) = warning(&view) {
+        if let Some(warning) = view.warning() {
             print(&format!("{} {warning}\n", paint.yellow("note:")))?;
         }
         for job in &view.cancels {
@@ -63,9 +63,11 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
     }
     if !args.yes {
         let view: RollbackView = client.get(&path, &query).await?;
-        if let Some(warning) = warning(&view) {
+        let shown = [("commit", view.to.to_string()), ("from", view.from.to_string())];
+        if let Some(warning) = view.warning() {
             if !can_ask() {
-                let hint = format!("if that is well: airplanes rollback {app} --yes");
+                let said: String = query.iter().map(|(key, value)| format!(" --{key} {value}")).collect();
+                let hint = format!("if that is well: airplanes rollback {app}{said} --yes");
                 return Err(CliError::usage(warning, hint));
             }
             say(&warning);
@@ -73,29 +75,12 @@ pub(super) async fn rollback(client: &Client, globals: &Globals, args: RollbackA
                 return Err(CliError::Refused { message: "nothing was rolled back".to_owned(), hint: None });
             }
         }
+        // What was looked at is done, or nothing.
+        query.extend(shown);
     }
+    query.push(("yes", "true".to_owned()));
     let submitted: Submitted = client.post_with(&path, &query, None::<&()>).await?;
-    print(&format!("{}\n", submitted.job))?;
-    for job in &submitted.canceled {
-        say(&format!("job {job} is canceled: the rollback does not wait for it"));
-    }
-    for note in &submitted.notes {
-        say(&Paint::stderr(globals.color).dim(&plain(note)));
-    }
-    if !args.watch {
-        let hint = format!("follow it: airplanes logs {} -f", submitted.job);
-        say(&Paint::stderr(globals.color).dim(&hint));
-        return Ok(Exit::Done);
-    }
-    deploy::watch(client, globals, submitted.job).await
-}
-
-/// What a rollback does not undo.
-fn warning(view: &RollbackView) -> Option<String> {
-    let jobs: Vec<String> = view.migrated.iter().map(|job| job.to_string()).collect();
-    let to = view.to.short();
-    let jobs = (!jobs.is_empty()).then(|| jobs.join(", "))?;
-    Some(format!(":migrate has run since {to} was live (job {jobs}), and what it changed is not taken back"))
+    deploy::told(client, globals, args.form, &submitted, args.watch).await
 }
 
 /// The batches of a rollout, and what ends it.

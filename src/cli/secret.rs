@@ -7,6 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::client::Client;
@@ -83,7 +85,10 @@ pub(super) async fn secret(client: &Client, globals: &Globals, args: SecretArgs)
 
 async fn set(client: &Client, globals: &Globals, one: One) -> Result<Exit, CliError> {
     let (app, name) = (AppName::new(one.app)?, CredentialName::new(one.name)?);
-    let value = read(&app, &name)?;
+    let value = match read(&app, &name).await? {
+        Some(value) => value,
+        None => return Err(CliError::Refused { message: "nothing was set".to_owned(), hint: None }),
+    };
     let body = NewSecret { value: STANDARD.encode(value.as_slice()) };
     let path = ["apps", app.as_str(), "secrets", name.as_str()];
     let done: SecretSet = client.put(&path, &body).await?;
@@ -125,15 +130,28 @@ async fn list(client: &Client, globals: &Globals, args: ListArgs) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// At a terminal two lines that are not shown; else all of standard input but its last line break.
-fn read(app: &AppName, name: &CredentialName) -> Result<Zeroizing<Vec<u8>>, CliError> {
+/// At a terminal a line that is not shown, or none where Ctrl-C came instead; else all of standard input but its last line
+/// break.
+async fn read(app: &AppName, name: &CredentialName) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
     let failed = |e: std::io::Error| CliError::io("the secret can't be read", &e);
     if std::io::stdin().is_terminal() && can_ask() {
+        // From here on Ctrl-C ends nothing by itself, which would leave the terminal quiet.
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
         let _quiet = Quiet::new();
         say(&format!("{name} of {app} (it is not shown):"));
-        let mut line = Zeroizing::new(String::new());
-        std::io::stdin().read_line(&mut line).map_err(failed)?;
-        return Ok(Zeroizing::new(line.trim_end_matches(['\n', '\r']).as_bytes().to_vec()));
+        let (read, line) = oneshot::channel();
+        // A thread of its own: nobody waits for one that still reads when the program ends.
+        std::thread::spawn(move || {
+            let mut line = Zeroizing::new(String::new());
+            let _ = read.send(std::io::stdin().read_line(&mut line).map(|_| line));
+        });
+        return tokio::select! {
+            line = line => {
+                let line = line.unwrap_or_else(|gone| Err(std::io::Error::other(gone))).map_err(failed)?;
+                Ok(Some(Zeroizing::new(line.trim_end_matches(['\n', '\r']).as_bytes().to_vec())))
+            }
+            _ = interrupts.recv() => Ok(None),
+        };
     }
     let mut all = Zeroizing::new(Vec::new());
     std::io::stdin().lock().take(64 << 10).read_to_end(&mut all).map_err(failed)?;
@@ -143,7 +161,7 @@ fn read(app: &AppName, name: &CredentialName) -> Result<Zeroizing<Vec<u8>>, CliE
             all.pop();
         }
     }
-    Ok(all)
+    Ok(Some(all))
 }
 
 /// A terminal that does not show what is typed, until this is dropped.

@@ -176,6 +176,7 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
         Entry::Published { commit } => vec![format!("  the remote has {}", commit.short())],
         Entry::HostStarted { host, .. } => vec![format!("{begun} {host}")],
         Entry::HostRestarting { host, .. } => vec![format!("  {host} restarts")],
+        Entry::HostInstalling { host } => vec![format!("  {host} gets what the app runs by there")],
         Entry::HostPreparing { host } => vec![format!("  {host} runs :prepare")],
         Entry::HostPrepared { host } => vec![format!("  {host} is prepared")],
         Entry::Migrating { host } => vec![format!("{begun} :migrate, on {host}")],
@@ -186,7 +187,7 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
             HostResult::Done { changed: true } => vec![format!("{done} {host}")],
             HostResult::Done { changed: false } => vec![format!("{done} {host}  {}", paint.dim("had it already"))],
             HostResult::RolledBack => vec![format!("{done} {host}  {}", paint.dim("is back at what it ran"))],
-            HostResult::Failed { error } | HostResult::Refused { error, .. } => {
+            HostResult::Failed { error } | HostResult::Refused { error, .. } | HostResult::PutBack { error } => {
                 // The last lines of its unit stand below.
                 let mut lines = error.lines().map(plain);
                 let first = format!("{failed} {host}  {}", lines.next().unwrap_or_default());
@@ -195,6 +196,7 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
             HostResult::Unreachable { error } => vec![format!("{failed} {host}  unreachable: {}", plain(error))],
             HostResult::Skipped { reason } => vec![format!("{passed} {host}  {}", plain(reason))],
         },
+        Entry::Artifact { sum } => vec![format!("  the file for its hosts is sha256 {}", sum.short())],
         Entry::Waiting(waiting) => vec![format!("{begun} waits {waiting}")],
         Entry::Canceling { by } => vec![format!("{begun} {} cancels it", plain(by))],
         Entry::Ended { outcome, reason } => {

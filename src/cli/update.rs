@@ -66,6 +66,7 @@ pub(super) async fn update(globals: &Globals, args: UpdateArgs) -> Result<Exit, 
             own: Some(&checkout.repo),
             lives_on: &|repo| living(repo).map(|app| app.branch.clone()).collect(),
             had: &|_| Default::default(),
+            seen: &|_, _, _| None,
         };
         // What an app before has decided of a file is decided.
         let files: Vec<File> = counting.iter().filter(|file| !before.contains(file)).cloned().collect();

@@ -13,6 +13,7 @@ use super::rollout::rollout;
 use super::section::{Context, Section};
 use super::service::{postgres, service};
 use super::settings::{Config, time, web_url};
+use super::ship::has_hosts;
 use super::suggest::closest;
 use super::updates::updates;
 use super::values::Time;
@@ -29,6 +30,7 @@ const LONGEST: usize = 14 << 10;
 pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTreeMap<AppName, App> {
     let mut apps = BTreeMap::new();
     let mut folders: BTreeMap<(HostName, u16, String), AppName> = BTreeMap::new();
+    let mut ports: BTreeMap<(HostName, u16, u16), AppName> = BTreeMap::new();
     let Value::Map(entries) = &node.value else {
         let label = format!("expected a map like {{:my-app {{:git-url \"…\"}}}}, found {}", node.value.kind().words());
         context.fault(Fault::new(node.span, "deploy.edn has the wrong kind of value", label));
@@ -62,11 +64,25 @@ pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTree
                 context.fault(Fault::new(place, message, label));
             }
         }
+        for (host, port) in app.hosts.iter().flat_map(|host| instance_ports(&app).map(move |port| (host, port))) {
+            if let Some(other) = ports.insert((host.address.clone(), host.port, port), app.name.clone())
+                && other != app.name
+            {
+                let message = format!("instances of :{other} and :{} have one port on {}", app.name, host.name);
+                let label = format!("expected other `:ports` of its `:zero-downtime` than {port}");
+                context.fault(Fault::new(place, message, label));
+            }
+        }
         if apps.insert(app.name.clone(), app).is_some() {
             context.fault(Fault::new(place, "this app is there twice", "expected every name once"));
         }
     }
     apps
+}
+
+/// Where an app's instances listen.
+fn instance_ports(app: &App) -> impl Iterator<Item = u16> {
+    app.zero_downtime.iter().flat_map(|zero| zero.ports)
 }
 
 fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut Context) -> Option<App> {
@@ -123,7 +139,7 @@ fn app(name: AppName, mut section: Section<'_>, config: &Config, context: &mut C
         context.fault(Fault::new(*span, message, "the unit is not ours to make").help(help).warning());
     }
     let head = Span { end: section.span.start + 1, ..section.span };
-    if ["hosts", "ip", "environments"].into_iter().all(|key| section.node(key).is_none()) {
+    if !has_hosts(&section) {
         let idle = [
             ("restart", restart.as_ref().map(|restart| restart.span)),
             ("service", service.as_ref().map(|(_, span)| *span)),

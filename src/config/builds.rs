@@ -28,6 +28,8 @@ pub struct Builds {
     pub timeout: Duration,
 }
 
+/// So many builds at once are a slip of the pen.
+const MOST_AT_ONCE: usize = 1000;
 /// The least memory with which anything can be built at all; less is a slip of the unit.
 const LEAST_MEMORY: u64 = 16_000_000;
 
@@ -40,6 +42,10 @@ pub(super) fn read(section: Option<Section<'_>>, context: &mut Context) -> Build
         if number.value == 0 {
             let label = "expected 1 or more";
             context.fault(Fault::new(number.span, "with `:concurrency 0` nothing would ever be built", label));
+        }
+        if number.value > MOST_AT_ONCE {
+            let label = format!("expected {MOST_AT_ONCE} or less");
+            context.fault(Fault::new(number.span, "no machine builds so many at once", label));
         }
         builds.concurrency = Some(number.value);
     }

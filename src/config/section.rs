@@ -164,6 +164,11 @@ impl<'n> Section<'n> {
         found.filter(|node| node.value != Value::Nil)
     }
 
+    /// Whether a key is there. Says nothing of which are known.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _, node)| *name == key && node.value != Value::Nil)
+    }
+
     /// The value under a key as a type.
     pub fn read<T: DeserializeOwned>(&mut self, key: &'static str, context: &mut Context) -> Option<Spanned<T>> {
         let node = self.node(key)?;

@@ -215,7 +215,7 @@ fn webhooks(mut section: Section<'_>, context: &mut Context) -> BTreeMap<Forge, 
         if let Some(node) = signing.flatten() {
             let key = format!(":webhooks :{name} :signing-token");
             secrets.signing_tokens = context.secrets(node, &key);
-            if secrets.signing_tokens.iter().any(|token| !token.expose().starts_with(b"whsec_")) {
+            if secrets.signing_tokens.iter().any(|token| token.signing_key().is_err()) {
                 let label = "expected `whsec_` and base64, as GitLab shows it";
                 context.fault(Fault::new(node.span, format!("`{key}` is no signing token"), label));
             }

@@ -20,6 +20,11 @@ enum Word {
     Push,
 }
 
+/// Whether an app is brought anywhere.
+pub(super) fn has_hosts(section: &Section<'_>) -> bool {
+    ["hosts", "ip", "environments"].into_iter().any(|key| section.has(key))
+}
+
 /// The keys, with their defaults.
 pub(super) fn ship(section: &mut Section<'_>, context: &mut Context) -> Ship {
     let word = section.read::<Word>("ship", context);
@@ -45,7 +50,7 @@ pub(super) fn ship(section: &mut Section<'_>, context: &mut Context) -> Ship {
         let fault = Fault::new(artifact.span, message, "a file that its build makes");
         context.fault(fault.help("give it a `:build`; `:ship :push` is for hosts that get the repository itself"));
     }
-    if section.node("hosts").is_none() && section.node("ip").is_none() {
+    if !has_hosts(section) {
         let message = format!("{} has no hosts, so its `:artifact` does nothing", section.what);
         let fault = Fault::new(artifact.span, message, "never used");
         context.fault(fault.help("give it `:hosts [:name]`").warning());
@@ -70,7 +75,7 @@ pub(super) fn commands(section: &mut Section<'_>, context: &mut Context) -> (Opt
     let prepare = command("prepare", section, context);
     let migrate = command("migrate", section, context);
     let reversible = section.read::<bool>("reversible?", context);
-    if section.node("hosts").is_none() && section.node("ip").is_none() {
+    if !has_hosts(section) {
         for (key, command) in [("prepare", &prepare), ("migrate", &migrate)] {
             let Some(command) = command else { continue };
             let message = format!("{} has no hosts, so its `:{key}` does nothing", section.what);

@@ -109,7 +109,8 @@ impl Kept {
     /// The adapters for a configuration. Mirrors keep their locks across configurations.
     pub(super) fn rooms(&self, loaded: &Loaded, old: Option<&Pipeline>) -> anyhow::Result<Rooms> {
         let config = &loaded.config;
-        let git = GitConfig::of(&self.state, &config.git);
+        let local = loaded.apps.values().any(|app| app.git_url.parts().transport == crate::model::url::Transport::File);
+        let git = GitConfig { local, ..GitConfig::of(&self.state, &config.git) };
         let git = match old {
             Some(pipeline) => pipeline.rooms().git.reconfigured(git),
             None => Mirrors::new(git)?,

@@ -7,6 +7,9 @@ use super::coord::Coord;
 use super::scan::{DepsFile, scan};
 use crate::edn::{self, Form, Kind};
 
+/// So much of what is no map is shown.
+const SHOWN: usize = 40;
+
 /// A library as a deps.edn names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
@@ -24,7 +27,12 @@ pub enum NamedKind {
     /// Git's: its place in [`DepsFile::coords`].
     Git(usize),
     /// The folder that `:local/root` names.
-    Local(String),
+    Local {
+        /// It, as it is written.
+        root: String,
+        /// Whether the coordinate itself says what its manifest is, or where.
+        says: bool,
+    },
     /// Another.
     Other,
 }
@@ -39,13 +47,22 @@ pub struct Manifest<'s> {
     pub others: Vec<Vec<Named>>,
     /// All of its coordinates.
     pub file: DepsFile<'s>,
+    /// What stands where a map has to, as tools.deps shows it: `nil` for a blank file.
+    pub not_a_map: Option<String>,
 }
 
 /// What a source brings along.
 pub fn manifest(source: &str) -> Result<Manifest<'_>, edn::Error> {
     let file = scan(source)?;
-    let document = edn::read(source)?;
+    let document = match edn::read(source) {
+        Err(error) if error.kind == edn::ErrorKind::Empty => {
+            let not_a_map = Some("nil".to_owned());
+            return Ok(Manifest { deps: Vec::new(), others: Vec::new(), file, not_a_map });
+        }
+        document => document?,
+    };
     let root = document.root();
+    let not_a_map = (root.kind() != Kind::Map).then(|| source[root.span().range()].chars().take(SHOWN).collect());
     let deps = root.get("deps").map(|deps| named(deps, &file)).unwrap_or_default();
     let mut others = Vec::new();
     let groups = ["aliases", "tasks"].into_iter().filter_map(|key| root.get(key));
@@ -65,7 +82,7 @@ pub fn manifest(source: &str) -> Result<Manifest<'_>, edn::Error> {
             others.push(found);
         }
     }
-    Ok(Manifest { deps, others, file })
+    Ok(Manifest { deps, others, file, not_a_map })
 }
 
 fn named(map: Form<'_>, file: &DepsFile<'_>) -> Vec<Named> {
@@ -81,7 +98,10 @@ fn named(map: Form<'_>, file: &DepsFile<'_>) -> Vec<Named> {
         let root = coord.get("local/root").and_then(|root| root.string());
         let kind = match (git, root) {
             (Some(index), _) => NamedKind::Git(index),
-            (None, Some(root)) => NamedKind::Local(root.into_owned()),
+            (None, Some(root)) => {
+                let says = ["deps/manifest", "deps/root"].iter().any(|key| coord.get(key).is_some());
+                NamedKind::Local { root: root.into_owned(), says }
+            }
             (None, None) => NamedKind::Other,
         };
         let exclusions = coord.get("exclusions").map(|list| list.values().map(qualified).collect());

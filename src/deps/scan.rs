@@ -39,9 +39,12 @@ impl<'s> DepsFile<'s> {
 const ALIAS_KEYS: [&str; 5] = [":deps", ":replace-deps", ":extra-deps", ":override-deps", ":default-deps"];
 
 /// The dependencies of a deps.edn or bb.edn: those of its top-level `:deps`, of its aliases, and of bb's `:tasks`.
-/// A file that is valid EDN and no map has none.
+/// A file that is blank, or valid EDN and no map, has none.
 pub fn scan(source: &str) -> Result<DepsFile<'_>, edn::Error> {
-    let document = edn::read(source)?;
+    let document = match edn::read(source) {
+        Err(error) if error.kind == edn::ErrorKind::Empty => return Ok(DepsFile::default()),
+        document => document?,
+    };
     let mut scanner = Scanner { source, found: DepsFile::default() };
     for (key, value) in document.root().entries() {
         if key.is_keyword("deps") {

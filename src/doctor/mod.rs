@@ -193,8 +193,11 @@ impl Patient {
 /// A file that can't be loaded, as a check: nothing else can be told then.
 pub fn unreadable(config: &Path, faults: &Diagnostics) -> Check {
     let first = faults.findings().next();
-    let said = first.map_or_else(|| "it has faults".to_owned(), |finding| finding.message);
-    Check::failed("machine", "configuration", format!("{}: {said}", config.display()), mend_of(config))
+    let said = first.as_ref().map_or("it has faults", |finding| finding.message.as_str());
+    // It may be about another file that this one names.
+    let file = first.as_ref().and_then(|finding| finding.file.as_deref()).unwrap_or(config);
+    let line = first.as_ref().and_then(|finding| finding.line).map(|line| format!(":{line}")).unwrap_or_default();
+    Check::failed("machine", "configuration", format!("{}{line}: {said}", file.display()), mend_of(config))
 }
 
 /// What shows how to mend a config file that can't be loaded.

@@ -31,7 +31,7 @@ fn old(hold: &Hold, now: Timestamp) -> Option<Check> {
 /// The repositories that could not be listed the last time, and branches that apps follow and that are gone.
 pub(super) async fn unlisted(patient: Arc<Patient>, only: Option<AppName>) -> Vec<Check> {
     let Some(alive) = &patient.alive else { return Vec::new() };
-    let views = match alive.reconcile.views().await {
+    let views = match alive.reconcile.views(|_| true).await {
         Ok(views) => views,
         Err(error) => {
             let mend = "airplanes status   (says what is wrong with the store)";

@@ -24,7 +24,7 @@ pub fn sign(forge: Forge, secret: &Secret, body: &[u8]) -> Vec<(&'static str, St
 
 /// The Standard Webhooks headers of GitLab's signing tokens; none if `token` is not of the form `whsec_<base64>`.
 pub fn sign_standard(token: &Secret, id: &str, at: Timestamp, body: &[u8]) -> Option<Vec<(&'static str, String)>> {
-    let key = standard::key(token).ok()?;
+    let key = token.signing_key().ok()?;
     let at = at.as_second().to_string();
     let mac = hmac(&key, &[id.as_bytes(), b".", at.as_bytes(), b".", body]).finalize().into_bytes();
     let signature = format!("v1,{}", STANDARD.encode(mac));

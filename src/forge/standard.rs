@@ -5,7 +5,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::Mac;
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
 use super::Refused;
 use super::signature::{Call, hmac};
@@ -42,7 +41,7 @@ pub(super) fn verify(call: Call<'_, '_>, tokens: &[Secret], now: Timestamp) -> R
         return Err(call.refuse(format!("the header {SIGNATURE} holds no signature of the form v1,<base64>")));
     }
     let mut bad_token = None;
-    let fits = tokens.iter().any(|token| match key(token) {
+    let fits = tokens.iter().any(|token| match token.signing_key() {
         Ok(key) => {
             let mac = hmac(&key, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", call.body]);
             given.iter().any(|given| mac.clone().verify_slice(given).is_ok())
@@ -69,15 +68,4 @@ pub(super) fn verify(call: Call<'_, '_>, tokens: &[Secret], now: Timestamp) -> R
         )));
     }
     Ok(())
-}
-
-/// The HMAC key in a token: the bytes that `whsec_<base64>` stands for.
-pub(super) fn key(token: &Secret) -> Result<Zeroizing<Vec<u8>>, &'static str> {
-    let text = token.expose().trim_ascii();
-    let Some(encoded) = text.strip_prefix(b"whsec_") else { return Err("it does not begin with whsec_") };
-    match STANDARD.decode(encoded) {
-        Ok(key) if !key.is_empty() => Ok(Zeroizing::new(key)),
-        Ok(_) => Err("there is nothing after whsec_"),
-        Err(_) => Err("what follows whsec_ is not base64"),
-    }
 }

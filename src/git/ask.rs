@@ -35,7 +35,7 @@ impl Mirrors {
             Right::Write => format!("asking {url} for the right to push"),
         };
         task::run(what, self.inner.config.deadline, stop, async {}, move |(), halt| {
-            let talk = Talk::new(&inner.config, &asked, halt);
+            let talk = Talk::new(&inner.config, &asked, halt)?;
             let heads = open(&talk, &inner.config.state.join("mirrors"), right)?.heads();
             if right == Right::Write && asked.parts().transport == Transport::File {
                 may_write(asked.parts().path)

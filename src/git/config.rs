@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::error::GitError;
 use crate::config::ByPrefix;
 use crate::model::url::Transport;
 use crate::model::{RepoId, RepoUrl, Secret};
@@ -32,6 +33,9 @@ pub struct GitConfig {
     /// https tokens by a prefix likewise. The secret is the token alone, or `user:token`. It never goes over plain
     /// http, but to this machine itself.
     pub https_tokens: ByPrefix<Secret>,
+    /// Whether repositories may be paths on this machine: for those whose own apps are. Who may push to an app names
+    /// what is fetched, and the daemon reads what they may not. Never one in the state directory.
+    pub local: bool,
     /// How long a connect may take.
     pub connect_timeout: Duration,
     /// How long a remote may say nothing.
@@ -49,6 +53,7 @@ impl GitConfig {
             known_hosts: None,
             keys: ByPrefix::default(),
             https_tokens: ByPrefix::default(),
+            local: true,
             connect_timeout: Duration::from_secs(20),
             silence: Duration::from_secs(60),
             deadline: Duration::from_secs(600),
@@ -74,6 +79,28 @@ impl GitConfig {
     /// Whether a token is configured for a repository.
     pub fn has_token_for(&self, repo: &RepoId) -> bool {
         self.https_tokens.longest(repo.as_str()).is_some()
+    }
+
+    /// Refuses a repository that nobody may name.
+    pub(super) fn admits(&self, url: &RepoUrl) -> Result<(), GitError> {
+        let parts = url.parts();
+        if parts.transport != Transport::File {
+            return Ok(());
+        }
+        let closed = |words| Err(GitError::Closed { remote: url.as_str().to_owned(), words });
+        if !self.local {
+            return closed("no app of deploy.edn has its own repository on it: name a remote by ssh or https");
+        }
+        // libgit2 decodes it in urls.
+        if parts.path.contains('%') {
+            return closed("its path has a `%`, which hides where it leads");
+        }
+        let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_default();
+        let state = real(&self.state);
+        if real(Path::new(parts.path)).starts_with(&state) {
+            return closed("it lies in the daemon's state directory");
+        }
+        Ok(())
     }
 
     /// The known_hosts files to ask.

@@ -64,6 +64,14 @@ pub enum GitError {
         /// What the remote said.
         words: String,
     },
+    /// It lies on this machine, where those who may push to an app have no business.
+    #[error("{remote} is not read: it is a path on the daemon's own machine, and {words}")]
+    Closed {
+        /// The url.
+        remote: String,
+        /// Why that is closed.
+        words: &'static str,
+    },
     /// The remote could not be reached, or the talk broke off.
     #[error("could not talk to {remote}: {words}; see that it is up and reachable from here")]
     Network {

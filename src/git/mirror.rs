@@ -115,7 +115,7 @@ impl Mirrors {
         let what = format!("listing the branches of {url}");
         let _asked = self.inner.asked.begin(&url.id());
         task::run(what, self.inner.config.deadline, stop, async {}, move |(), halt| {
-            Ok(Talk::new(&inner.config, &asked, halt).list()?.heads())
+            Ok(Talk::new(&inner.config, &asked, halt)?.list()?.heads())
         })
         .await
     }
@@ -149,7 +149,7 @@ impl Mirrors {
                 return Ok(Fetched { heads, changed: false, remade: false });
             }
             let began = Instant::now();
-            let talk = Talk::new(&inner.config, &asked, halt);
+            let talk = Talk::new(&inner.config, &asked, halt)?;
             let fetched = bring_up(&dir, &talk, &mut slot)?;
             mark_used(&dir);
             last().insert(repo, began);

@@ -43,7 +43,7 @@ impl Mirrors {
         let job = clone.clone();
         let came = task::run(what, self.inner.config.deadline, stop, async {}, move |(), halt| {
             let talk = |halt: &Halt| Talk::new(&inner.config, &job.url, halt);
-            push(&job, &commit, &inner.config.state.join("mirrors"), &talk(halt), &talk(halt))
+            push(&job, &commit, &inner.config.state.join("mirrors"), &talk(halt)?, &talk(halt)?)
         })
         .await?;
         drop(asked);

@@ -117,10 +117,11 @@ pub(super) struct Talk {
 const PRINTED_MAX: usize = 16 * 1024;
 
 impl Talk {
-    /// A talk with `url` by the route that the configuration gives.
-    pub fn new(config: &GitConfig, url: &RepoUrl, halt: &Halt) -> Self {
+    /// A talk with `url` by the route that the configuration gives, if it admits it.
+    pub fn new(config: &GitConfig, url: &RepoUrl, halt: &Halt) -> Result<Self, GitError> {
+        config.admits(url)?;
         let Route { url: opened, login } = config.route(url);
-        Self {
+        Ok(Self {
             name: url.as_str().to_owned(),
             url: opened,
             login,
@@ -129,7 +130,7 @@ impl Talk {
             attempts: Cell::new(0),
             trouble: RefCell::new(None),
             printed: RefCell::new(Vec::new()),
-        }
+        })
     }
 
     /// Lists the remote's refs without any repository. libgit2 follows redirects to other hosts then, and sends them the

@@ -41,6 +41,19 @@ impl Mirrors {
         stand_in.commit(files, message, stamp).await
     }
 
+    /// One commit more in a stand-in that is there, on top of its last. The same commit as from [`Self::commit_beside`].
+    pub async fn commit_within(
+        &self,
+        (url, branch): (&RepoUrl, &Branch),
+        dir: &Path,
+        files: &[(String, Vec<u8>)],
+        message: &str,
+        stamp: &Stamp,
+    ) -> Result<Sha, GitError> {
+        let stand_in = WorkClone { dir: dir.to_owned(), url: url.clone(), branch: branch.clone() };
+        stand_in.commit(files, message, stamp).await
+    }
+
     /// Makes a stand-in in `dir` whose `branch` has `other` merged into `base`.
     pub async fn merge_beside(
         &self,

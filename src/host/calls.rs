@@ -1,7 +1,8 @@
 //! The calls, apart from their execution: a script of this program and its arguments.
 
-use super::ship::Release;
-use crate::model::{Branch, RepoUrl, Sha, UnitName};
+use super::ship::{Release, Source, release_name};
+use crate::model::rollout::MIGRATION;
+use crate::model::{Branch, FileSum, JobId, RepoUrl, Sha, UnitName};
 use crate::ssh::Call;
 
 macro_rules! script {
@@ -23,33 +24,45 @@ pub fn observe(working_directory: &str, unit: Option<&UnitName>) -> Call {
     call("observe", script!("observe"), &[working_directory, or_nothing(unit)])
 }
 
-/// Brings the working directory to `sha`, from a bundle that was sent or else from its origin. `ours` are shas that this
+/// Brings the working directory to `sha`, which it has from `source`. `ours` are shas that this
 /// daemon put there before.
 pub fn bring(
     working_directory: &str,
     url: &RepoUrl,
     branch: &Branch,
     sha: &Sha,
-    bundle: Option<&str>,
+    source: Source<'_>,
     ours: &[Sha],
 ) -> Call {
     let sha = sha.to_string();
-    let args = [working_directory, url.as_str(), branch.as_str(), &sha, bundle.unwrap_or("")];
+    let args = [working_directory, url.as_str(), branch.as_str(), &sha, &source.word()];
     let mut call = call("bring", script!("fetch", "bring"), &args);
     call.args.extend(ours.iter().map(Sha::to_string));
     call
 }
 
+/// Has a clone fetch what is to come.
+pub fn fetch_ahead(working_directory: &str, branch: &Branch, sha: &Sha) -> Call {
+    call("fetch ahead", script!("ahead"), &[working_directory, branch.as_str(), &sha.to_string()])
+}
+
 /// Puts the files of `sha` beside what is in force, without touching that.
-pub fn stage(working_directory: &str, url: &RepoUrl, branch: &Branch, sha: &Sha, bundle: Option<&str>) -> Call {
+pub fn stage(working_directory: &str, url: &RepoUrl, branch: &Branch, sha: &Sha, source: Source<'_>) -> Call {
     let sha = sha.to_string();
-    let args = [working_directory, url.as_str(), branch.as_str(), &sha, bundle.unwrap_or("")];
+    let args = [working_directory, url.as_str(), branch.as_str(), &sha, &source.word()];
     call("fetch", script!("fetch", "stage"), &args)
 }
 
 /// A command of the app's own, in a folder.
 pub fn command(what: &'static str, folder: &str, command: &str) -> Call {
     call(what, script!("command"), &[folder, command])
+}
+
+/// Begins an app's `:migrate` in `folder`, if that is given and the job has not begun it yet, and says how it goes.
+pub fn migrate(working_directory: &str, folder: Option<&str>, command: &str, job: JobId, from: u64) -> Call {
+    let (job, from, within) = (job.to_string(), from.to_string(), MIGRATION.as_secs().to_string());
+    let args = [working_directory, folder.unwrap_or(""), command, &job, &from, &within];
+    call("migrate", script!("migrate"), &args)
 }
 
 /// Takes in a file that comes by standard input: `name` is absolute, or below the user's own cache.
@@ -59,12 +72,20 @@ pub fn receive(name: &str, sha256: &str) -> Call {
 
 /// Puts a release of an artifact in force, with the file that was sent if it is a new one; or only takes it in. Those of
 /// `ours` stay whatever their age.
-pub fn place(working_directory: &str, release: &Release<'_>, sent: Option<&str>, stage: bool, ours: &[Sha]) -> Call {
+pub fn place(
+    working_directory: &str,
+    release: &Release<'_>,
+    sent: Option<&str>,
+    stage: bool,
+    ours: &[(Sha, Option<FileSum>)],
+) -> Call {
     let (sha, keep) = (release.sha.to_string(), release.keep.to_string());
-    let mode = if stage { "stage" } else { "" };
-    let args = [working_directory, &sha, release.name, sent.unwrap_or(""), &keep, release.sum.unwrap_or(""), mode];
+    let name = release_name(release.sha, release.sum);
+    let (mode, sum) = (if stage { "stage" } else { "" }, release.sum.map_or("", FileSum::as_str));
+    let args = [working_directory, &sha, &name, release.name, sent.unwrap_or(""), &keep, sum, mode];
     let mut call = call("bring", script!("place"), &args);
-    call.args.extend(ours.iter().map(Sha::to_string));
+    // By the name that it may have from before the sum was in it, too.
+    call.args.extend(ours.iter().flat_map(|(sha, sum)| [release_name(sha, sum.as_ref()), sha.to_string()]));
     call
 }
 
@@ -100,9 +121,14 @@ pub fn live(working_directory: &str, sha: &Sha) -> Call {
     call("mark live", script!("live"), &[working_directory, &sha.to_string()])
 }
 
-/// Holds the working directory's lock until it is ended.
+/// What a conversation opens with: its shell holds the working directory's lock.
 pub fn lock(working_directory: &str, id: &str, note: &str) -> Call {
     call("lock", script!("lock"), &[working_directory, id, note])
+}
+
+/// How a unit is. Changes nothing.
+pub fn unit(unit: &UnitName) -> Call {
+    call("look at the unit", script!("unit"), &[unit.as_str()])
 }
 
 /// The unit's last lines in the journal.
@@ -161,7 +187,7 @@ mod tests {
     fn what_comes_from_outside_is_an_argument_and_never_in_the_script() {
         let sha: Sha = "2455d6ab00000000000000000000000000000001".parse().unwrap();
         let url = RepoUrl::new("git@github.com:acme/$(id).git").unwrap();
-        let call = bring("/srv/a b;id", &url, &Branch::new("x;y`id`").unwrap(), &sha, None, &[sha]);
+        let call = bring("/srv/a b;id", &url, &Branch::new("x;y`id`").unwrap(), &sha, Source::Origin, &[sha]);
         let sha = sha.to_string();
         assert_eq!(call.args, ["/srv/a b;id", "git@github.com:acme/$(id).git", "x;y`id`", &sha, "", &sha]);
         assert_eq!(call.script, script!("fetch", "bring"));

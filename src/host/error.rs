@@ -128,14 +128,14 @@ pub enum Error {
         sha: Sha,
     },
     /// A command of the app's own failed.
-    #[error(":{what} on {host} ended with exit code {code}: {said}; the host's log has all of it")]
+    #[error(":{what} on {host} ended {how}: {said}; the host's log has all of it")]
     Command {
         /// The host.
         host: String,
         /// Its key in deploy.edn.
         what: &'static str,
-        /// The exit code.
-        code: String,
+        /// `with exit code 1`
+        how: String,
         /// Its last lines.
         said: String,
     },

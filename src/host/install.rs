@@ -5,7 +5,8 @@
 //! before it replaces anything, and puts back what was there if systemd or nginx won't take the new. Whoever may write a
 //! unit can become root there; that is what the program is for, and why it has no other ways in.
 //!
-//! Idempotent: it compares first, and a run that was killed is ended by the next.
+//! Idempotent: it compares first, and a run that was killed is ended by the next, since a look says too what it has left to
+//! do. What the first install of a job replaces is kept on the host, for the way back.
 
 use std::io::Write;
 
@@ -17,7 +18,7 @@ use super::error::Error;
 use super::ops::{Remote, Subject};
 use super::state::Answer;
 use crate::config::Templates;
-use crate::model::{App, Certificate, Host, Secret, Service, UnitName};
+use crate::model::{App, Certificate, Host, JobId, Secret, Service, UnitName};
 use crate::render::{RenderError, hosts};
 use crate::ssh::Call;
 
@@ -135,15 +136,75 @@ impl Item {
 pub struct Standings {
     /// Each thing.
     pub items: Vec<Item>,
+    /// What an install that was cut off has left to do, though the files are as they are to be.
+    pub left: Vec<Left>,
     /// Whether the unit was started before what it runs by was put there: it is to be restarted.
     pub stale: bool,
+}
+
+/// What is left of an install that was cut off between two of its effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// systemd has not read the unit's file.
+    Reload,
+    /// The unit does not start with the system.
+    Enable,
+    /// nginx has not read its files, or does not run.
+    Nginx,
+    /// A credential that the unit has no more is still there.
+    Credentials,
+    /// Instances that the app has no more are still there.
+    Instances,
+}
+
+impl Left {
+    /// As the host's answers and `--json` name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Enable => "enable",
+            Self::Nginx => "nginx",
+            Self::Credentials => "credentials",
+            Self::Instances => "instances",
+        }
+    }
+    /// What is the matter, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Reload => "systemd has not read the unit's file yet",
+            Self::Enable => "the unit does not start with the system",
+            Self::Nginx => "nginx has not read its files yet, or does not run",
+            Self::Credentials => "a credential that the unit has no more is still there",
+            Self::Instances => "instances that the app has no more are still there",
+        }
+    }
+    const ALL: [Self; 5] = [Self::Reload, Self::Enable, Self::Nginx, Self::Credentials, Self::Instances];
 }
 
 impl Standings {
     /// Whether nothing is to be done.
     pub fn is_settled(&self) -> bool {
-        !self.stale && !self.items.iter().any(Item::is_due)
+        !self.stale && !self.is_due()
     }
+    /// Whether an install changes anything.
+    pub fn is_due(&self) -> bool {
+        !self.left.is_empty() || self.items.iter().any(Item::is_due)
+    }
+    /// Whether what runs is to be restarted for what is due: it is more than nginx's, or what starts with the system.
+    pub fn is_for_the_unit(&self) -> bool {
+        let of_nginx = |kind| matches!(kind, Kind::Site | Kind::Http | Kind::Certificate);
+        let of_unit = |item: &Item| item.is_due() && !of_nginx(item.kind);
+        self.stale || self.left.contains(&Left::Reload) || self.items.iter().any(of_unit)
+    }
+}
+
+/// What [`Remote::bring_back`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BroughtBack {
+    /// The files that were others.
+    pub files: Vec<String>,
+    /// Whether what runs was started after the job's first install there, so by what was put there.
+    pub newer: bool,
 }
 
 /// What becomes of files that somebody else made.
@@ -167,17 +228,8 @@ impl Wanted {
     ) -> Result<Option<Self>, RenderError> {
         let unit = hosts::unit(app, host, templates.service.as_deref())?;
         let site = hosts::sites(app, host, templates.site.as_deref(), true)?;
-        let named = app.service.as_ref().map(|service| service.name.clone());
-        // An app without a unit that we know of has its sites by its own name.
-        let name = named.or_else(|| UnitName::new(app.name.as_str().replace('/', ".")).ok());
-        let (Some(name), true) = (name, unit.is_some() || site.is_some()) else { return Ok(None) };
-        let mut wanted = Self { unit: name, files: Vec::new(), lines: Vec::new() };
-        wanted.line("format 1");
+        let (Some(mut wanted), true) = (Self::nothing(app), unit.is_some() || site.is_some()) else { return Ok(None) };
         wanted.line(if foreign == Foreign::Replace { "take replace" } else { "take keep" });
-        if let Some(zero) = &app.zero_downtime {
-            let [first, second] = zero.ports;
-            wanted.line(&format!("ports {first} {second}"));
-        }
         if let Some(text) = unit {
             wanted.file(Kind::Unit, text);
             wanted.of_service(app, app.service.as_ref(), secrets);
@@ -195,8 +247,53 @@ impl Wanted {
                 }
             }
         }
-        wanted.line("end");
         Ok(Some(wanted))
+    }
+
+    /// None of what the app has, under the name that all of it is filed under.
+    fn nothing(app: &App) -> Option<Self> {
+        let named = app.service.as_ref().map(|service| service.name.clone());
+        // An app without a unit that we know of has its sites by its own name.
+        let unit = named.or_else(|| UnitName::new(app.name.as_str().replace('/', ".")).ok())?;
+        let mut wanted = Self { unit, files: Vec::new(), lines: Vec::new() };
+        wanted.line("format 2");
+        if let Some(zero) = &app.zero_downtime {
+            let [first, second] = zero.ports;
+            wanted.line(&format!("ports {first} {second}"));
+        }
+        Some(wanted)
+    }
+
+    /// The same, for a job: what its installs replace can be brought back.
+    pub fn for_job(mut self, job: JobId) -> Self {
+        self.line(&format!("for {job}"));
+        self
+    }
+
+    /// What an app's `:migrate` wants of the host, as a unit of its own beside the app's: its user, database and secrets, and
+    /// the unit itself, which runs `command` in `folder`; none where the app's unit is not ours.
+    pub fn for_migration(
+        app: &App,
+        host: &Host,
+        templates: &Templates,
+        secrets: &[(String, Secret)],
+        (folder, command): (&str, &str),
+    ) -> Result<Option<Self>, RenderError> {
+        let unit = hosts::migration(app, host, templates.service.as_deref(), folder, command)?;
+        let (Some(mut wanted), Some((unit, once))) = (Self::nothing(app), unit) else { return Ok(None) };
+        wanted.line(&format!("run {} {}", STANDARD.encode(unit), STANDARD.encode(once)));
+        wanted.of_service(app, app.service.as_ref(), Some(secrets));
+        Ok(Some(wanted))
+    }
+
+    /// A look at a job's `:migrate`, whose log is known up to `from`; `begin` begins it, once it is there and has not begun.
+    pub(super) fn look_at_migration(app: &App, job: JobId, begin: bool, from: u64) -> Option<Self> {
+        let mut wanted = Self::nothing(app)?.for_job(job);
+        wanted.line(&format!("from {from}"));
+        if begin {
+            wanted.line("begin");
+        }
+        Some(wanted)
     }
 
     fn of_service(&mut self, app: &App, service: Option<&Service>, secrets: Option<&[(String, Secret)]>) {
@@ -225,12 +322,13 @@ impl Wanted {
         self.files.push((kind, text));
     }
     /// As the program reads it.
-    fn input(&self) -> Zeroizing<Vec<u8>> {
+    pub(super) fn input(&self) -> Zeroizing<Vec<u8>> {
         let mut all = Zeroizing::new(Vec::new());
         for line in &self.lines {
             all.extend_from_slice(line.as_bytes());
             all.push(b'\n');
         }
+        all.extend_from_slice(b"end\n");
         all
     }
 }
@@ -247,6 +345,17 @@ impl Remote<'_> {
         self.program("install", wanted).await
     }
 
+    /// Puts back what the installs of a job have replaced there; what they found no older one of stays. Nothing is
+    /// restarted.
+    pub async fn bring_back(&mut self, app: &App, job: JobId) -> Result<BroughtBack, Error> {
+        let Some(wanted) = Wanted::nothing(app).map(|wanted| wanted.for_job(job)) else {
+            return Ok(BroughtBack::default());
+        };
+        let call = call("bring back what it ran by", "back", wanted.unit.as_str());
+        let answer = self.give(&call, Subject::path(""), wanted.input()).await?;
+        Ok(BroughtBack { files: answer.list("back"), newer: answer.get("newer").is_some() })
+    }
+
     /// Makes the working directory where only root may: below /srv, /opt and /var/www. One that is there is left.
     pub async fn make_folder(&mut self, path: &str) -> Result<(), Error> {
         self.give(&call("make the folder", "folder", path), Subject::path(path), Zeroizing::default()).await.map(drop)
@@ -259,7 +368,12 @@ impl Remote<'_> {
     }
 
     /// The answer of a script that reads `input`, which may be secret: it stands in no command line and in no file.
-    async fn give(&mut self, call: &Call, subject: Subject<'_>, input: Zeroizing<Vec<u8>>) -> Result<Answer, Error> {
+    pub(super) async fn give(
+        &mut self,
+        call: &Call,
+        subject: Subject<'_>,
+        input: Zeroizing<Vec<u8>>,
+    ) -> Result<Answer, Error> {
         let failed = |source| Error::File { path: "a pipe".into(), source };
         let (reader, mut writer) = std::io::pipe().map_err(failed)?;
         // Ends with the script: whoever no longer reads breaks the pipe.
@@ -287,7 +401,8 @@ fn standings(answer: &Answer, wanted: &Wanted) -> Standings {
             items.push(Item { kind, standing, name: name.to_owned(), now: now.clone(), wanted: text.clone() });
         }
     }
-    Standings { items, stale: answer.get("stale").is_some() }
+    let left = answer.all("due").filter_map(|word| Left::ALL.into_iter().find(|left| left.as_str() == word)).collect();
+    Standings { items, left, stale: answer.get("stale").is_some() }
 }
 
 /// Why the program did not do it, in words for a person; none if that is no word of its.
@@ -300,6 +415,7 @@ pub(super) fn words(kind: &str, host: &str, what: &str, said: &str) -> Option<St
         "program-sudo" => {
             format!("sudo on {host} does not let us call /usr/local/sbin/airplanes-host ({said}); {setup} sees to it")
         }
+        "foreign-unit" => format!("{what} on {host} was not made by airplanes"),
         "old" => format!("airplanes-host on {host} is of another version; {setup} brings this one's"),
         "garbled" => format!("airplanes-host on {host} did not get all that it needs; try again"),
         "verify" if what == "unit" => {
@@ -310,6 +426,10 @@ pub(super) fn words(kind: &str, host: &str, what: &str, said: &str) -> Option<St
         "no-nginx" => format!("{host} has no nginx; `airplanes host setup {host} --install nginx`"),
         "no-postgres" => format!("{host} has no PostgreSQL; `airplanes host setup {host} --install postgresql`"),
         "no-certbot" => format!("{host} has no certbot; `airplanes host setup {host} --install certbot`"),
+        "role" => format!(
+            "PostgreSQL on {host} has a role {what} that airplanes did not make, and its password is left alone; with --replace \
+             `airplanes host install` takes it over and gives it another, or give :postgres a :role of its own"
+        ),
         "postgres" => format!("PostgreSQL on {host} did not do it: {said}"),
         "certbot" => format!("certbot on {host} got no certificate, and the site waits for one: {said}"),
         "folder" => {

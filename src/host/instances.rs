@@ -25,8 +25,17 @@ pub struct Instance {
     pub unit: UnitState,
     /// The commit that it was started for; none if it has been started again since, or nobody knows.
     pub runs: Option<Sha>,
+    /// Whether it starts with the system.
+    pub enabled: bool,
     /// How many connections it has, whoever's they are.
     pub connections: u32,
+}
+
+/// The unit that an app had before it had instances, which still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plain {
+    /// Where nginx sends its requests, if that is known.
+    pub port: Option<u16>,
 }
 
 /// What the host says of an app's instances, all in one look.
@@ -34,12 +43,12 @@ pub struct Instance {
 pub struct Instances {
     /// To whom requests go.
     pub serving: Serving,
-    /// Those of the two ports, and the one that requests go to if that is at a third.
+    /// Those of the two ports, and what is left of others that it had before.
     pub all: Vec<Instance>,
     /// The two ports, in order.
     pub ports: [u16; 2],
     /// Whether the app also runs as the unit that it had before it had instances.
-    pub plain: bool,
+    pub plain: Option<Plain>,
     /// How many of nginx's workers still end what they began before it last read its files.
     pub old_workers: u32,
 }
@@ -47,12 +56,21 @@ pub struct Instances {
 /// To whom requests go, as the host has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
-    /// nginx has not been told of any: nothing is installed there.
+    /// nginx has not been told of any: nothing is installed there, or the site of the unit from before.
     Nobody,
     /// To this port.
     Port(u16),
     /// nginx's file names this port, and whether nginx has read it is not known: a switch was cut off.
     CutOff(u16),
+}
+
+/// Who answers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// The instance at this port.
+    Instance(u16),
+    /// The unit from before there were any.
+    Plain,
 }
 
 /// What is to be done next.
@@ -70,13 +88,17 @@ pub enum Next {
     Retire(u16),
     /// Nothing: this one serves, and is alone.
     Done(u16),
+    /// Nothing: the unit from before there were instances serves, and is alone.
+    Stay,
 }
 
 /// What a switch is to come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// An instance that was started for this commit, whenever that was.
+    /// An instance at one of the two ports that was started for this commit, whenever that was.
     Runs(Sha),
+    /// What ran this commit before: an instance at whatever port, or the unit from before there were any.
+    Back(Sha),
     /// One that has not been started yet: what it runs by has changed, and not only its commit.
     Anew,
     /// This one, which has been started for it just now.
@@ -101,13 +123,25 @@ impl Instances {
     /// The one that requests go to, if it is up and nothing is left of a switch.
     pub fn settled(&self) -> Option<u16> {
         match self.serving {
-            Serving::Port(port) if self.is_up(port) && self.besides(port).is_none() => Some(port),
+            Serving::Port(port) if self.is_ours(port) && self.is_up(port) && self.besides(port).is_none() => Some(port),
             _ => None,
+        }
+    }
+
+    /// Who answers requests now; none where nobody does.
+    pub fn who_serves(&self) -> Option<Serves> {
+        match self.serving {
+            Serving::Port(port) | Serving::CutOff(port) if self.is_up(port) => Some(Serves::Instance(port)),
+            // nginx's file first names the port that the plain unit is at.
+            _ => self.plain.map(|_| Serves::Plain),
         }
     }
 
     /// What is next on the way to `goal`.
     pub fn next(&self, goal: Goal) -> Next {
+        if matches!(goal, Goal::Back(_)) && self.who_serves() == Some(Serves::Plain) {
+            return self.all.iter().find(|one| one.is_left()).map_or(Next::Stay, |one| Next::Retire(one.port));
+        }
         let serving = match self.serving {
             Serving::Nobody => return Next::Install,
             // One of the two has the requests. Which, is made sure of by telling nginx once more.
@@ -118,8 +152,10 @@ impl Instances {
             Serving::Port(port) => port,
         };
         let spare = self.spare();
+        let runs = |port, sha| self.is_up(port) && self.at(port).is_some_and(|one| one.runs == Some(sha));
         let is_there = |port: u16| match goal {
-            Goal::Runs(sha) => self.is_up(port) && self.at(port).is_some_and(|one| one.runs == Some(sha)),
+            Goal::Runs(sha) => self.is_ours(port) && runs(port, sha),
+            Goal::Back(sha) => runs(port, sha),
             Goal::Anew => false,
             Goal::Instance(wanted) => port == wanted,
         };
@@ -129,15 +165,26 @@ impl Instances {
         if is_there(spare) { Next::Switch(spare) } else { Next::Start(spare) }
     }
 
-    fn is_up(&self, port: u16) -> bool {
+    /// Whether the instance at a port runs.
+    pub fn is_up(&self, port: u16) -> bool {
         self.at(port).is_some_and(|one| one.unit.is_active())
     }
 
-    /// What is there besides the one that serves: another instance, running or about to, or the unit from before.
+    fn is_ours(&self, port: u16) -> bool {
+        self.ports.contains(&port)
+    }
+
+    /// What is there besides the one that serves: another instance, or the unit from before.
     fn besides(&self, serving: u16) -> Option<u16> {
-        let is_down = |one: &Instance| ["inactive", "failed", ""].contains(&one.unit.active_state.as_str());
-        let other = self.all.iter().find(|one| one.port != serving && !is_down(one)).map(|one| one.port);
-        other.or_else(|| self.plain.then(|| self.spare()))
+        let other = self.all.iter().find(|one| one.port != serving && one.is_left()).map(|one| one.port);
+        other.or_else(|| self.plain.map(|_| self.spare()))
+    }
+}
+
+impl Instance {
+    /// Whether it runs, is about to, or will when the host starts.
+    fn is_left(&self) -> bool {
+        self.enabled || !["inactive", "failed", ""].contains(&self.unit.active_state.as_str())
     }
 }
 
@@ -148,7 +195,7 @@ pub struct Observed {
     pub state: HostState,
     /// Which it is; none where the app has a command of its own.
     pub unit: Option<UnitName>,
-    /// Where that listens, if it is one of two instances.
+    /// Where that listens, if the app has two instances.
     pub port: Option<u16>,
 }
 
@@ -203,6 +250,11 @@ impl Remote<'_> {
         };
         let seen = self.observe(folder, None).await?;
         let instances = self.instances(folder, &service.name, zero).await?;
+        if let (Some(Serves::Plain), Some(plain)) = (instances.who_serves(), instances.plain) {
+            let unit = self.unit(&service.name).await?;
+            let state = HostState { unit, ..seen };
+            return Ok(Observed { state, unit: Some(service.name.clone()), port: plain.port });
+        }
         let serving = match instances.serving {
             Serving::Nobody => None,
             Serving::Port(port) | Serving::CutOff(port) => instances.at(port),
@@ -229,7 +281,11 @@ fn read(answer: &Answer, ports: [u16; 2]) -> Instances {
         (Some(port), true) => Serving::CutOff(port),
     };
     let mut of_ports = ports.to_vec();
-    of_ports.extend(named.filter(|port| !ports.contains(port)));
+    for port in named.into_iter().chain(answer.all("port").filter_map(|port| port.parse().ok())) {
+        if !of_ports.contains(&port) {
+            of_ports.push(port);
+        }
+    }
     let all = of_ports.into_iter().map(|port| {
         let unit = answer.unit_of(&format!("unit-{port}")).unwrap_or_default();
         let started = answer.get(&format!("started-{port}")).and_then(|note| note.split_once(' '));
@@ -237,6 +293,7 @@ fn read(answer: &Answer, ports: [u16; 2]) -> Instances {
         Instance {
             port,
             runs: runs.and_then(|(_, sha)| sha.parse().ok()),
+            enabled: answer.get(&format!("enabled-{port}")).is_some(),
             connections: answer.get(&format!("connections-{port}")).and_then(|n| n.parse().ok()).unwrap_or(0),
             unit,
         }
@@ -245,7 +302,7 @@ fn read(answer: &Answer, ports: [u16; 2]) -> Instances {
         serving,
         all: all.collect(),
         ports,
-        plain: answer.get("plain").is_some(),
+        plain: answer.get("plain").map(|port| Plain { port: port.parse().ok() }),
         old_workers: answer.get("old-workers").and_then(|n| n.parse().ok()).unwrap_or(0),
     }
 }
@@ -320,6 +377,47 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_at_a_port_that_the_app_had_before_is_left_for_one_at_its_own_and_goes_back_to_if_need_be() {
+        let at = |serving: u16, old: &str, more: &str| {
+            let text = format!(
+                "begin\nserving {serving}\nport 7000\nunit-7000 ActiveState={old}\nunit-7000 InvocationID=i\n\
+                 started-7000 i {}\nunit-8000 ActiveState=active\nunit-8000 InvocationID=j\nstarted-8000 j {}\n{more}end\n",
+                sha('b'),
+                sha('b')
+            );
+            read(&Answer::parse(&text).unwrap(), [8000, 8001])
+        };
+        let moved = at(7000, "active", "");
+        assert_eq!((moved.next(Goal::Runs(sha('b'))), moved.settled()), (Next::Switch(8000), None));
+        assert_eq!(moved.next(Goal::Back(sha('b'))), Next::Retire(8000));
+        let switched = at(8000, "active", "");
+        assert_eq!((switched.next(Goal::Runs(sha('b'))), switched.settled()), (Next::Retire(7000), None));
+        // It would be back when the host starts.
+        let stopped = at(8000, "inactive", "enabled-7000 yes\nenabled-8000 yes\n");
+        assert_eq!((stopped.next(Goal::Runs(sha('b'))), stopped.settled()), (Next::Retire(7000), None));
+        assert_eq!(at(8000, "inactive", "enabled-8000 yes\n").settled(), Some(8000));
+    }
+
+    #[test]
+    fn a_plain_unit_that_still_has_the_requests_is_what_a_first_switch_that_failed_goes_back_to() {
+        let at = |text: &str| read(&Answer::parse(&format!("begin\n{text}end\n")).unwrap(), [7000, 7001]);
+        let back = Goal::Back(sha('a'));
+        // nginx's file names the plain unit's port first; then its own site is back, and that file of no account.
+        for serving in ["serving 7000\n", ""] {
+            let failed = at(&format!("{serving}plain 7000\nunit-7001 ActiveState=activating\n"));
+            assert_eq!((failed.who_serves(), failed.next(back)), (Some(Serves::Plain), Next::Retire(7001)));
+            let retired = at(&format!("{serving}plain 7000\nunit-7001 ActiveState=inactive\n"));
+            assert_eq!((retired.plain.unwrap().port, retired.next(back)), (Some(7000), Next::Stay));
+            assert_eq!(retired.settled(), None);
+        }
+        // Switched: it goes forwards, and what it had is retired with the old one.
+        let switched = at("serving 7001\nplain 7000\nunit-7001 ActiveState=active\n");
+        assert_eq!(switched.who_serves(), Some(Serves::Instance(7001)));
+        assert_eq!(switched.next(Goal::Instance(7001)), Next::Retire(7000));
+        assert_eq!(at("").who_serves(), None);
+    }
+
+    #[test]
     fn an_instance_that_was_started_again_runs_nobody_knows_what_and_one_from_before_is_retired_too() {
         let text = format!(
             "begin\nserving 8080\nplain yes\nunit-7000 ActiveState=active\nunit-7000 InvocationID=new\nstarted-7000 old {}\n\
@@ -332,7 +430,7 @@ mod tests {
         assert_eq!(seen.settled(), None);
         let later = Instances { serving: Serving::Port(7000), ..seen.clone() };
         assert_eq!(later.next(Goal::Instance(7000)), Next::Retire(7001), "for the plain unit's sake");
-        let later = Instances { plain: false, ..later };
+        let later = Instances { plain: None, ..later };
         assert_eq!((later.next(Goal::Instance(7000)), later.settled()), (Next::Done(7000), Some(7000)));
     }
 }

@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls;
 use super::error::Error;
+use super::ship::Source;
 use super::state::{Answer, HostState, Probe, UnitState};
-use super::{install, instances, setup};
+use super::{install, instances, migration, setup};
 use crate::model::{App, Branch, Host, RepoUrl, Sha, UnitName};
 use crate::ssh::{self, Call, Hosts, Output};
 
@@ -102,10 +103,9 @@ impl Remote<'_> {
         Ok(self.ask(&call, Subject::path(working_directory)).await?.host_state())
     }
 
-    /// Brings a working directory to exactly `sha`: clones it if it is absent, else fetches from its own `origin` and
-    /// moves it with `git reset --keep`, on the branch that it is on. Refuses changed tracked files, untracked ones in
-    /// the way, and a HEAD that neither is an ancestor of `sha` nor was put there by us (the marker, or `ours`). With a
-    /// `bundle`, which was sent before, the host asks its origin nothing.
+    /// Brings a working directory to exactly `sha`: clones it if it is absent, else has the commit from where `source` says,
+    /// and moves it with `git reset --keep`, on the branch that it is on. Refuses changed tracked files, untracked ones in
+    /// the way, and a HEAD that neither is an ancestor of `sha` nor was put there by us (the marker, or `ours`).
     ///
     /// Idempotent: the marker says `moving` before anything moves, and a run that finds it so ends the move that was
     /// interrupted, once it has seen that the files which differ are its own. At `sha` with the marker about `sha`,
@@ -116,12 +116,18 @@ impl Remote<'_> {
         url: &RepoUrl,
         branch: &Branch,
         sha: &Sha,
-        bundle: Option<&str>,
+        source: Source<'_>,
         ours: &[Sha],
     ) -> Result<Brought, Error> {
-        let call = calls::bring(working_directory, url, branch, sha, bundle, ours);
+        let call = calls::bring(working_directory, url, branch, sha, source, ours);
         let answer = self.ask(&call, Subject { path: working_directory, unit: "", sha: Some(sha) }).await?;
         Ok(Brought { from: answer.sha("from"), moved: answer.get("moved") == Some("yes") })
+    }
+
+    /// Has a clone that is there fetch `sha` of `branch` from its own origin, if it lacks it. Its files stay as they are.
+    pub async fn fetch_ahead(&mut self, working_directory: &str, branch: &Branch, sha: &Sha) -> Result<(), Error> {
+        let subject = Subject { path: working_directory, unit: "", sha: Some(sha) };
+        self.ask(&calls::fetch_ahead(working_directory, branch, sha), subject).await.map(drop)
     }
 
     /// Restarts the app, with sudo where the user is not root. `before` is the unit's InvocationID as it was observed
@@ -157,6 +163,16 @@ impl Remote<'_> {
     pub async fn mark_live(&mut self, working_directory: &str, sha: &Sha) -> Result<(), Error> {
         let subject = Subject { path: working_directory, unit: "", sha: Some(sha) };
         self.ask(&calls::live(working_directory, sha), subject).await.map(drop)
+    }
+
+    /// How a unit is; none where the host has no systemd. Changes nothing.
+    pub async fn unit(&mut self, unit: &UnitName) -> Result<Option<UnitState>, Error> {
+        let subject = Subject { path: "", unit: unit.as_str(), sha: None };
+        match self.ask(&calls::unit(unit), subject).await {
+            Ok(answer) => Ok(answer.unit()),
+            Err(Error::NoSystemd { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The last lines of a unit's journal, oldest first; where they may not be read, a line that says so.
@@ -267,11 +283,12 @@ impl Remote<'_> {
         let said = text("said");
         let what = text("what");
         let more = install::words(kind, &host, &what, &said).or_else(|| setup::words(kind, &host, &what, &said));
-        if let Some(said) = more.or_else(|| instances::words(kind, &host, &what)) {
-            if ["old", "not-included", "no-upstream"].contains(&kind) {
+        let more = more.or_else(|| instances::words(kind, &host, &what));
+        if let Some(said) = more.or_else(|| migration::words(kind, &host, &what, &said)) {
+            if ["old", "role", "not-included", "no-upstream", "migrating"].contains(&kind) {
                 return Error::NotReady { said };
             }
-            if ["no-program", "program-sudo"].contains(&kind) {
+            if ["no-program", "program-sudo", "foreign-unit"].contains(&kind) {
                 return Error::NoProgram { said };
             }
             return Error::Install { said };
@@ -291,7 +308,10 @@ impl Remote<'_> {
             ("wrong-sha", Some(sha)) => Error::WrongSha { host, path, head: text("head"), sha: *sha },
             ("no-commit", Some(sha)) => Error::NoCommit { host, path, origin: text("origin"), sha: *sha },
             ("fetch", _) => Error::Fetch { host, path, origin: text("origin"), said: last_words(stderr) },
-            ("command", _) => Error::Command { host, what: call.what, code: text("code"), said: last_words(stderr) },
+            ("command", _) => {
+                let how = format!("with exit code {}", text("code"));
+                Error::Command { host, what: call.what, how, said: last_words(stderr) }
+            }
             ("sudo", _) => Error::Sudo { host, user: self.host.user.clone(), unit: subject.unit.to_owned(), said },
             ("cut", _) => Error::Cut { host, path, said },
             ("unwritten", _) => Error::Unwritten { host, path, said },
@@ -370,7 +390,11 @@ fn judge(check: &Check<'_>, probe: &Probe, host: &Host) -> Result<Judged, Error>
     }
     match (check.health, &probe.health) {
         (Some(_), Some(Ok(()))) | (None, _) => Ok(Judged::Well),
-        (Some(url), Some(Err(said))) => Ok(Judged::Ill(format!("{url}: {said}"))),
+        (Some(url), Some(Err(said))) => {
+            let again = probe.unit.as_ref().filter(|unit| unit.n_restarts > 0);
+            let again = again.map(|unit| format!("; systemd has restarted it {} times", unit.n_restarts));
+            Ok(Judged::Ill(format!("{url}: {said}{}", again.unwrap_or_default())))
+        }
         (Some(url), None) => Ok(Judged::Ill(format!("{url} was not asked"))),
     }
 }

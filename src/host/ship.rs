@@ -1,6 +1,7 @@
 //! Ways to ship that ask nothing of the host's own access to the forge: files that are sent to it, and releases that are
 //! put in force by one rename.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use super::calls;
 use super::error::Error;
 use super::ops::{Brought, Remote, Subject};
-use crate::model::{Branch, RepoUrl, Sha, hex};
+use crate::model::{Branch, FileSum, RepoUrl, Sha, hex};
 use crate::ssh::Call;
 
 /// A release of an artifact.
@@ -19,10 +20,45 @@ pub struct Release<'a> {
     pub sha: &'a Sha,
     /// The file's name in it.
     pub name: &'a str,
-    /// The file's sha256, where it is known: one that is another is replaced.
-    pub sum: Option<&'a str>,
+    /// The file's sha256, where it is known: each file of a commit is a release of its own.
+    pub sum: Option<&'a FileSum>,
     /// How many releases before it stay.
     pub keep: u32,
+}
+
+/// What a release's folder is called: the commit, and how the sum of its file begins.
+pub(super) fn release_name(sha: &Sha, sum: Option<&FileSum>) -> String {
+    sum.map_or_else(|| sha.to_string(), |sum| format!("{sha}-{}", sum.short()))
+}
+
+/// Where a host has a commit from that it may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// The repository that it was cloned from.
+    Origin,
+    /// A bundle that it was sent.
+    Bundle(&'a str),
+    /// A bundle, in base64, that comes along with the call itself.
+    Along {
+        /// At most what one argument of a program holds.
+        bundle: &'a str,
+        /// Whether the host asks where it was cloned from if the bundle does not do.
+        or_origin: bool,
+    },
+    /// Nowhere: it has it.
+    Itself,
+}
+
+impl<'a> Source<'a> {
+    /// As its script has it.
+    pub(super) fn word(self) -> Cow<'a, str> {
+        match self {
+            Source::Origin => "".into(),
+            Source::Bundle(file) => file.into(),
+            Source::Along { bundle, or_origin } => format!("{}{bundle}", if or_origin { '+' } else { '=' }).into(),
+            Source::Itself => "-".into(),
+        }
+    }
 }
 
 impl Remote<'_> {
@@ -48,7 +84,7 @@ impl Remote<'_> {
         working_directory: &str,
         release: &Release<'_>,
         sent: Option<&str>,
-        ours: &[Sha],
+        ours: &[(Sha, Option<FileSum>)],
     ) -> Result<Brought, Error> {
         let call = calls::place(working_directory, release, sent, false, ours);
         let subject = Subject { path: working_directory, unit: "", sha: Some(release.sha) };
@@ -75,9 +111,9 @@ impl Remote<'_> {
         url: &RepoUrl,
         branch: &Branch,
         sha: &Sha,
-        bundle: Option<&str>,
+        source: Source<'_>,
     ) -> Result<String, Error> {
-        let call = calls::stage(working_directory, url, branch, sha, bundle);
+        let call = calls::stage(working_directory, url, branch, sha, source);
         self.folder(&call, working_directory, sha).await
     }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Sha;
+use crate::model::{FileSum, Sha};
 
 /// How far the daemon's work on a working directory has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Marker {
     /// While moving: where HEAD was before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Sha>,
-    /// Of a release: the sha256 of its file.
+    /// Of a release: the sha256 of its file. Which one is in force tells the host's own `sum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sum: Option<String>,
 }
@@ -69,6 +69,8 @@ pub struct HostState {
     pub is_releases: bool,
     /// The commit that HEAD is; none in a fresh `git init`.
     pub head: Option<Sha>,
+    /// Of a release in force: the sha256 of its file, as much of it as is known there.
+    pub sum: Option<FileSum>,
     /// The branch that HEAD is on; none if detached.
     pub branch: Option<String>,
     /// Tracked files that differ from HEAD.
@@ -84,6 +86,10 @@ impl HostState {
     pub fn is_live_at(&self, sha: &Sha) -> bool {
         let marked = |marker: &Marker| marker.sha == *sha && marker.state == MarkerState::Live;
         self.head == Some(*sha) && self.changed.is_empty() && self.marker.as_ref().is_some_and(marked)
+    }
+    /// Whether the release in force holds that file; of none it may be any.
+    pub fn has_file(&self, sum: Option<&FileSum>) -> bool {
+        sum.is_none_or(|sum| self.sum.as_ref().is_some_and(|has| has.is(sum)))
     }
 }
 
@@ -155,6 +161,7 @@ impl Answer {
             is_git: self.get("git").is_some(),
             is_releases: self.get("releases").is_some(),
             head: self.sha("head"),
+            sum: self.get("sum").and_then(|text| text.parse().ok()),
             branch: self.get("branch").map(str::to_owned),
             changed: self.list("changed"),
             // One that can't be read says nothing, and nothing is not `live`.

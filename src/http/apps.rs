@@ -10,8 +10,8 @@ use super::query::{Asked, Named};
 use super::{Context, jobs};
 use crate::model::api::{AppView, Submitted};
 use crate::model::inbox::AppList;
-use crate::model::{AppName, JobId};
-use crate::pipeline::PipelineError;
+use crate::model::{AppName, JobId, Sha};
+use crate::pipeline::{PipelineError, Shown};
 
 /// Whom an action is put down to: there is one token, and it is the operator's.
 const BY: &str = "operator";
@@ -60,7 +60,7 @@ pub(super) async fn rollout_owned(
     Ok(Reply::ok(context.door.pipeline.rollout_plan(&AppName::new(format!("{owner}/{name}"))?)?))
 }
 
-/// What a rollback or a promotion goes to, and the environment that is rolled back.
+/// What a rollback goes to, and the environment that goes back.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct To {
@@ -87,37 +87,51 @@ pub(super) async fn rollback_plan_owned(
     rollback_plan(state, Named(format!("{owner}/{name}")), asked).await
 }
 
-/// `POST /apps/NAME/rollback?to=&env=`.
+/// The same, whether that is wanted though something is not undone by it, and what somebody was shown, if it is to be
+/// nothing else: the commit that it goes to, and the one that it comes from.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Back {
+    to: Option<String>,
+    env: Option<String>,
+    #[serde(default)]
+    yes: bool,
+    commit: Option<Sha>,
+    from: Option<Sha>,
+}
+
+/// `POST /apps/NAME/rollback?to=&env=&yes=&commit=&from=`.
 pub(super) async fn rollback(
     State(context): State<Context>,
     Named(name): Named<String>,
-    Asked(To { to, env }): Asked<To>,
+    Asked(Back { to, env, yes, commit, from }): Asked<Back>,
 ) -> Result<Reply, ApiError> {
-    let app = AppName::new(name)?;
-    accepted(context.door.pipeline.rollback(&app, env.as_deref(), to.as_deref(), BY).await?)
+    let (app, shown) = (AppName::new(name)?, Shown { yes, commit, from });
+    accepted(context.door.pipeline.rollback(&app, env.as_deref(), to.as_deref(), shown, BY).await?)
 }
 
-/// `POST /apps/OWNER/NAME/rollback?to=&env=`.
+/// `POST /apps/OWNER/NAME/rollback?to=&env=&yes=&commit=&from=`.
 pub(super) async fn rollback_owned(
     state: State<Context>,
     Named((owner, name)): Named<(String, String)>,
-    asked: Asked<To>,
+    asked: Asked<Back>,
 ) -> Result<Reply, ApiError> {
     rollback(state, Named(format!("{owner}/{name}")), asked).await
 }
 
-/// Where a promotion goes.
+/// Where a promotion goes, and with which commit, if it is to be no other.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Promoted {
     to: Option<String>,
+    commit: Option<Sha>,
 }
 
 /// `GET /apps/NAME/promote?to=`: what it would do. Asks hosts.
 pub(super) async fn promotion_plan(
     State(context): State<Context>,
     Named(name): Named<String>,
-    Asked(Promoted { to }): Asked<Promoted>,
+    Asked(Promoted { to, .. }): Asked<Promoted>,
 ) -> Result<Reply, ApiError> {
     Ok(Reply::ok(context.door.pipeline.promotion_plan(&AppName::new(name)?, to.as_deref()).await?))
 }
@@ -131,16 +145,17 @@ pub(super) async fn promotion_plan_owned(
     promotion_plan(state, Named(format!("{owner}/{name}")), asked).await
 }
 
-/// `POST /apps/NAME/promote?to=`.
+/// `POST /apps/NAME/promote?to=&commit=`.
 pub(super) async fn promote(
     State(context): State<Context>,
     Named(name): Named<String>,
-    Asked(Promoted { to }): Asked<Promoted>,
+    Asked(Promoted { to, commit }): Asked<Promoted>,
 ) -> Result<Reply, ApiError> {
-    accepted(context.door.pipeline.promote(&AppName::new(name)?, to.as_deref(), BY).await?)
+    let shown = Shown { commit, ..Shown::default() };
+    accepted(context.door.pipeline.promote(&AppName::new(name)?, to.as_deref(), shown, BY).await?)
 }
 
-/// `POST /apps/OWNER/NAME/promote?to=`.
+/// `POST /apps/OWNER/NAME/promote?to=&commit=`.
 pub(super) async fn promote_owned(
     state: State<Context>,
     Named((owner, name)): Named<(String, String)>,
@@ -185,6 +200,11 @@ impl From<PipelineError> for ApiError {
             PipelineError::NoSuchApp { .. } => Self::not_found(said),
             PipelineError::Held(hold) => Self::new(StatusCode::CONFLICT, "held", said)
                 .hint(format!("`airplanes hold {} --release` lets it go", hold.app)),
+            PipelineError::Unconfirmed(_) => Self::new(StatusCode::CONFLICT, "unconfirmed", said)
+                .hint("if that is well, ask the same with yes=true in the query".to_owned()),
+            PipelineError::Changed(_) => {
+                Self::new(StatusCode::CONFLICT, "changed", said).hint("look again with --plan, and say it again")
+            }
             PipelineError::Senseless(_) => Self::bad_request(said),
             PipelineError::NoSuchCommit { .. } => Self::not_found(said),
             PipelineError::NoSuchHold { .. } => Self::not_found(said),

@@ -28,16 +28,19 @@ pub(super) struct Which {
 /// `GET /repos?repo=`: all, or the one that a url, an identity, a library or an app names; else those whose identity holds
 /// that text.
 pub(super) async fn list(State(context): State<Context>, Asked(which): Asked<Which>) -> Result<Reply, ApiError> {
-    let mut repos = context.door.reconcile.views().await?;
-    if let Some(text) = which.repo {
-        let named = context.door.pipeline.repo_named(&text);
-        match named.as_ref().ok().filter(|id| repos.iter().any(|view| view.repo == **id)) {
-            Some(id) => repos.retain(|view| view.repo == *id),
-            None => repos.retain(|view| view.repo.as_str().contains(&text)),
-        }
-        if repos.is_empty() {
-            return Err(PipelineError::NoSuchRepo(text).into());
-        }
+    let reconcile = &context.door.reconcile;
+    let Some(text) = which.repo else {
+        return Ok(Reply::ok(RepoList { repos: reconcile.views(|_| true).await?, next: None }));
+    };
+    let mut repos = match context.door.pipeline.repo_named(&text) {
+        Ok(named) => reconcile.views(|repo| *repo == named).await?,
+        Err(_) => Vec::new(),
+    };
+    if repos.is_empty() {
+        repos = reconcile.views(|repo| repo.as_str().contains(&text)).await?;
+    }
+    if repos.is_empty() {
+        return Err(PipelineError::NoSuchRepo(text).into());
     }
     Ok(Reply::ok(RepoList { repos, next: None }))
 }

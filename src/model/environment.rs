@@ -82,9 +82,11 @@ impl App {
     pub fn for_carried(&self, because: &Because) -> App {
         let mut app = self.clone();
         if !matches!(because, Because::Promote { .. }) {
-            app.rollout = app.rollout.of_carried();
+            // Who was away needs what the others were prepared with; what goes back was prepared when it came.
+            let is_new = *because == Because::CatchUp;
+            app.rollout = app.rollout.of_carried(is_new);
             for environment in &mut app.environments {
-                environment.rollout = environment.rollout.clone().of_carried();
+                environment.rollout = environment.rollout.clone().of_carried(is_new);
             }
         }
         app

@@ -8,7 +8,7 @@ use super::app::App;
 use super::bump::Bump;
 use super::id::JobId;
 use super::job::{Cause, Entry, Outcome, RECORD_VERSION, Record, Step, StepResult};
-use super::names::{Branch, HostName, Sha};
+use super::names::{Branch, FileSum, HostName, Sha};
 use super::plan::Why;
 use super::progress::{HostState, Migration, Narrowed, Progress, Request, StepState, Updated};
 use super::window::Waiting;
@@ -81,6 +81,9 @@ pub struct JobState {
     pub narrowed: Vec<Narrowed>,
     /// The tree that was built.
     pub built: Option<String>,
+    /// The file that was made of it for hosts (`:artifact`), or the one that it brings to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<FileSum>,
     /// The pull request that carries the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<Request>,
@@ -135,6 +138,7 @@ impl JobState {
             left_alone: None,
             narrowed: Vec::new(),
             built: None,
+            sum: None,
             requested: None,
             published: None,
             migrations: Vec::new(),
@@ -278,8 +282,9 @@ impl JobState {
                 }
                 self.published = Some(*commit);
             }
-            Entry::HostStarted { host, previous } => self.start_host(host, *previous)?,
+            Entry::HostStarted { host, previous, sum } => self.start_host(host, *previous, sum)?,
             Entry::HostRestarting { host, invocation } => self.restart_host(host, invocation)?,
+            Entry::HostInstalling { host } => self.install_host(host)?,
             Entry::HostPreparing { host } => self.prepare_host("host-preparing", host, false)?,
             Entry::HostPrepared { host } => self.prepare_host("host-prepared", host, true)?,
             Entry::Migrating { host } => {
@@ -294,6 +299,13 @@ impl JobState {
                 self.must_run("waiting", &Step::Rollout)?;
                 let since = self.waiting.take().map_or(at, |(since, _)| since);
                 self.waiting = Some((since, waiting.clone()));
+            }
+            Entry::Artifact { sum } => {
+                let is_its_time = |running: &StepState| matches!(running.step, Step::Update | Step::Build(_));
+                if !self.running_step().is_some_and(is_its_time) {
+                    return Err(order("artifact", "neither update nor a build is under way".into()));
+                }
+                self.sum = Some(sum.clone());
             }
             Entry::Canceling { by } => self.canceling = Some(by.clone()),
             Entry::Ended { outcome, reason } => {

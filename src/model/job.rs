@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::app::App;
 use super::bump::Bump;
 use super::id::{JobId, PlanId};
-use super::names::{Branch, HostName, InvalidName, Sha};
+use super::names::{Branch, FileSum, HostName, InvalidName, Sha};
 use super::plan::{TagTarget, Target, Why};
 use super::progress::{Narrowed, Request};
 use super::window::Waiting;
@@ -29,7 +29,7 @@ pub enum Outcome {
     Failed,
     /// A person ended it, or its app was taken away.
     Canceled,
-    /// What it waited for failed.
+    /// What it waited for failed, or something newer has taken its place: also where it had brought its commit to some hosts.
     Skipped,
     /// Its journal can't be read; it holds its app until a person looks.
     Parked,
@@ -192,6 +192,11 @@ pub enum HostResult {
     },
     /// It is back at what it ran, and healthy.
     RolledBack,
+    /// It failed before the new instance had a request, and is what it was, whatever becomes of the others.
+    PutBack {
+        /// What happened, with the unit's last lines.
+        error: String,
+    },
 }
 
 /// Why a job is there: one plan's reason.
@@ -318,6 +323,9 @@ pub enum Entry {
         host: HostName,
         /// What its working directory had.
         previous: Option<Sha>,
+        /// And which file of it, where that is one of a build's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sum: Option<FileSum>,
     },
     /// Its tree is at the commit, and its unit is about to be restarted.
     HostRestarting {
@@ -355,6 +363,11 @@ pub enum Entry {
         /// Why, in words.
         reason: String,
     },
+    /// What the app runs by on a host is about to be replaced: unit, sites, credentials. The host keeps what was there.
+    HostInstalling {
+        /// Which.
+        host: HostName,
+    },
     /// `:prepare` is about to run on a host, beside what that runs.
     HostPreparing {
         /// Which.
@@ -377,6 +390,11 @@ pub enum Entry {
     },
     /// Nobody asked for it now: its rollout goes on when a window opens.
     Waiting(Waiting),
+    /// Which file hosts get of its commit: one that its build made, and that is kept, or the one that they all run.
+    Artifact {
+        /// Its sha256.
+        sum: FileSum,
+    },
 }
 
 impl Entry {
@@ -407,11 +425,13 @@ impl Entry {
             Entry::HostFinished { .. } => "host-finished",
             Entry::Canceling { .. } => "canceling",
             Entry::Ended { .. } => "ended",
+            Entry::HostInstalling { .. } => "host-installing",
             Entry::HostPreparing { .. } => "host-preparing",
             Entry::HostPrepared { .. } => "host-prepared",
             Entry::Migrating { .. } => "migrating",
             Entry::Migrated { .. } => "migrated",
             Entry::Waiting(_) => "waiting",
+            Entry::Artifact { .. } => "artifact",
         }
     }
 
@@ -422,6 +442,7 @@ impl Entry {
             | Entry::StepFinished { result: StepResult::Skipped { reason: text }, .. }
             | Entry::HostFinished { result: HostResult::Failed { error: text }, .. }
             | Entry::HostFinished { result: HostResult::Refused { error: text, .. }, .. }
+            | Entry::HostFinished { result: HostResult::PutBack { error: text }, .. }
             | Entry::HostFinished { result: HostResult::Unreachable { error: text }, .. }
             | Entry::RollingBack { reason: text }
             | Entry::HostFinished { result: HostResult::Skipped { reason: text }, .. }

@@ -46,7 +46,8 @@ pub use id::{DeliveryId, EventId, HoldId, ImpactId, JobId, PlanId, ServerId};
 pub use job::{Cause, Entry, HostResult, Outcome, RECORD_VERSION, Record, Step, StepResult};
 pub use merges::Merges;
 pub use names::{
-    AppName, Branch, CloudName, CredentialName, EnvName, HostName, InvalidName, Lib, PgName, ServerName, Sha, UnitName,
+    AppName, Branch, CloudName, CredentialName, EnvName, FileSum, HostName, InvalidName, Lib, PgName, ServerName, Sha,
+    UnitName,
 };
 pub use notice::{Happening, NOTICE_VERSION, Notice, Outgoing, Topic, Trouble};
 pub use plan::{Draft, PlanHead, PlanRow, Planned, TagTarget, Target, Why};

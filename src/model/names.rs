@@ -151,7 +151,7 @@ name!(
     CredentialName, "secret's name", |text| simple(text, 64, "")
 );
 name!(
-    /// A database or a role of PostgreSQL that needs no quotes.
+    /// A database or a role of PostgreSQL. It may be one of SQL's words.
     PgName, "PostgreSQL name", |text| {
         if text.is_empty() || text.len() > 63 {
             return Err("it has 1 to 63 characters");
@@ -167,6 +167,28 @@ name!(
         Ok(())
     }
 );
+name!(
+    /// The sha256 of a file that a build made for hosts, or its first digits where a host knows no more of it.
+    FileSum, "sha256", |text| {
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        match (FileSum::SHORT..=64).contains(&text.len()) && is_hex {
+            true => Ok(()),
+            false => Err("it has 12 to 64 digits, of 0 to 9 and a to f"),
+        }
+    }
+);
+impl FileSum {
+    /// So many digits of it are in the name of a release on a host.
+    pub const SHORT: usize = 12;
+    /// Those.
+    pub fn short(&self) -> &str {
+        &self.0[..Self::SHORT]
+    }
+    /// Whether both may be of one file: one begins as the other.
+    pub fn is(&self, other: &FileSum) -> bool {
+        self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
+    }
+}
 name!(
     /// A library's name in deps.edn as `group/artifact`. An unqualified `snow` is `snow/snow` and is made so here.
     Lib, "library name", |text| {

@@ -86,9 +86,11 @@ pub struct Draft {
     pub apps: Vec<Planned>,
     /// What a person should know: cycles by name, apps that could not be read, why nothing is to be done.
     pub notes: Vec<String>,
-    /// Apps that may be missing, since it could not be known what they depend on.
+    /// Apps that may be missing, since it could not be known what they depend on: those that the store has not noted yet.
     pub unread: Vec<AppName>,
-    /// As those, but for long already: each is run once it can be read, and the plan counts as whole without it.
+    /// Whether others may be too, which it has.
+    pub incomplete: bool,
+    /// As `unread`, but for long already: each is run once it can be read, and the plan counts as whole without it.
     pub given_up: Vec<AppName>,
 }
 

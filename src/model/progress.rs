@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bump::Bump;
 use super::id::JobId;
 use super::job::Step;
-use super::names::{Branch, HostName, Lib, Sha};
+use super::names::{Branch, FileSum, HostName, Lib, Sha};
 use super::url::RepoId;
 
 /// Where a step or a host is.
@@ -68,11 +68,17 @@ pub struct HostState {
     pub state: Progress,
     /// What its working directory had when the job came.
     pub previous: Option<Sha>,
+    /// And which file of it, where that is one of a build's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_sum: Option<FileSum>,
     /// The unit's InvocationID from before the restart, once one is about to be made.
     pub restarting: Option<Option<String>>,
     /// Whether `:prepare` has done well there; none if it has not begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared: Option<bool>,
+    /// Whether the job replaced what the app runs by there: unit, sites, credentials. The host has what was there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub installed: bool,
     /// Whether the job changed anything on it.
     pub changed: bool,
     /// Whether it may not be as it was: its turn began, and is not known to have left it alone.

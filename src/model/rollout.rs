@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::id::JobId;
-use super::names::{Branch, EnvName, HostName, Sha};
+use super::names::{Branch, EnvName, FileSum, HostName, Sha};
 use super::progress::Progress;
 
 /// `:rollout` of an app.
@@ -115,6 +115,9 @@ pub struct Carried {
     pub of: JobId,
     /// The commit.
     pub commit: Sha,
+    /// Where hosts are sent a file: which of those that were built of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<FileSum>,
     /// The branch that it is on.
     pub branch: Branch,
     /// Only these hosts; all of the app's if empty.
@@ -147,6 +150,9 @@ pub enum Because {
     },
 }
 
+/// How long `:migrate` may take: it is ended half-way then, and an index on a big table takes its time.
+pub const MIGRATION: Duration = Duration::from_secs(2 * 3600);
+
 impl Because {
     /// Its word in pages.
     pub fn word(&self) -> &'static str {
@@ -160,15 +166,15 @@ impl Because {
 
 impl Rollout {
     /// How a commit that was live before gets to hosts: one that fails is left for a person and keeps the others from
-    /// nothing, one that is away is passed by, nobody waits between batches, and nothing is prepared or migrated.
-    pub fn of_carried(self) -> Self {
+    /// nothing, one that is away is passed by, nobody waits between batches, and nothing is migrated; prepared is what `is_new` to them.
+    pub fn of_carried(self, is_new: bool) -> Self {
         let (on_failure, unreachable) = (OnFailure::Halt, Unreachable::Skip);
         Self {
             max_failures: u32::MAX,
             pause: Duration::ZERO,
             on_failure,
             unreachable,
-            prepare: None,
+            prepare: self.prepare.filter(|_| is_new),
             migrate: None,
             ..self
         }
@@ -216,7 +222,7 @@ impl Rollout {
         });
         if let Ship::Artifact(Artifact { path, keep }) = &self.ship {
             words.push(format!(
-                "each host is sent {path} into releases/SHA, and `current` leads to it; {keep} older releases stay"
+                "each host is sent {path} into releases/SHA-SUM, and `current` leads to it; {keep} older releases stay"
             ));
         }
         if let Some(prepare) = &self.prepare {
@@ -235,13 +241,19 @@ impl Rollout {
         });
         words
     }
-    /// Whether a host that ended so counts as one that failed.
+    /// Whether a host that ended so counts as one that failed. One that is back before the others are was put back when it
+    /// failed.
     pub fn counts_as_failed(&self, state: Progress) -> bool {
         match state {
-            Progress::Failed => true,
+            Progress::Failed | Progress::RolledBack => true,
             Progress::Unreachable => self.unreachable == Unreachable::Fail,
             _ => false,
         }
+    }
+    /// Whether more of an environment's hosts, as they stand, have failed than may: nothing more is begun.
+    pub fn is_over(&self, hosts: impl IntoIterator<Item = Progress>) -> bool {
+        let failed = hosts.into_iter().filter(|state| self.counts_as_failed(*state)).count();
+        u32::try_from(failed).unwrap_or(u32::MAX) > self.max_failures
     }
     /// How large each batch of so many hosts is, in order: together all of them.
     pub fn sizes(&self, hosts: usize) -> Vec<usize> {

@@ -1,5 +1,7 @@
 //! Secrets in a type of their own: no Display, no serialisation, and a Debug that says nothing. Wiped when dropped.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -34,6 +36,17 @@ impl Secret {
     /// The bytes themselves. Call it where they are used, and keep nothing.
     pub fn expose(&self) -> &[u8] {
         &self.bytes
+    }
+    /// The HMAC key in a signing token of Standard Webhooks: the bytes that `whsec_<base64>` stands for.
+    pub fn signing_key(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+        let Some(encoded) = self.bytes.trim_ascii().strip_prefix(b"whsec_") else {
+            return Err("it does not begin with whsec_");
+        };
+        match STANDARD.decode(encoded) {
+            Ok(key) if !key.is_empty() => Ok(Zeroizing::new(key)),
+            Ok(_) => Err("there is nothing after whsec_"),
+            Err(_) => Err("what follows whsec_ is not base64"),
+        }
     }
     /// Whether `other` is the same, in time that does not depend on where they differ.
     pub fn matches(&self, other: &[u8]) -> bool {

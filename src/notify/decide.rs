@@ -5,7 +5,8 @@
 //!   failure is told; a further one only if it fails in a step that was not told in this trouble; then its recovery.
 //! - So with a job that went on without a commit of a dependency that breaks its build (`:bisect?`): who that is is told
 //!   once.
-//! - What was canceled or skipped says nothing about an app.
+//! - What was canceled or skipped says nothing about an app. Of a rollout that failed in an environment nothing is said by a
+//!   job that did well in others.
 //! - Jobs of one event that fail together are told together: the first notice waits until the event's last job has
 //!   ended, or a minute; later failures of the same event, or recoveries, wait longer.
 
@@ -44,6 +45,19 @@ pub(super) struct Ended {
     pub cause: String,
     /// The newest event that it answered.
     pub event: EventId,
+    /// The environments that it was for.
+    pub environments: Vec<String>,
+}
+
+/// What the cause of a rollout that failed in environments begins with; their names come after it.
+pub(super) const ROLLOUT_IN: &str = "rollout in ";
+
+impl Ended {
+    /// Whether it can say that what a cause names is over.
+    fn knows_of(&self, cause: &str) -> bool {
+        let there = cause.strip_prefix(ROLLOUT_IN);
+        there.is_none_or(|there| there.split(", ").all(|name| self.environments.iter().any(|own| own == name)))
+    }
 }
 
 /// What a job's end means to people.
@@ -136,9 +150,12 @@ fn meanings(ended: &[Ended], troubles: &BTreeMap<Topic, Trouble>) -> Vec<Meaning
     let mut meanings = Vec::with_capacity(ended.len());
     for one in ended {
         meanings.push(match one.outcome {
-            Outcome::Succeeded | Outcome::Unchanged if !one.narrowed => match causes.remove(&one.topic) {
-                Some(_) => Meaning::Recovered,
-                None => Meaning::Nothing,
+            Outcome::Succeeded | Outcome::Unchanged if !one.narrowed => match causes.get(&one.topic) {
+                Some(told) if told.iter().all(|cause| one.knows_of(cause)) => {
+                    causes.remove(&one.topic);
+                    Meaning::Recovered
+                }
+                _ => Meaning::Nothing,
             },
             Outcome::Succeeded | Outcome::Unchanged | Outcome::Failed | Outcome::Partial | Outcome::RolledBack => {
                 let told = causes.entry(&one.topic).or_default();
@@ -193,6 +210,7 @@ mod tests {
             narrowed: cause.starts_with("without"),
             cause: cause.to_owned(),
             event: EventId(event),
+            environments: vec!["staging".to_owned()],
         }
     }
     fn trouble(cause: &str, event: u64) -> Trouble {
@@ -229,6 +247,20 @@ mod tests {
         assert_eq!(judgement.judged, [1, 2, 3, 4, 5]);
         let want = [(true, vec!["app/shop".to_owned()]), (false, vec!["app/shop".to_owned()])];
         assert_eq!(told(&judgement), want);
+    }
+
+    #[test]
+    fn what_failed_in_an_environment_is_over_when_a_job_does_well_there() {
+        let mut promoted = ended(3, "shop", 3, Outcome::Succeeded, "", 0);
+        promoted.environments = vec!["production".to_owned()];
+        let row = [
+            ended(1, "shop", 1, Outcome::RolledBack, "rollout in production", 0),
+            ended(2, "shop", 2, Outcome::Succeeded, "", 0),
+            promoted,
+        ];
+        let judgement = judge(&row, &BTreeMap::new(), HOLDS, |_| false);
+        let groups: Vec<(u64, bool)> = judgement.groups.iter().map(|group| (group.event.0, group.failed)).collect();
+        assert_eq!(groups, [(1, true), (3, false)]);
     }
 
     #[test]

@@ -210,6 +210,7 @@ impl Teller {
             // The mark is read before it is synced, and the job's end is not known yet: it comes in a moment.
             let Some(outcome) = job.outcome() else { continue };
             let age = now.duration_since(*self.seen.entry(mark).or_insert(now));
+            let environments = job.app.environments_of(job.hosts.iter().map(|host| &host.name)).into_iter();
             let newest = job.live_causes().chain(&job.causes).map(|cause| cause.plan).max();
             ended.push(Ended {
                 mark,
@@ -220,6 +221,7 @@ impl Teller {
                 narrowed: !job.narrowed.is_empty(),
                 cause: words::cause(&job),
                 event: newest.unwrap_or(id.event),
+                environments: environments.map(|environment| environment.name.to_string()).collect(),
             });
             jobs.insert(id, job);
         }

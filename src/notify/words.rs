@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::decide::Group;
+use super::decide::{Group, ROLLOUT_IN};
 use crate::model::notice::{NoticeApp, NoticePush};
 use crate::model::rollout::Carried;
 use crate::model::{
-    AppName, EventKind, Happening, JobState, NOTICE_VERSION, Notice, Outcome, Progress, Secret, Topic, Trouble,
+    AppName, EventKind, Happening, HostState, JobState, NOTICE_VERSION, Notice, Outcome, Progress, Secret, Step, Topic,
+    Trouble,
 };
 use crate::process::Masker;
 
@@ -240,7 +241,16 @@ pub(super) fn cause(job: &JobState) -> String {
         return without.join(", ");
     }
     let failed = job.steps.iter().find(|step| step.state == Progress::Failed);
-    failed.map_or_else(|| "the job".to_owned(), |step| step.step.to_string())
+    let Some(failed) = failed else { return "the job".to_owned() };
+    let is_ill = |host: &&HostState| !matches!(host.state, Progress::Done | Progress::Skipped);
+    let ill: Vec<_> = job.hosts.iter().filter(is_ill).map(|host| &host.name).collect();
+    let there =
+        job.app.environments_of(if ill.is_empty() { job.hosts.iter().map(|host| &host.name).collect() } else { ill });
+    let there: Vec<&str> = there.iter().map(|environment| environment.name.as_str()).collect();
+    match (&failed.step, there.is_empty()) {
+        (Step::Rollout, false) => format!("{ROLLOUT_IN}{}", there.join(", ")),
+        (step, _) => step.to_string(),
+    }
 }
 
 /// All of a notice as plain text, without its title.

@@ -163,7 +163,7 @@ impl Search<'_> {
         let words: Vec<String> = self.lines.iter().zip(at).map(|(line, step)| line.words(*step)).collect();
         tell(self.log, format!("{step}: {}", words.join(", "))).await?;
         let attempt = work.job.running_step().map_or(1, |step| step.attempt);
-        let mut log = work.inner.logs.other(work.job.id, &step, attempt, work.inner.masker()).await?;
+        let mut log = work.inner.logs.other(work.job.id, &step, attempt, work.masker()).await?;
         let trial = Trial {
             inner: &work.inner,
             app: &work.job.app,

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::unread::AGAIN_AT_LAST;
 use super::{Inner, unpoison};
-use crate::bumps::{Asking, BumpsError, Tree, at};
+use crate::bumps::{self, Asking, BumpsError, Tree, at};
 use crate::deps;
 use crate::git::GitError;
 use crate::model::{App, AppName, Branch, Bump, Follows, JobState, Lib, Push, RepoId, RepoUrl, Sha, Track};
@@ -57,6 +57,9 @@ impl Inner {
         }
         for (name, app) in apps {
             let was = graph.app(&name);
+            if was != Some(&app) {
+                self.may_owe(&name);
+            }
             if was.is_some_and(|was| reads_alike(was, &app)) {
                 // What is known of it stays known, also what the store is only about to have.
                 graph.put_app(app);
@@ -71,6 +74,7 @@ impl Inner {
             graph.put_known(&name, index.as_ref().map(known).unwrap_or_default());
             let is_good = |index: AppIndex| {
                 has_branch(&app, &index.branch)
+                    && (app.branch.is_some() || self.default_told(&index.repo).is_none_or(|told| told == index.branch))
                     && same_track
                     && files_of(&app) == index.files
                     && is_as_told(&app, &index)
@@ -186,7 +190,7 @@ impl Inner {
     }
     /// Why it is not known what apps depend on, in words.
     pub(super) fn unread_notes(&self) -> Vec<String> {
-        unpoison(self.unread.lock()).notes().into_iter().map(|(_, note, _)| note).collect()
+        unpoison(self.unread.lock()).notes()
     }
     /// Apps that are to be read anew, whatever is known of them.
     pub(super) fn doubt(&self, apps: impl IntoIterator<Item = AppName>) {
@@ -283,7 +287,8 @@ impl Inner {
                 let follows =
                     self.seen_before(app, &lib, &repo, at).filter(|_| follows == Follows::Unknown).unwrap_or(follows);
                 let stays = (follows == Follows::Nothing).then(|| coord.stays()).flatten();
-                deps.insert(DepRow { lib, repo, url: Some(url), follows, at, tag, stays });
+                let root = bumps::root_of(coord);
+                deps.insert(DepRow { lib, repo, url: Some(url), follows, at, tag, stays, root });
             }
         }
         let (branch, files) = (branch.clone(), files_of(app));
@@ -298,9 +303,7 @@ impl Inner {
     /// it.
     fn seen_before(&self, app: &App, lib: &Lib, repo: &RepoId, at: Option<Sha>) -> Option<Follows> {
         let index = self.store.index(&app.name).ok().flatten()?;
-        let is_it = |dep: &&DepRow| (&dep.lib, &dep.repo, dep.at) == (lib, repo, at) && at.is_some();
-        let dep = index.deps.iter().find(is_it)?;
-        matches!(dep.follows, Follows::Seen(_)).then(|| dep.follows.clone())
+        index.branch_of(lib, repo, at?).map(Follows::Seen)
     }
 
     /// The planner goes by it from here on, if no later look has told it more. Gives the writing of it, which has begun:
@@ -368,7 +371,7 @@ impl Inner {
         let mut unread = unpoison(self.unread.lock());
         for app in push.repos().iter().flat_map(|repo| graph.apps_in(repo)).filter(|app| app.update) {
             let read = graph.read_at(&app.name);
-            let branch = graph.lives_on(app, push.default_branch.as_ref().or(default));
+            let branch = graph.lives_on(app, default.or(push.default_branch.as_ref()));
             let is_its = branch.is_none_or(|branch| *branch == push.branch);
             if is_its && read.is_some_and(|(_, sha)| *sha != push.after) {
                 unread.doubt(&app.name, Instant::now());
@@ -408,13 +411,18 @@ fn is_as_told(app: &App, index: &AppIndex) -> bool {
 /// An index as the planner needs it.
 fn known(index: &AppIndex) -> Known {
     let mut deps: BTreeMap<RepoId, Vec<Follows>> = BTreeMap::new();
+    let mut roots: BTreeMap<RepoId, BTreeSet<String>> = BTreeMap::new();
+    let whole: BTreeSet<&RepoId> = index.deps.iter().filter(|dep| dep.root.is_none()).map(|dep| &dep.repo).collect();
     for dep in &index.deps {
+        if let Some(root) = dep.root.clone().filter(|_| !whole.contains(&dep.repo)) {
+            roots.entry(dep.repo.clone()).or_default().insert(root);
+        }
         let follows = deps.entry(dep.repo.clone()).or_default();
         if !follows.contains(&dep.follows) {
             follows.push(dep.follows.clone());
         }
     }
-    Known { at: Some((index.branch.clone(), index.sha)), deps }
+    Known { at: Some((index.branch.clone(), index.sha)), deps, roots }
 }
 
 /// A number that is another one when the apps are others.

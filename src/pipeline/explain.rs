@@ -118,10 +118,17 @@ impl Pipeline {
         };
         // What was noted then says why; else what is so now is likely why.
         let held = self.inner.held_apps();
+        let own = match &event.what {
+            EventKind::Push(push) => self.inner.store.own_commit(&push.after).ok().flatten(),
+            _ => None,
+        };
+        let beside = own.and_then(|own| self.inner.apps_beside(own).ok().flatten()).unwrap_or_default();
         for (app, why) in found.iter_mut().filter(|(_, why)| why.as_str() == planner::UNKNOWN) {
             let noted = notes.iter().find(|note| !note.contains(planner::CIRCLE) && names(note, app));
             if let Some(noted) = noted {
                 why.clone_from(noted);
+            } else if beside.contains(app) {
+                *why = "it was in the plan that made that commit".to_owned();
             } else if event.again.is_some() {
                 *why = "it ended well for the event that this one repeats".to_owned();
             } else if let Some(held) = held.get(app) {

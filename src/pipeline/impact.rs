@@ -243,13 +243,17 @@ impl Inner {
         let said = |error: crate::git::GitError| error.to_string();
         let heads = git.fetch(&asked.url, &asked.stop).await.map_err(said)?.heads;
         let name = &asked.query.branch;
-        let sha = match (heads.branches.iter().find(|(branch, _)| branch.as_str() == name), name.parse::<Sha>()) {
-            (Some((_, sha)), _) => *sha,
-            (None, Ok(sha)) if !git.branches_with(&repo, sha).await.map_err(said)?.is_empty() => sha,
-            (None, Ok(sha)) => return Err(format!("no branch of {repo} has the commit {sha}: is it pushed?")),
-            (None, Err(_)) => {
-                let known: Vec<&str> = heads.branches.keys().map(Branch::as_str).take(20).collect();
-                return Err(format!("{repo} has no branch {name}; it has {}", known.join(", ")));
+        let sha = match heads.branches.iter().find(|(branch, _)| branch.as_str() == name) {
+            Some((_, sha)) => *sha,
+            None => {
+                let sha = self.commit_of(&git, &asked.url, name).await.map_err(|error| {
+                    let known: Vec<&str> = heads.branches.keys().map(Branch::as_str).take(20).collect();
+                    format!("{repo} has no branch {name}; it has {}. {error}", known.join(", "))
+                })?;
+                if git.branches_with(&repo, sha).await.map_err(said)?.is_empty() {
+                    return Err(format!("no branch of {repo} has the commit {sha}: is it pushed?"));
+                }
+                sha
             }
         };
         let default = heads.head_branch;

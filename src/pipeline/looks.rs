@@ -1,5 +1,5 @@
-//! Pushes and tags that are looked at before they are planned: one may end holds, touch only a part of its repository, or
-//! be the merge of a pull request of ours.
+//! Pushes and tags that are looked at before they are planned: one may end holds, touch only a part of its repository, be one
+//! to a branch that has become the default one, or be the merge of a pull request of ours.
 //!
 //! Asks remotes and hosts, for no longer than a plan may wait. What can't be told then leaves holds as they are, and
 //! pull requests to the workers that wait for them.
@@ -49,7 +49,8 @@ impl Looks {
             EventKind::Tag(_) | EventKind::Deploy { .. } | EventKind::Rollout { .. } => Vec::new(),
         };
         let has_parts = matches!(&event.what, EventKind::Push(push) if inner.has_parts(push));
-        if requests.is_empty() && !has_parts && inner.waiting_for(&event.what)?.is_empty() {
+        let may_turn = matches!(&event.what, EventKind::Push(push) if inner.may_turn(push));
+        if requests.is_empty() && !has_parts && !may_turn && inner.waiting_for(&event.what)?.is_empty() {
             return Ok(true);
         }
         let (inner, what) = (inner.clone(), event.what.clone());
@@ -57,6 +58,9 @@ impl Looks {
             // A merge of ours is our own commit from then on.
             inner.settle(requests).await;
             if let EventKind::Push(push) = &what {
+                if may_turn {
+                    inner.learn_default(push).await;
+                }
                 inner.bring_parts(push).await;
             }
             let looked = async { inner.release_what_came(inner.waiting_for(&what)?, Some(&what)).await };

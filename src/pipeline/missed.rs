@@ -70,6 +70,8 @@ impl Inner {
     async fn make_up(&self) -> Result<bool, StoreError> {
         let mut waits = false;
         for (app, missed) in self.store.missed()? {
+            // No plan is made that lacks it between the look and the write.
+            let _turn = self.lacking.lock().await;
             let found = if self.is_unread(&app) { Found::NotYet } else { self.missed_by(&app, missed)? };
             let by = match found {
                 Found::NotYet => {
@@ -94,18 +96,19 @@ impl Inner {
         if self.held_apps().contains_key(app) {
             return Ok(Found::Nothing);
         }
+        if missed.given_up {
+            return Ok(Found::Something);
+        }
+        let plans = self.store.incomplete(missed.first)?;
+        let last = plans.last().copied().unwrap_or(missed.first);
         // A push to it, or a person's word, has brought it all that is due since.
         let filter = JobFilter { app: Some(app.clone()), limit: 5, ..JobFilter::default() };
-        let brings_all =
-            |job: &JobState| job.live_causes().any(|cause| cause.plan > missed.last && job.bumps_all_for(cause));
+        let brings_all = |job: &JobState| job.live_causes().any(|cause| cause.plan > last && job.bumps_all_for(cause));
         if self.store.jobs(&filter)?.iter().any(|job| brings_all(job)) {
             return Ok(Found::Nothing);
         }
-        if missed.is_open() {
-            return Ok(Found::Something);
-        }
         let mut found = Found::Nothing;
-        for id in self.store.incomplete(missed)? {
+        for id in plans {
             let (Some(row), Some((_, rows))) = (self.store.event(id)?, self.store.plan_of(id)?) else { continue };
             if rows.iter().any(|row| row.app == *app) {
                 continue;

@@ -7,6 +7,7 @@
 mod artifacts;
 mod away;
 mod culprit;
+mod defaults;
 mod deps_index;
 mod drift;
 mod explain;
@@ -15,6 +16,7 @@ mod impact;
 mod lease;
 mod log;
 mod looks;
+mod mended;
 mod merges;
 mod missed;
 mod named;
@@ -40,7 +42,7 @@ mod waits;
 mod windows;
 mod worker;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -68,6 +70,7 @@ pub use culprit::LOGS as CULPRIT;
 use lease::Leases;
 pub use log::Logs;
 pub use remotes::{Remote, StandsAt};
+pub use rollbacks::Shown;
 pub use stands::{Listed, Stand, Standing};
 
 /// What the names begin with of folders beside the jobs' that somebody tries something out in, for some minutes.
@@ -102,9 +105,15 @@ pub enum PipelineError {
     /// Someone said that it stays where it is.
     #[error("{0}")]
     Held(Box<Hold>),
+    /// What somebody was shown and wants is not what would be done now.
+    #[error("nothing is done: {0}")]
+    Changed(String),
     /// What makes no sense; the text says why.
     #[error("{0}")]
     Senseless(String),
+    /// What has to be wanted knowingly; the text says why.
+    #[error("{0}")]
+    Unconfirmed(String),
     /// There is no such hold.
     #[error("{} is not held; `airplanes hold` lists what is", lib_of(.app, .lib))]
     NoSuchHold {
@@ -195,11 +204,17 @@ pub struct Pipeline {
 struct Inner {
     store: Store,
     state: PathBuf,
+    /// Which daemon this is, to the hosts.
+    identity: String,
     logs: Logs,
     rooms: ArcSwap<Rooms>,
     graph: RwLock<Graph>,
     /// Apps whose dependencies are not known, and why.
     unread: Mutex<unread::Unread>,
+    /// Apps whose hosts may be owed something.
+    owing: Mutex<BTreeSet<AppName>>,
+    /// Held while a plan is made that may lack apps, and while it is made up for what one missed.
+    lacking: tokio::sync::Mutex<()>,
     /// By git host: one that hangs takes no turn from the others.
     readers: Mutex<HashMap<String, Arc<Semaphore>>>,
     lookers: Semaphore,
@@ -235,11 +250,14 @@ impl Pipeline {
         let logs = Logs::new(setup.state.join("logs"));
         let inner = Arc::new(Inner {
             store,
+            identity: crate::host::lock::identity(&setup.state),
             state: setup.state,
             logs,
             rooms: ArcSwap::from_pointee(setup.rooms),
             graph: RwLock::default(),
             unread: Mutex::default(),
+            owing: Mutex::default(),
+            lacking: tokio::sync::Mutex::default(),
             readers: Mutex::default(),
             lookers: Semaphore::new(deps_index::LOOKERS),
             unseen: Mutex::default(),
@@ -269,6 +287,7 @@ impl Pipeline {
         inner.own("the holds' timer", |inner| inner.watch_holds());
         inner.own("what ends holds", |inner| inner.watch_what_came());
         inner.own("what plans missed", |inner| inner.watch_missed());
+        inner.own("what was mended", |inner| inner.watch_mended());
         Self { inner }
     }
 
@@ -389,7 +408,10 @@ impl Inner {
         self.own("a job's worker", move |inner| {
             let cancel = cancel.clone();
             async move {
+                // It is open, and so no disk is asked.
+                let app = inner.store.job(id).ok().flatten().map(|job| job.app.name.clone());
                 inner.drive(id, cancel).await;
+                app.inspect(|app| inner.may_owe(app));
                 unpoison(inner.cancels.lock()).remove(&id);
             }
         });

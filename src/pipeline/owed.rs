@@ -36,7 +36,7 @@ impl Inner {
     /// failed. Asks mirrors alone.
     pub(super) async fn owed(&self, job: &JobState) -> Result<Owed, StoreError> {
         let mut owed = Owed { causes: Vec::new(), unseen: Vec::new() };
-        for cause in self.lost(job)? {
+        for cause in self.lost(&job.app.name, Some(job))? {
             // A person's push does not wait for the merge of what is owed besides.
             let is_offered = |why: &Why| Merges::of_cause(&job.app, why, false).own;
             if is_offered(&cause.why) && !job.live_causes().any(|own| is_offered(&own.why)) {
@@ -64,12 +64,12 @@ impl Inner {
         }
     }
 
-    /// The causes that other jobs of the app lost and none has had, newest first.
-    fn lost(&self, job: &JobState) -> Result<Vec<Cause>, StoreError> {
-        let filter = JobFilter { app: Some(job.app.name.clone()), limit: BACK, ..JobFilter::default() };
+    /// The causes that jobs of an app lost and none has had, newest first; of one `job`, that others lost.
+    pub(super) fn lost(&self, app: &AppName, job: Option<&JobState>) -> Result<Vec<Cause>, StoreError> {
+        let filter = JobFilter { app: Some(app.clone()), limit: BACK, ..JobFilter::default() };
         let mut others = self.store.jobs(&filter)?;
-        others.retain(|other| other.id != job.id);
-        let own = job.causes.iter();
+        others.retain(|other| job.is_none_or(|job| other.id != job.id));
+        let own = job.into_iter().flat_map(|job| &job.causes);
         let mut had: BTreeSet<_> = own.chain(others.iter().flat_map(|o| o.live_causes())).map(|c| c.plan).collect();
         let lost = others.iter().flat_map(|other| &other.causes).filter(|cause| cause.dropped.is_some());
         // One that was lost twice is the newer job's.
@@ -81,7 +81,7 @@ impl Inner {
     pub(super) fn apart(&self, job: &JobState) -> Result<BTreeMap<RepoId, String>, StoreError> {
         let (mut apart, mut whole) = (BTreeMap::new(), Vec::new());
         let own = job.causes.iter().filter(|cause| cause.dropped.is_some()).cloned();
-        for cause in self.lost(job)?.into_iter().chain(own) {
+        for cause in self.lost(&job.app.name, Some(job))?.into_iter().chain(own) {
             let set = self.set_of(&cause)?;
             match self.made_good(cause.plan, &cause.after)? {
                 None => apart.extend(set.into_iter().map(|repo| (repo, cause.dropped.clone().unwrap_or_default()))),
@@ -136,32 +136,21 @@ impl Inner {
         let mut after = Vec::new();
         for id in jobs {
             let Some(failed) = self.store.job(*id)? else { return Ok(None) };
-            // What made up for a hold waited for jobs of other plans: then all of theirs counts.
-            let is_in_it = failed.causes.iter().any(|cause| cause.plan == plan);
-            let counts = |cause: &&Cause| !is_in_it || cause.plan == plan;
+            let counted = counted(plan, &failed);
             // One that was to go on without it takes nothing of it by itself.
-            let is_own = failed.live_causes().any(|live| counts(&live));
-            if is_own && self.stays(&failed) {
+            if counted.iter().any(|cause| cause.dropped.is_none()) && self.stays(&failed) {
                 continue;
             }
-            let moved: BTreeSet<&RepoId> = failed.causes.iter().filter(counts).flat_map(repos).collect();
-            let Some(good) = self.since(&failed.app.name, *id, |job| {
-                let mut live = job.live_causes();
-                let all_moved = || {
-                    let anew: BTreeSet<&RepoId> = job.live_causes().flat_map(repos).collect();
-                    !moved.is_empty() && moved.is_subset(&anew)
-                };
-                job.published.is_some()
-                    && (live.any(|live| live.plan == plan) || (is_own && job.bumps_all()) || all_moved())
-            })?
-            else {
+            let filter = JobFilter { app: Some(failed.app.name.clone()), limit: BACK, ..JobFilter::default() };
+            let mut since = self.store.jobs(&filter)?;
+            since.retain(|job| job.id >= *id && job.published.is_some());
+            let good = |cause: &&Cause| since.iter().find(|job| takes_in(job, cause)).map(|job| job.id);
+            match counted.iter().map(good).collect::<Option<Vec<JobId>>>() {
+                Some(good) => after.extend(good.into_iter().max()),
                 // Nobody takes it in whose app is no more: its repository stays as it is.
-                match self.app(&failed.app.name) {
-                    Some(_) => return Ok(None),
-                    None => continue,
-                }
-            };
-            after.push(good);
+                None if self.app(&failed.app.name).is_none() => {}
+                None => return Ok(None),
+            }
         }
         Ok(Some(after))
     }
@@ -175,18 +164,6 @@ impl Inner {
             Some(Outcome::Canceled) => self.app(&job.app.name).is_none(),
             _ => false,
         }
-    }
-
-    /// The newest job of an app, from `first` on, that is as wanted.
-    fn since(
-        &self,
-        app: &AppName,
-        first: JobId,
-        wanted: impl Fn(&JobState) -> bool,
-    ) -> Result<Option<JobId>, StoreError> {
-        let filter = JobFilter { app: Some(app.clone()), limit: BACK, ..JobFilter::default() };
-        let jobs = self.store.jobs(&filter)?;
-        Ok(jobs.into_iter().take_while(|job| job.id >= first).find(|job| wanted(job)).map(|job| job.id))
     }
 
     /// Whether the commits of a lost cause are still on their branches: one that was pushed over would be waited for.
@@ -226,7 +203,113 @@ impl Inner {
     }
 }
 
+/// The causes of a job that one of a plan waited for, and that it has to make good if it failed. What makes up for a hold
+/// waits for jobs of other plans, and so for what those were about to do: the causes that they kept, or all where they
+/// kept none.
+fn counted(plan: PlanId, failed: &JobState) -> Vec<&Cause> {
+    let of_plan: Vec<&Cause> = failed.causes.iter().filter(|cause| cause.plan == plan).collect();
+    if !of_plan.is_empty() {
+        return of_plan;
+    }
+    let kept: Vec<&Cause> = failed.live_causes().collect();
+    if kept.is_empty() { failed.causes.iter().collect() } else { kept }
+}
+
+/// Whether a job that was published has taken in what an earlier one of its app, or it itself, was to do by a cause.
+fn takes_in(job: &JobState, cause: &Cause) -> bool {
+    let is_push = |why: &Why| matches!(why, Why::OwnPush { .. });
+    let is_own = cause.dropped.is_none();
+    let stands_on_it = is_push(&cause.why) && job.live_causes().any(|live| is_push(&live.why));
+    let moved: BTreeSet<&RepoId> = repos(cause).collect();
+    let moves_all = || moved.is_subset(&job.live_causes().flat_map(repos).collect());
+    job.live_causes().any(|live| live.plan == cause.plan)
+        || (is_own && (job.bumps_all() || stands_on_it))
+        || (!moved.is_empty() && moves_all())
+}
+
 /// The repositories whose move a cause names.
 fn repos(cause: &Cause) -> impl Iterator<Item = &RepoId> {
     cause.targets.iter().map(|target| &target.repo).chain(cause.tags.iter().map(|tag| &tag.repo))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::updates::Publish;
+    use crate::model::{App, Entry, EventId, RECORD_VERSION, Record, RepoUrl, Sha};
+
+    fn repo(name: &str) -> RepoUrl {
+        RepoUrl::new(format!("https://github.com/acme/{name}")).unwrap()
+    }
+
+    /// What a plan gives an app that depends on `libs` which moved.
+    fn moves(plan: u64, libs: &[&str]) -> Cause {
+        let sha: Sha = "a".repeat(40).parse().unwrap();
+        let target =
+            |lib: &&str| Target { repo: repo(lib).id(), branch: "main".parse().unwrap(), before: None, after: sha };
+        let targets = libs.iter().map(target).collect();
+        let at = Timestamp::UNIX_EPOCH;
+        let (why, after, tags) = (Why::Dependency, Vec::new(), Vec::new());
+        Cause { plan: EventId(plan), at, why, wave: 0, after, targets, tags, dropped: None }
+    }
+    fn pushed(plan: u64) -> Cause {
+        Cause { why: Why::OwnPush { before: None, after: "b".repeat(40).parse().unwrap() }, ..moves(plan, &[]) }
+    }
+    fn asked(plan: u64) -> Cause {
+        Cause { why: Why::Asked { by: "ada".to_owned() }, ..moves(plan, &[]) }
+    }
+    fn lost(cause: Cause) -> Cause {
+        Cause { dropped: Some("what it waited for failed".to_owned()), ..cause }
+    }
+
+    fn job(publish: Publish, causes: &[Cause]) -> JobState {
+        let mut app = App::bare("shop".parse().unwrap(), repo("shop"));
+        (app.update, app.updates.publish) = (true, publish);
+        let entry = Entry::Created { app: Box::new(app), cause: causes[0].clone() };
+        let record = Record { v: RECORD_VERSION, at: Timestamp::UNIX_EPOCH, entry };
+        let mut job = JobState::create(JobId { event: causes[0].plan, index: 0 }, &record).unwrap();
+        job.causes = causes.to_vec();
+        job
+    }
+
+    #[test]
+    fn a_job_takes_in_what_an_earlier_one_failed_on_by_its_plan_by_all_that_is_due_or_by_the_same_repositories() {
+        let job = |cause| job(Publish::Push, &[cause]);
+        assert!(takes_in(&job(moves(1, &["lib"])), &moves(1, &["lib"])));
+        assert!(takes_in(&job(moves(2, &["lib"])), &moves(1, &["lib"])), "the same library again");
+        assert!(!takes_in(&job(moves(2, &["lib"])), &moves(1, &["lib", "other"])), "half of a set");
+        assert!(takes_in(&job(asked(2)), &moves(1, &["lib"])) && takes_in(&job(pushed(2)), &moves(1, &["lib"])));
+        // What it never came to, since something before it failed, it takes of itself only as a whole.
+        assert!(!takes_in(&job(asked(2)), &lost(moves(1, &["lib"]))));
+        assert!(takes_in(&job(moves(1, &["lib"])), &lost(moves(1, &["lib"]))), "taken up by a later one");
+        // That it has only by an app before it, which no library of its own names.
+        assert!(takes_in(&job(moves(1, &[])), &lost(moves(1, &[]))));
+        assert!(!takes_in(&job(moves(2, &["lib"])), &moves(1, &[])));
+    }
+
+    #[test]
+    fn a_push_that_failed_is_made_good_by_the_next_one_also_where_people_merge() {
+        for publish in [Publish::Push, Publish::PullRequest] {
+            assert!(takes_in(&job(publish, &[pushed(2)]), &pushed(1)), "{publish:?}");
+            assert!(takes_in(&job(publish, &[asked(2)]), &pushed(1)), "{publish:?}");
+            assert!(!takes_in(&job(publish, &[moves(2, &["lib"])]), &pushed(1)), "{publish:?}");
+        }
+        // It offers nothing of what is due besides.
+        assert!(!takes_in(&job(Publish::PullRequest, &[pushed(2)]), &moves(1, &["lib"])));
+    }
+
+    #[test]
+    fn what_makes_up_for_a_hold_waited_for_what_jobs_of_other_plans_were_about_to_do() {
+        let plans = |plan, causes: &[Cause]| -> Vec<u64> {
+            counted(EventId(plan), &job(Publish::Push, causes)).iter().map(|cause| cause.plan.0).collect()
+        };
+        let (one, other) = (moves(1, &["lib"]), moves(2, &["other"]));
+        assert_eq!(plans(1, &[one.clone(), other.clone()]), [1], "of the same plan: only that");
+        assert_eq!(plans(1, &[lost(one.clone()), other.clone()]), [1]);
+        assert_eq!(plans(9, &[one.clone(), other.clone()]), [1, 2]);
+        assert_eq!(plans(9, &[lost(one.clone()), other.clone()]), [2], "it would have gone on without the first");
+        assert_eq!(plans(9, &[lost(one), lost(other)]), [1, 2], "it never came to any");
+    }
 }

@@ -93,24 +93,27 @@ impl Inner {
             self.await_reading().await;
         }
         let context = self.context(event).await?;
-        let mut draft: Draft = {
-            let graph = unpoison(self.graph.read());
-            planner::plan(&graph, event, &context)
+        let _turn = match spreads {
+            true => Some(self.lacking.lock().await),
+            false => None,
         };
-        if spreads {
-            for (app, note, given_up) in unpoison(self.unread.lock()).notes() {
-                draft.notes.push(note);
-                if !draft.apps.iter().any(|planned| planned.app.name == app) {
-                    if given_up { draft.given_up.push(app) } else { draft.unread.push(app) }
-                }
+        let draft: Draft = {
+            let graph = unpoison(self.graph.read());
+            let mut draft = planner::plan(&graph, event, &context);
+            // Of the same moment: nobody is read while the graph is looked at.
+            if spreads {
+                unpoison(self.unread.lock()).tell(&mut draft);
+                shorten(&mut draft.notes);
             }
-            shorten(&mut draft.notes);
-        }
+            draft
+        };
         if let EventKind::Push(push) = &event.what {
             self.doubt_residents(push, context.default_branch.as_ref());
         }
         let apps = draft.apps.len();
+        let (unread, given_up) = (draft.unread.clone(), draft.given_up.clone());
         let outcome = self.store.plan(event.id, draft).await?;
+        unpoison(self.unread.lock()).noted(&unread, &given_up);
         let delivery = event.delivery.map(tracing::field::display);
         tracing::info!(event = %event.id, delivery, apps, created = outcome.created.len(), joined = outcome.joined.len(), "planned");
         for job in &outcome.created {
@@ -123,13 +126,9 @@ impl Inner {
     async fn context(&self, event: &Event) -> Result<Context, StoreError> {
         let held = self.held_apps();
         let EventKind::Push(push) = &event.what else { return Ok(Context { held, ..Context::default() }) };
-        let default_branch = match &push.default_branch {
-            Some(branch) => Some(branch.clone()),
-            None => self.default_branch(push).await,
-        };
+        let default_branch = self.default_branch(push).await;
         let own_plan = match self.made_by_us(push).await? {
-            Some(OwnCommit { past: Some(past), .. }) => Some(past.apps.into_iter().collect()),
-            Some(own) => self.store.job(own.job)?.map(|job| self.apps_of_plans(job.live_causes())).transpose()?,
+            Some(own) => self.apps_beside(own)?,
             None => None,
         };
         let settled = match event.again {
@@ -138,6 +137,14 @@ impl Inner {
         };
         let untouched = self.untouched(push, default_branch.as_ref()).await?;
         Ok(Context { default_branch, own_plan, held, settled, untouched })
+    }
+
+    /// The apps of the plans that made a commit of ours.
+    pub(super) fn apps_beside(&self, own: OwnCommit) -> Result<Option<BTreeSet<AppName>>, StoreError> {
+        match own.past {
+            Some(past) => Ok(Some(past.apps.into_iter().collect())),
+            None => self.store.job(own.job)?.map(|job| self.apps_of_plans(job.live_causes())).transpose(),
+        }
     }
 
     /// The commit that a push brought, if it is one of ours: not if a person brought it, who has merged it after its
@@ -168,17 +175,6 @@ impl Inner {
         let Some(own) = self.store.own_commit(commit)? else { return Ok(true) };
         let job = self.store.job(own.job)?;
         Ok(job.is_some_and(|job| job.ended.is_some() && job.published.is_none()))
-    }
-
-    /// What a mirror of the repository, if there is one, says of its default branch.
-    async fn default_branch(&self, push: &Push) -> Option<Branch> {
-        let rooms = self.rooms.load_full();
-        for repo in push.repos() {
-            if let Ok(Some(branch)) = rooms.git.head_branch(&repo).await {
-                return Some(branch);
-            }
-        }
-        None
     }
 
     fn apps_of_plans<'a>(&self, causes: impl Iterator<Item = &'a Cause>) -> Result<BTreeSet<AppName>, StoreError> {

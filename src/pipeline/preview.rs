@@ -194,6 +194,7 @@ impl Inner {
         let had = |repo: &RepoId| self.had(repo);
         let lives_on = &lives_on;
         let apart = BTreeMap::new();
+        let index = self.store.index(&app.name).map_err(|e| e.to_string())?;
         let rules = Rules {
             wants: &wants,
             all: false,
@@ -203,6 +204,7 @@ impl Inner {
             own: Some(&own),
             lives_on,
             had: &had,
+            seen: &|lib, repo, at| index.as_ref()?.branch_of(lib, repo, at),
         };
         let due = asking.due(files, &rules).await.map_err(|e| e.to_string())?;
         let lines = lines_of(files, &due);
@@ -248,11 +250,11 @@ impl Inner {
                 }
                 let seen = coord.lib.as_ref().and_then(|lib| index.as_ref()?.seen_on(lib, &repo));
                 let lives_on = |repo: &RepoId| self.branches_of(repo);
-                let follows = asking.follows(coord, &app.updates.track, &lives_on, seen).await;
+                let (follows, stays) = asking.moved_by(coord, &app.updates.track, &lives_on, seen).await;
                 let (lib, path) = (coord.lib_text.as_deref().unwrap_or("a coordinate").to_owned(), file.path.clone());
                 let line = edn::position(&file.text, coord.span.start).line;
                 let held = coord.lib.as_ref().and_then(|lib| held.why(lib, &file.path));
-                if let Some(why) = held {
+                if let Some(why) = held.or_else(|| stays.map(|stays| stays.to_string())) {
                     lines.1.push(KeptView { lib, file: path, line, why });
                 } else if let Some((_, to)) = to_come.into_iter().find(|(moved, _)| moved.concerns(&follows)) {
                     let from = coord.tag().or(coord.sha()).unwrap_or_default().to_owned();

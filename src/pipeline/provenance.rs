@@ -17,10 +17,7 @@ use crate::bumps::Preflight;
 use crate::deps;
 use crate::git::Mirrors;
 use crate::model::provenance::{LacksView, Locked, MissingView, RunsView, UnknownView, WhereView};
-use crate::model::{
-    App, AppName, EnvName, Environment, Follows, HostName, HostState, JobId, JobState, Lib, Outcome, Progress, RepoId,
-    Sha,
-};
+use crate::model::{App, AppName, EnvName, Environment, Follows, HostName, JobId, Lib, Outcome, RepoId, Sha};
 use crate::store::{JobFilter, LastGood, StoreError};
 
 /// How many remotes are fetched at once for a commit that nobody has needed so far, and how long that may take.
@@ -70,17 +67,6 @@ struct Left {
     closure: Option<Vec<Locked>>,
 }
 
-/// Whether a job has brought a host to its commit, well or not.
-fn brought(job: &JobState, host: &HostState) -> bool {
-    match host.state {
-        Progress::Done => true,
-        Progress::Running | Progress::Failed | Progress::Unreachable => host.changed && host.back.is_none(),
-        // Nothing was to be done there.
-        Progress::Skipped => job.outcome() == Some(Outcome::Unchanged),
-        Progress::Pending | Progress::RolledBack => false,
-    }
-}
-
 impl Inner {
     /// What all apps were left at; those that nothing was brought to are told apart.
     fn left(&self) -> Result<(Vec<Left>, Vec<UnknownView>), StoreError> {
@@ -101,14 +87,12 @@ impl Inner {
     /// older ones too, until all hosts are found.
     fn left_of(&self, app: App) -> Result<Vec<Left>, StoreError> {
         let good = self.store.last_good(&app.name)?;
-        let (mut left, mut settled, mut before) = (Vec::new(), BTreeSet::new(), None);
+        let (mut left, mut settled) = (Vec::new(), BTreeSet::new());
         let mut was_good = false;
-        for _ in 0..NEWER {
-            let filter = JobFilter { app: Some(app.name.clone()), before, limit: 1, ..JobFilter::default() };
-            let Some(job) = self.store.jobs(&filter)?.pop() else { break };
-            before = Some(job.id);
-            was_good |= good.as_ref().is_some_and(|good| good.job == job.id);
-            let there = job.hosts.iter().filter(|host| brought(&job, host)).map(|host| &host.name);
+        for job in self.newest_of(&app.name, NEWER)? {
+            let job = job?;
+            was_good |= good.as_ref().is_some_and(|good| good.brought_by() == job.id);
+            let there = job.hosts.iter().filter(|host| job.has_left(host)).map(|host| &host.name);
             let hosts: Vec<HostName> = there.filter(|host| settled.insert((*host).clone())).cloned().collect();
             if let Some(commit) = job.commit().filter(|_| !hosts.is_empty()) {
                 let at = job.ended.as_ref().map_or(job.created_at, |(at, ..)| *at);
@@ -125,7 +109,7 @@ impl Inner {
                 break;
             }
         }
-        if let Some(LastGood { job, sha, at }) = good.filter(|_| left.is_empty()) {
+        if let Some(LastGood { job, sha, at, .. }) = good.filter(|_| left.is_empty()) {
             let closure = self.store.closure(job)?;
             left.push(Left { app, job, at, commit: sha, hosts: Vec::new(), closure });
         }

@@ -169,6 +169,15 @@ impl Inner {
         Ok(Some(head).filter(|_| made.is_some() && made == request.by))
     }
 
+    /// Whether an open pull request offers nothing but what we have made, as its host says now. One that is closed is
+    /// nobody's to keep.
+    pub(super) async fn is_ours_alone(&self, request: &Request, repo: &RepoId) -> Result<bool, RequestError> {
+        let rooms = self.rooms.load_full();
+        let api = api(&rooms, repo)?;
+        let seen = api.seen(&rooms.http.call(&api.look(request.number)).await?)?;
+        Ok(!matches!(seen.state, Life::Open(_)) || self.offers_ours(request, &seen)?.is_some())
+    }
+
     /// The head of the branch that an open pull request is for, if it can't be merged into that any more, or would bring
     /// it nothing; with the reason. Looks only where the branch has moved since it was last found to fit.
     pub(super) async fn outdated(

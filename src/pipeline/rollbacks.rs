@@ -1,18 +1,30 @@
 //! Rollouts without a build: a commit that was live before, brought to hosts again by a person's word. Here it is found
 //! which commit that is; what is done is a job like any other. Also what a rollout would do, told before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Inner, Pipeline, PipelineError};
 use crate::model::api::{RollbackView, RolloutView, Submitted};
 use crate::model::rollout::{Because, Carried};
-use crate::model::{App, AppName, Environment, EventKind, HostName, JobId, JobState, Progress, Sha, live};
-use crate::store::{JobFilter, StoreError};
+use crate::model::{App, AppName, Environment, EventKind, HostName, JobId, JobState, Outcome, Progress, Sha, live};
+use crate::store::StoreError;
 
 /// So many jobs of an app are looked back upon.
 const BACK: usize = 200;
 /// So many times that, for those of one environment among them.
 const PAGES: usize = 20;
+
+/// What somebody was shown before they said yes: what is done is that, or nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shown {
+    /// What is not undone by it was among that.
+    pub yes: bool,
+    /// The commit that goes to hosts.
+    pub commit: Option<Sha>,
+    /// The commit that it takes the place of.
+    pub from: Option<Sha>,
+}
 
 impl Pipeline {
     /// How the next rollout of an app would go. Asks no host.
@@ -34,33 +46,45 @@ impl Pipeline {
     ) -> Result<RollbackView, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
         let environment = meant(&entry, environment)?;
-        let (carried, bad) = self.inner.way_back(&entry, environment, to, "")?;
+        let (carried, bad, since) = self.inner.way_back(&entry, environment, to, "")?;
         let is_meant = |host: &HostName| environment.is_none_or(|environment| environment.hosts.contains(host));
         let rollout = RolloutView::of(&entry.for_carried(&carried.because), is_meant);
         let cancels = self.inner.in_the_way(app, environment);
         let environment = environment.map(|environment| environment.name.clone());
         let (commit, of) = (carried.commit, carried.of);
-        let jobs = if entry.rollout.reversible { Vec::new() } else { self.inner.jobs_of(app)? };
-        let is_since = |job: &&std::sync::Arc<JobState>| {
+        let has_migrated = |job: &&Arc<JobState>| {
             let migrated = job.migrations.iter().any(|migration| is_meant(&migration.host));
-            job.id > of && migrated && job.commit() != Some(commit)
+            !entry.rollout.reversible && migrated && job.commit() != Some(commit)
         };
-        let migrated = jobs.iter().filter(is_since).map(|job| job.id).collect();
+        let migrated = since.iter().filter(has_migrated).map(|job| job.id).collect();
         Ok(RollbackView { app: app.clone(), environment, from: bad, to: commit, of, migrated, cancels, rollout })
     }
 
-    /// Rolls an app back. Returns once it is planned; the job holds the app when it ends.
+    /// Rolls an app back. Returns once it is planned; the job holds the app when it ends. What it would not undo has to be
+    /// known to whoever asks: `yes`.
     pub async fn rollback(
         &self,
         app: &AppName,
         environment: Option<&str>,
         to: Option<&str>,
+        shown: Shown,
         by: &str,
     ) -> Result<Submitted, PipelineError> {
         let entry = self.inner.app(app).ok_or_else(|| self.no_such_app(app))?;
+        if !shown.yes
+            && let Some(warning) = self.rollback_plan(app, environment, to)?.warning()
+        {
+            return Err(PipelineError::Unconfirmed(warning));
+        }
         let by: String = by.chars().take(100).collect();
         let environment = meant(&entry, environment)?;
-        let (carried, _) = self.inner.way_back(&entry, environment, to, &by)?;
+        let (carried, bad, _) = self.inner.way_back(&entry, environment, to, &by)?;
+        let is_other = |shown: Option<Sha>, now| shown.is_some_and(|shown| shown != now);
+        if is_other(shown.commit, carried.commit) || is_other(shown.from, bad) {
+            let (from, to) = (bad.short(), carried.commit.short());
+            let why = format!("{app} would go back from {from} to {to} by now, and that is not what was shown");
+            return Err(PipelineError::Changed(why));
+        }
         let submitted = self.carry(app, carried).await?;
         let canceled = self.make_way(app, environment, &format!("{by}, who rolled {app} back")).await?;
         Ok(Submitted { canceled, ..submitted })
@@ -136,14 +160,14 @@ impl Inner {
         self.store.open_jobs_of(app).iter().filter(|job| is_it(job)).map(|job| job.id).collect()
     }
 
-    /// What to go back to, and from what.
+    /// What to go back to, from what, and the jobs that came since it was there for the first time, the newest first.
     fn way_back(
         &self,
         app: &App,
         environment: Option<&Environment>,
         to: Option<&str>,
         by: &str,
-    ) -> Result<(Carried, Sha), PipelineError> {
+    ) -> Result<(Carried, Sha, Vec<Arc<JobState>>), PipelineError> {
         let refuse = |why: String| Err(PipelineError::Senseless(why));
         if app.hosts.is_empty() {
             return refuse(format!("{} has no hosts, so there is nothing to roll back", app.name));
@@ -198,7 +222,11 @@ impl Inner {
         let of = target.carried().map_or(target.id, |carried| carried.of);
         let hosts = environment.map(|environment| environment.hosts.clone()).unwrap_or_default();
         let because = Because::Rollback { bad };
-        Ok((Carried { of, commit, branch: branch.clone(), hosts, because, by: by.to_owned() }, bad))
+        let (sum, branch) = (target.sum.clone(), branch.clone());
+        let carried = Carried { of, commit, sum, branch, hosts, because, by: by.to_owned() };
+        let first = jobs.iter().rposition(|job| job.commit() == Some(commit) && job.has_brought(is_meant));
+        let since = jobs.iter().take(first.unwrap_or(jobs.len())).cloned().collect();
+        Ok((carried, bad, since))
     }
 
     /// What jobs left a host of an app at: the one under way that has brought it there, or the last good one.
@@ -207,28 +235,46 @@ impl Inner {
         let open = self.store.open_jobs_of(&app.name);
         match open.iter().rev().find(|job| job.waits_for_window() && done(job)).and_then(|job| job.commit()) {
             Some(commit) => Ok(Some(commit)),
-            None => Ok(self.store.last_good_on(app, host)?.map(|good| good.sha)),
+            None => match self.store.last_good_on(app, host)? {
+                // It is not known by that name: the environment is new, or was called otherwise.
+                None if !app.environments.is_empty() => {
+                    for job in self.newest_of(&app.name, BACK)? {
+                        let job = job?;
+                        if done(&job) || job.host(host).is_some_and(|_| job.outcome() == Some(Outcome::Unchanged)) {
+                            return Ok(job.commit());
+                        }
+                    }
+                    Ok(None)
+                }
+                good => Ok(good.map(|good| good.sha)),
+            },
         }
     }
 
     /// An app's newest jobs that were for hosts of an environment.
     pub(super) fn jobs_in(&self, app: &AppName, there: &Environment) -> Result<Vec<Arc<JobState>>, StoreError> {
-        let (mut found, mut before) = (Vec::new(), None);
-        for _ in 0..PAGES {
-            let page =
-                self.store.jobs(&JobFilter { app: Some(app.clone()), before, limit: BACK, ..JobFilter::default() })?;
-            before = page.last().map(|job| job.id);
-            let is_whole = page.len() < BACK;
-            found.extend(page.into_iter().filter(|job| job.hosts.iter().any(|host| there.hosts.contains(&host.name))));
-            if is_whole || found.len() >= BACK {
-                break;
-            }
-        }
-        Ok(found)
+        let is_there = |job: &JobState| job.hosts.iter().any(|host| there.hosts.contains(&host.name));
+        let jobs = self.newest_of(app, BACK * PAGES)?;
+        jobs.filter(|job| job.as_ref().map_or(true, |job| is_there(job))).take(BACK).collect()
     }
 
     /// An app's newest jobs.
     pub(super) fn jobs_of(&self, app: &AppName) -> Result<Vec<Arc<JobState>>, StoreError> {
-        self.store.jobs(&JobFilter { app: Some(app.clone()), limit: BACK, ..JobFilter::default() })
+        self.newest_of(app, BACK)?.collect()
+    }
+
+    /// An app's jobs by when they began to bring something to hosts, the newest first, each read when it is asked for: so
+    /// many, and then those that brought what its environments run, however much went elsewhere since.
+    pub(super) fn newest_of(
+        &self,
+        app: &AppName,
+        most: usize,
+    ) -> Result<impl Iterator<Item = Result<Arc<JobState>, StoreError>>, StoreError> {
+        let goods = self.store.goods(app)?.into_iter().map(|good| good.brought_by());
+        let goods = goods.filter_map(|job| self.store.job(job).transpose());
+        let mut seen = BTreeSet::new();
+        let is_new =
+            move |job: &Result<Arc<JobState>, StoreError>| job.as_ref().map_or(true, |job| seen.insert(job.id));
+        Ok(self.store.rollouts(app)?.take(most).chain(goods).filter(is_new))
     }
 }

@@ -41,6 +41,11 @@ impl Inner {
         self.disk().ok()?.low
     }
 
+    /// How many bytes may be filled. A disk that can't be asked is not taken for a full one.
+    pub(super) fn spare(&self) -> u64 {
+        self.disk().map_or(u64::MAX, |disk| disk.free.saturating_sub(disk.min_free))
+    }
+
     /// Returns once there is room, at once if there is; false if `stop` came or `give_up` said so before.
     pub(super) async fn await_room(&self, job: JobId, stop: &CancellationToken, give_up: impl Fn() -> bool) -> bool {
         let mut ticks = self.ticks.subscribe();

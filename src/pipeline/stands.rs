@@ -3,6 +3,7 @@
 //! anything of what it finds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::{Inner, Pipeline, unpoison};
 use crate::git::Mirrors;
@@ -42,17 +43,21 @@ struct Branches {
     accepted: BTreeMap<Branch, Sha>,
     /// As its mirror has them, where there is one.
     mirror: Option<BTreeMap<Branch, Sha>>,
+    /// The default branch, as its mirror has it.
+    default: Option<Branch>,
 }
 
 impl Pipeline {
-    /// How the coordinates stand that apps have of some repositories, for as far as there is something to know.
+    /// How the coordinates stand that apps, all or some, have of some repositories, for as far as there is something to
+    /// know.
     pub async fn stands(
         &self,
-        of: impl Fn(&RepoId) -> bool + Send + 'static,
+        of: BTreeSet<RepoId>,
+        apps: Option<BTreeSet<AppName>>,
         listed: &Listed,
     ) -> Result<Vec<Stand>, StoreError> {
         let pipeline = self.clone();
-        let read = tokio::task::spawn_blocking(move || pipeline.inner.coordinates(of)).await;
+        let read = tokio::task::spawn_blocking(move || pipeline.inner.coordinates(&of, apps.as_ref())).await;
         let rows = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let git = self.rooms().git.clone();
         let mut known: HashMap<RepoId, Branches> = HashMap::new();
@@ -60,12 +65,13 @@ impl Pipeline {
         for (app, dep) in rows {
             if !known.contains_key(&dep.repo) {
                 let accepted = self.inner.store.accepted_heads(&dep.repo)?;
-                let mirror = git.known_heads(&dep.repo).await.ok().map(|heads| heads.branches);
-                known.insert(dep.repo.clone(), Branches { accepted, mirror });
+                let mirror = git.known_heads(&dep.repo).await.ok();
+                let (mirror, default) = mirror.map(|heads| (heads.branches, heads.head_branch)).unzip();
+                known.insert(dep.repo.clone(), Branches { accepted, mirror, default: default.flatten() });
             }
             let Some(branches) = known.get(&dep.repo) else { continue };
             if let Some(what) = self.inner.standing(&git, &app, &dep, branches, listed.get(&dep.repo)).await? {
-                stands.push(Stand { app: app.name, repo: dep.repo, what });
+                stands.push(Stand { app: app.name.clone(), repo: dep.repo, what });
             }
         }
         Ok(stands)
@@ -73,14 +79,25 @@ impl Pipeline {
 }
 
 impl Inner {
-    /// What apps that are bumped name of repositories of others. Reads a row of the store for each app.
-    fn coordinates(&self, of: impl Fn(&RepoId) -> bool) -> Result<Vec<(App, DepRow)>, StoreError> {
-        let apps: Vec<App> = unpoison(self.graph.read()).apps().filter(|app| app.update).cloned().collect();
+    /// What apps that are bumped name of some repositories, but for their own. Reads a row of the store for each app that
+    /// depends on one of these, and of no other.
+    fn coordinates(
+        &self,
+        of: &BTreeSet<RepoId>,
+        apps: Option<&BTreeSet<AppName>>,
+    ) -> Result<Vec<(Arc<App>, DepRow)>, StoreError> {
+        let is_meant = |app: &&App| app.update && apps.is_none_or(|apps| apps.contains(&app.name));
+        let apps: Vec<App> = {
+            let graph = unpoison(self.graph.read());
+            let dependents = of.iter().flat_map(|repo| graph.dependents(repo)).filter(is_meant);
+            let by_name: BTreeMap<&AppName, &App> = dependents.map(|app| (&app.name, app)).collect();
+            by_name.into_values().cloned().collect()
+        };
         let mut rows = Vec::new();
-        for app in apps {
+        for app in apps.into_iter().map(Arc::new) {
             let own = app.repo();
             let Some(index) = self.store.index(&app.name)?.filter(|index| index.repo == own) else { continue };
-            let deps = index.deps.into_iter().filter(|dep| dep.repo != own && of(&dep.repo));
+            let deps = index.deps.into_iter().filter(|dep| dep.repo != own && of.contains(&dep.repo));
             rows.extend(deps.map(|dep| (app.clone(), dep)));
         }
         Ok(rows)
@@ -108,7 +125,23 @@ impl Inner {
             Some(gone) => gone.contains(branch),
             None => lacks,
         };
-        if is_gone {
+        // What was on a branch that is gone follows the default one, if that has it.
+        let joined = match (&branches.default, at) {
+            (Some(default), Some(at)) if is_gone && !is_tracked => {
+                let head = head(git, repo, default, branches).await;
+                let has = async |head| git.is_ancestor(repo, at, head).await.unwrap_or(false);
+                if let Some(head) = head
+                    && has(head).await
+                {
+                    Some(default)
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        };
+        let branch = joined.unwrap_or(branch);
+        if is_gone && joined.is_none() {
             let words = match is_tracked {
                 true => format!(
                     "{repo} has no branch {branch} (any more), which :track of {} names for {lib}: correct or delete it \
@@ -126,12 +159,19 @@ impl Inner {
         let Some(at) = at else { return Ok(None) };
         let Some(head) = head(git, repo, branch, branches).await.filter(|head| *head != at) else { return Ok(None) };
         // A mirror that lacks the head is older than what was told of it.
-        if git.contains(repo, head).await.unwrap_or(false) && !git.is_ancestor(repo, at, head).await.unwrap_or(false) {
+        let is_lost =
+            git.contains(repo, head).await.unwrap_or(false) && !git.is_ancestor(repo, at, head).await.unwrap_or(false);
+        if is_lost && !is_rewritten(git, repo, at, head).await {
             return Ok(None);
         }
         let job = self.store.open_jobs_of(&app.name).first().map(|job| job.id);
         let todo = match job {
             Some(job) => format!("job {job} is under way"),
+            None if is_lost => format!(
+                "its history was rewritten, and {} is not on it any more: set the sha by hand once, to {} if that is meant",
+                at.short(),
+                head.short()
+            ),
             None => self.how_to_take(app, dep)?,
         };
         let (app, lib, repo, branch) = (app.name.clone(), lib.clone(), repo.clone(), branch.clone());
@@ -166,6 +206,15 @@ impl Inner {
             None => take,
         })
     }
+}
+
+/// Whether a commit that a mirror has is off the line of a branch's `head`: beside it, or before it on no branch.
+async fn is_rewritten(git: &Mirrors, repo: &RepoId, at: Sha, head: Sha) -> bool {
+    if !git.contains(repo, at).await.unwrap_or(false) {
+        return false;
+    }
+    let is_ahead = git.is_ancestor(repo, head, at).await.unwrap_or(true);
+    !is_ahead || git.branches_with(repo, at).await.is_ok_and(|on| on.is_empty())
 }
 
 /// The newest head that is known of a branch.

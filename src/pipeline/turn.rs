@@ -84,7 +84,11 @@ impl Inner {
                     let now = self.store.job(id)?;
                     let has_room = !builds || self.low().is_none();
                     if now.as_ref().is_some_and(|now| now.seq == job.seq) && has_room {
-                        if let Some(reason) = self.comes_too_late(&job)? {
+                        let too_late = match self.comes_too_late(&job)? {
+                            None => self.is_outdated(&job).await?,
+                            late => late,
+                        };
+                        if let Some(reason) = too_late {
                             self.end(&job, Outcome::Skipped, reason).await?;
                             return Ok(None);
                         }

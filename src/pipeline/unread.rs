@@ -3,10 +3,10 @@
 //!
 //! A reading is as old as its beginning, before it asked a remote: it says nothing of what came later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use crate::model::AppName;
+use crate::model::{AppName, Draft};
 
 /// How long an app that could not be read is left alone, the first time; twice as long each time after.
 pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -20,6 +20,9 @@ const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// it can be read, whatever moved meanwhile.
 const GIVEN_UP_AT: u32 = 8;
 
+/// So many apps are told of by name.
+const NAMED: usize = 3;
+
 /// What is known of an app's reading.
 struct Doubt {
     /// Only a reading that began after this settles it.
@@ -27,6 +30,8 @@ struct Doubt {
     /// How often it could not be read, one after another.
     failures: u32,
     state: State,
+    /// Whether the store has a note that plans may lack it, and whether as given up.
+    noted: Option<bool>,
 }
 
 enum State {
@@ -43,7 +48,10 @@ enum State {
 
 impl Doubt {
     fn new(since: Instant) -> Self {
-        Self { since, failures: 0, state: State::New }
+        Self { since, failures: 0, state: State::New, noted: None }
+    }
+    fn is_given_up(&self) -> bool {
+        self.failures >= GIVEN_UP_AT
     }
     fn is_due(&self, now: Instant) -> bool {
         match &self.state {
@@ -73,7 +81,9 @@ impl Unread {
 
     /// As `doubt`, for one whose entry is another: what failed before says nothing.
     pub fn begin_anew(&mut self, app: &AppName, now: Instant) {
-        self.doubts.retain(|name, doubt| name != app || matches!(doubt.state, State::Reading { .. }));
+        if self.doubts.get(app).is_some_and(|doubt| !matches!(doubt.state, State::Reading { .. })) {
+            self.doubts.remove(app);
+        }
         self.doubt(app, now);
     }
 
@@ -94,7 +104,9 @@ impl Unread {
             return false;
         }
         self.known_by.insert(app.clone(), begun);
-        self.doubts.retain(|name, doubt| name != app || doubt.since >= begun);
+        if self.doubts.get(app).is_some_and(|doubt| doubt.since < begun) {
+            self.doubts.remove(app);
+        }
         true
     }
 
@@ -137,18 +149,48 @@ impl Unread {
         self.doubts.contains_key(app)
     }
 
-    /// Each app, why it is not known in words, and whether it is given up.
-    pub fn notes(&self) -> Vec<(AppName, String, bool)> {
-        let note = |(name, doubt): (&AppName, &Doubt)| {
-            let note = match &doubt.state {
-                State::Failed { why, .. } => format!("what {name} depends on is not known: {why}"),
-                _ => format!("what {name} depends on is not known yet: its remote has not answered so far"),
-            };
-            (name.clone(), note, doubt.failures >= GIVEN_UP_AT)
+    /// Why it is not known of apps, in words: of the first ones by name, and how many more there are.
+    pub fn notes(&self) -> Vec<String> {
+        let mut doubts: Vec<(&AppName, &Doubt)> = self.doubts.iter().collect();
+        if doubts.len() > NAMED {
+            doubts.select_nth_unstable_by_key(NAMED, |(name, _)| *name);
+        }
+        let more = doubts.len().saturating_sub(NAMED);
+        doubts.truncate(NAMED);
+        doubts.sort_by_key(|(name, _)| *name);
+        let note = |(name, doubt): (&AppName, &Doubt)| match &doubt.state {
+            State::Failed { why, .. } => format!("what {name} depends on is not known: {why}"),
+            _ => format!("what {name} depends on is not known yet: its remote has not answered so far"),
         };
-        let mut notes: Vec<_> = self.doubts.iter().map(note).collect();
-        notes.sort();
+        let mut notes: Vec<String> = doubts.into_iter().map(note).collect();
+        if more > 0 {
+            notes.push(format!("nor is it known of {more} more apps: the daemon's log says why"));
+        }
         notes
+    }
+
+    /// Tells a plan that is being made what it may lack.
+    pub fn tell(&self, draft: &mut Draft) {
+        draft.notes.extend(self.notes());
+        let planned: HashSet<&AppName> = draft.apps.iter().map(|planned| &planned.app.name).collect();
+        for (app, doubt) in self.doubts.iter().filter(|(app, _)| !planned.contains(app)) {
+            let given_up = doubt.is_given_up();
+            draft.incomplete |= !given_up;
+            match doubt.noted {
+                Some(before) if before == given_up => {}
+                _ if given_up => draft.given_up.push(app.clone()),
+                _ => draft.unread.push(app.clone()),
+            }
+        }
+    }
+
+    /// The store has noted that plans may lack these.
+    pub fn noted(&mut self, unread: &[AppName], given_up: &[AppName]) {
+        for (app, as_given_up) in unread.iter().map(|app| (app, false)).chain(given_up.iter().map(|app| (app, true))) {
+            if let Some(doubt) = self.doubts.get_mut(app) {
+                doubt.noted = Some(as_given_up);
+            }
+        }
     }
 }
 
@@ -218,15 +260,57 @@ mod tests {
             if !unread.take_due(now).is_empty() {
                 unread.ended(&app, Some("it is gone".to_owned()), now);
                 tries += 1;
-                let [(_, why, given_up)] = &unread.notes()[..] else { panic!() };
-                assert_eq!(*given_up, now > later(t0, 3600), "after {tries} tries");
-                assert!(why.ends_with("not known: it is gone"), "{why}");
+                let mut draft = Draft::default();
+                unread.tell(&mut draft);
+                let given_up = now > later(t0, 3600);
+                assert_eq!(
+                    (draft.incomplete, draft.given_up.len()),
+                    (!given_up, usize::from(given_up)),
+                    "after {tries}"
+                );
+                assert!(draft.notes[0].ends_with("not known: it is gone"), "{:?}", draft.notes);
             }
         }
         assert!((25..40).contains(&tries), "{tries}");
         // Another entry of deploy.edn begins anew.
         unread.begin_anew(&app, now);
         assert_eq!(unread.take_due(now), [app]);
-        assert!(!unread.notes()[0].2);
+        let mut draft = Draft::default();
+        unread.tell(&mut draft);
+        assert!(draft.incomplete && draft.given_up.is_empty());
+    }
+
+    #[test]
+    fn a_plan_tells_of_thousands_that_are_not_known_in_some_words_and_notes_each_once_and_once_when_it_is_given_up() {
+        let (mut unread, t0) = (Unread::default(), Instant::now());
+        let apps: Vec<AppName> = (0..5000).map(|n| name(&format!("app-{n:04}"))).collect();
+        apps.iter().for_each(|app| unread.begin_anew(app, t0));
+        let tell = |unread: &mut Unread| {
+            let mut draft = Draft::default();
+            unread.tell(&mut draft);
+            unread.noted(&draft.unread, &draft.given_up);
+            draft
+        };
+        let first = tell(&mut unread);
+        assert!(first.incomplete && first.unread.len() == 5000 && first.given_up.is_empty());
+        let [a, b, c, more] = &first.notes[..] else { panic!("{:?}", first.notes) };
+        assert!(a.contains("app-0000") && b.contains("app-0001") && c.contains("app-0002"), "{:?}", first.notes);
+        assert!(more.contains("4997 more apps"), "{more}");
+        let next = tell(&mut unread);
+        assert!(next.incomplete && next.unread.is_empty() && next.notes == first.notes);
+        // What could not be read once is still one that is noted.
+        unread.take_due(t0);
+        unread.ended(&apps[0], Some("it hangs".to_owned()), t0);
+        assert!(tell(&mut unread).unread.is_empty());
+        // One that is known in between and is not again is noted again.
+        assert!(unread.settle(&apps[1], later(t0, 1)));
+        unread.doubt(&apps[1], later(t0, 2));
+        assert_eq!(tell(&mut unread).unread, apps[1..2]);
+        for _ in 0..GIVEN_UP_AT {
+            apps.iter().for_each(|app| unread.ended(app, Some("it hangs".to_owned()), t0));
+        }
+        let given_up = tell(&mut unread);
+        assert!(!given_up.incomplete && given_up.unread.is_empty() && given_up.given_up.len() == 5000);
+        assert!(tell(&mut unread).given_up.is_empty());
     }
 }

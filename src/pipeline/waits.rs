@@ -25,6 +25,8 @@ pub(super) enum Wait {
     Branch(RepoId, Branch),
     /// Remotes that are asked for what the app is owed.
     Remotes,
+    /// A merge of its pull request; what is in the way, in words.
+    Merge(Option<String>),
 }
 
 /// What the jobs wait for.
@@ -68,6 +70,11 @@ impl Pipeline {
     /// A job as the API gives it: one that waits says what for.
     pub fn view(&self, job: &JobState) -> JobView {
         let view = JobView::of(job);
+        if job.waits_for_merge()
+            && let Some(Wait::Merge(Some(why))) = self.inner.waits.of(job.id)
+        {
+            return JobView { reason: view.reason.map(|request| format!("{request}, {why}")), ..view };
+        }
         if job.ended.is_some() || job.canceling.is_some() || job.lets_others() {
             return view;
         }
@@ -98,7 +105,7 @@ impl Inner {
             }
             Some(Wait::Branch(repo, branch)) => return Some(self.waits_for_branch(job, &repo, &branch)),
             Some(Wait::Remotes) => return self.waits_for_remotes(job),
-            None => {}
+            Some(Wait::Merge(_)) | None => {}
         }
         if let Some(running) = job.running_step() {
             let asks = matches!(running.step, Step::Prepare | Step::Update | Step::Publish);
@@ -124,7 +131,9 @@ impl Inner {
     fn unpublished(&self, job: &JobState) -> Vec<String> {
         let ups: BTreeSet<JobId> = job.live_causes().flat_map(|cause| cause.after.iter().copied()).collect();
         let ups = ups.into_iter().filter_map(|up| self.store.job(up).ok().flatten());
-        ups.filter(|up| up.ended.is_none() && up.published.is_none()).map(|up| up.app.name.to_string()).collect()
+        let names: BTreeSet<String> =
+            ups.filter(|up| up.ended.is_none() && up.published.is_none()).map(|up| up.app.name.to_string()).collect();
+        names.into_iter().collect()
     }
 
     fn waits_for_branch(&self, job: &JobState, repo: &RepoId, branch: &Branch) -> String {

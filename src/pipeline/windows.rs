@@ -10,7 +10,8 @@ use super::steps::{StepError, Work, say};
 use super::{Inner, PipelineError};
 use crate::model::api::Submitted;
 use crate::model::{
-    App, Entry, EnvName, HostName, JobId, JobState, Outcome, Progress, Step, StepResult, Waiting, Window,
+    App, Entry, EnvName, Host, HostName, HostState, JobId, JobState, Outcome, Progress, Step, StepResult, Waiting,
+    Window,
 };
 use crate::process::LogFile;
 use crate::store::StoreError;
@@ -56,16 +57,26 @@ impl Inner {
         Ok(Submitted { event, job, joined: job.event != event, canceled: Vec::new(), notes })
     }
 
+    /// When a job's rollout may begin on a host, as the configuration in force has it: who waits sees an edit.
+    fn window_in_force(&self, job: &JobState, host: &HostName) -> Option<Window> {
+        let app = self.app(&job.app.name);
+        app.as_ref().unwrap_or(&job.app).window_on(host).cloned()
+    }
+
     /// Why a job that waits for its window has nothing to bring any more, if so.
     fn overtaken(&self, job: &JobState) -> Result<Option<String>, StoreError> {
         let name = &job.app.name;
-        if self.app(name).is_none() {
+        let Some(app) = self.app(name) else {
             return Ok(Some(format!("{name} was taken out of deploy.edn while it waited")));
-        }
+        };
         if let Some(hold) = self.stopped_by(name) {
             return Ok(Some(hold.to_string()));
         }
         let Some((since, _)) = &job.waiting else { return Ok(None) };
+        if let Some(host) = moved(job, &app) {
+            let why = "is not where or what it was as the job was planned";
+            return Ok(Some(format!("{host} {why}, before its window opened: `airplanes deploy {name}`")));
+        }
         let is_pending = |name: &HostName| job.host(name).is_some_and(|host| host.state == Progress::Pending);
         for other in self.jobs_of(name)? {
             let is_past = other.ended.as_ref().is_some_and(|(at, ..)| at <= since);
@@ -73,16 +84,26 @@ impl Inner {
                 continue;
             }
             let waits = other.waiting.as_ref().is_some_and(|(at, _)| (at, other.id) > (since, job.id));
-            let touched = other
-                .hosts
-                .iter()
-                .any(|host| is_pending(&host.name) && !matches!(host.state, Progress::Pending | Progress::Skipped));
-            if waits || touched {
+            // What is still at work there may leave nothing of its own.
+            let has_brought = |host: &HostState| is_pending(&host.name) && other.has_left(host);
+            let has_come = (other.ended.is_some() || other.lets_others()) && other.hosts.iter().any(has_brought);
+            if waits || has_come {
                 return Ok(Some(format!("job {} came while it waited for its window, and took its place", other.id)));
             }
         }
         Ok(None)
     }
+}
+
+/// A host that a job has not come to yet, and that is no more where it is to look for it, or not what it was.
+fn moved(job: &JobState, now: &App) -> Option<HostName> {
+    let waits = |host: &&Host| job.host(&host.name).is_some_and(|host| host.state == Progress::Pending);
+    let there = |app: &App, host: &Host| app.environment_of(&host.name).map(|there| there.name.clone());
+    let is_same = |host: &Host| {
+        let folder = (job.app.folder_on(host), there(&job.app, host));
+        now.hosts.contains(host) && (now.folder_on(host), there(now, host)) == folder
+    };
+    job.app.hosts.iter().filter(waits).find(|host| !is_same(host)).map(|host| host.name.clone())
 }
 
 /// Waits until the window of hosts that are next is open, unless a person asked for the rollout.
@@ -94,7 +115,9 @@ pub(super) async fn wait(
     environment: Option<&EnvName>,
     host: &HostName,
 ) -> Result<(), StepError> {
-    let Some(window) = work.job.app.window_on(host).cloned() else { return Ok(()) };
+    if work.inner.window_in_force(&work.job, host).is_none() && !work.job.waits_for_window() {
+        return Ok(());
+    }
     let is_there = |host: &HostName| work.job.app.environment_of(host).map(|there| &there.name) == environment;
     if work.job.migrations.iter().any(|migration| is_there(&migration.host)) {
         // It has begun there, though no host was touched yet.
@@ -106,7 +129,7 @@ pub(super) async fn wait(
         }
         return Ok(());
     }
-    let mut changes = work.inner.store.changes();
+    let (mut changes, mut edits) = (work.inner.store.changes(), work.inner.ticks.subscribe());
     loop {
         if let Some(job) = work.inner.store.job(work.job.id)? {
             work.job = job;
@@ -122,7 +145,9 @@ pub(super) async fn wait(
             work.append(vec![finished, Entry::Ended { outcome: Outcome::Skipped, reason }]).await?;
             return Err(StepError::Over);
         }
-        let Some(until) = opens(&window).map_err(StepError::failed)? else {
+        let window = work.inner.window_in_force(&work.job, host);
+        let until = window.as_ref().map(opens).transpose().map_err(StepError::failed)?.flatten();
+        let Some((window, until)) = window.zip(until) else {
             if work.lease.is_some() {
                 return Ok(());
             }
@@ -135,6 +160,7 @@ pub(super) async fn wait(
             say(log, format!("waiting {waiting} ({window})")).await?;
             log.settle().await?;
             work.append(vec![Entry::Waiting(waiting)]).await?;
+            work.inner.may_owe(&work.job.app.name);
             tracing::info!(job = %work.job.id, app = %work.job.app.name, %until, "waiting for a window");
         }
         (work.lease, work.branch_lease) = (None, None);
@@ -146,6 +172,7 @@ pub(super) async fn wait(
             tokio::select! {
                 () = &mut pause => break,
                 () = work.stop.cancelled() => break,
+                _ = edits.changed() => break,
                 change = changes.recv() => match change {
                     Ok(change) if change.job == work.job.id || change.state.app.name != work.job.app.name => {}
                     // Lagging: looking again is always right.

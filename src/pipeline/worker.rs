@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::steps::{self, Slot, StepError, Work};
-use crate::model::{Entry, JobId, JobState, Outcome, Progress, Step, StepResult};
+use crate::model::{AppName, Entry, JobId, JobState, Outcome, Progress, Secret, Step, StepResult};
 use crate::store::StoreError;
 
+/// Shorter secrets of apps are not masked: a `true` or a port would be found in every other line.
+const SHORTEST: usize = 6;
 /// How often a step may end in an error before its job does.
 const ERRORS: u32 = 3;
 /// How often a job may be found interrupted with no step ended in between.
@@ -94,7 +96,10 @@ impl Inner {
             preflight: None,
             reads: Vec::new(),
             building: Duration::ZERO,
+            asked: steps::rollout::Asked::default(),
+            ahead: steps::rollout::Ahead::default(),
             away: Vec::new(),
+            bundles: steps::rollout::Bundles::default(),
             cancel: cancel.clone(),
             stop,
         };
@@ -251,7 +256,12 @@ impl Inner {
                 None => String::new(),
             },
         };
-        Ok((Outcome::Canceled, format!("canceled by {by}{published}")))
+        let migrated: Vec<&str> = job.migrations.iter().map(|migration| migration.host.as_str()).collect();
+        let migrated = match migrated.is_empty() {
+            true => String::new(),
+            false => format!("; :migrate has run on {}, and no host has the commit yet", migrated.join(", ")),
+        };
+        Ok((Outcome::Canceled, format!("canceled by {by}{published}{migrated}")))
     }
 }
 
@@ -270,15 +280,19 @@ impl Inner {
     pub(super) fn work_folder(&self, job: JobId) -> std::path::PathBuf {
         self.state.join("work").join(job.to_string())
     }
-    /// A text without what no log may show.
-    pub(super) fn masked(&self, text: &str) -> String {
-        let mut masker = self.masker();
+    /// A text of an app's without what no log may show.
+    pub(super) fn masked(&self, app: &AppName, text: &str) -> String {
+        let mut masker = self.masker(app);
         let mut bytes = masker.push(text.as_bytes()).into_owned();
         bytes.extend(masker.finish());
         String::from_utf8_lossy(&bytes).into_owned()
     }
-    /// What no log may show.
-    pub(super) fn masker(&self) -> crate::process::Masker {
-        crate::process::Masker::new(&self.rooms.load().secrets)
+    /// What no log of an app may show: the daemon's secrets, and the app's own, which its units may print.
+    pub(super) fn masker(&self, app: &AppName) -> crate::process::Masker {
+        // One that can't be opened is on no host either.
+        let own = self.store.secrets(app).unwrap_or_default().into_iter();
+        let own = own.filter_map(|head| self.store.secret(app, &head.name).ok().flatten());
+        let own: Vec<Secret> = own.filter(|secret| secret.len() >= SHORTEST).collect();
+        crate::process::Masker::new(self.rooms.load().secrets.iter().chain(&own))
     }
 }

@@ -41,6 +41,8 @@ pub struct Known {
     pub at: Option<(Branch, Sha)>,
     /// The repositories that it depends on, and what moves each coordinate there.
     pub deps: BTreeMap<RepoId, Vec<Follows>>,
+    /// The folders that its libraries are in, of repositories of which it names nothing but folders.
+    pub roots: BTreeMap<RepoId, BTreeSet<String>>,
 }
 
 /// What is known of all apps and of what they depend on.
@@ -99,6 +101,15 @@ impl Graph {
     pub fn dependents(&self, repo: &RepoId) -> impl Iterator<Item = &App> {
         self.dependents.get(repo).into_iter().flatten().filter_map(|name| self.apps.get(name))
     }
+    /// The apps of a repository that an app stands on: those that its libraries' folders belong to; where it names none, or
+    /// they belong to nobody, all.
+    pub fn bases<'a>(&'a self, name: &AppName, repo: &RepoId) -> Vec<&'a App> {
+        let all = self.apps_in(repo);
+        let Some(roots) = self.known.get(name).and_then(|known| known.roots.get(repo)) else { return all.collect() };
+        let has = |folder: &str| roots.iter().any(|root| is_in(root, folder));
+        let (its, others): (Vec<_>, Vec<_>) = all.partition(|app| app.updates.directory.as_deref().is_none_or(has));
+        if its.is_empty() { others } else { its }
+    }
     /// The apps that something that moves in a repository may move.
     pub(super) fn movable<'a>(&'a self, repo: &'a RepoId, moved: &'a Moved) -> impl Iterator<Item = &'a App> {
         self.dependents(repo).filter(move |app| self.is_moved(&app.name, repo, moved))
@@ -108,7 +119,7 @@ impl Graph {
         self.follows(name, repo).iter().any(|follows| moved.concerns(follows))
     }
     /// What moves an app's coordinates of a repository.
-    pub(super) fn follows(&self, name: &AppName, repo: &RepoId) -> &[Follows] {
+    pub fn follows(&self, name: &AppName, repo: &RepoId) -> &[Follows] {
         self.known.get(name).and_then(|known| known.deps.get(repo)).map_or(&[], Vec::as_slice)
     }
     /// The repositories that an app depends on, as far as known.
@@ -128,6 +139,12 @@ impl Graph {
     pub fn published(&self, app: &App) -> Moved {
         Moved::Branch { name: self.lives_on(app, None).cloned(), is_default: None }
     }
+}
+
+/// Whether a path is a folder or lies in it.
+fn is_in(path: &str, folder: &str) -> bool {
+    let folder = folder.trim_matches('/');
+    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn unlink(map: &mut HashMap<RepoId, BTreeSet<AppName>>, repo: &RepoId, name: &AppName) {

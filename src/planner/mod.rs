@@ -105,7 +105,7 @@ fn plan_push(graph: &Graph, push: &Push, context: &Context) -> Draft {
         return note("our own branch of a pull request: it counts when it is merged".to_owned());
     }
     let repos: BTreeSet<RepoId> = push.repos().into_iter().collect();
-    let default = push.default_branch.as_ref().or(context.default_branch.as_ref());
+    let default = context.default_branch.as_ref().or(push.default_branch.as_ref());
     let on_branch = |app: &App| app.lives_on(default).is_none_or(|branch| *branch == push.branch);
     let residents: Vec<&App> = repos.iter().flat_map(|r| graph.apps_in(r)).filter(|a| on_branch(a)).collect();
     let is_default = default.map(|d| *d == push.branch);

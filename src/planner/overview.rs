@@ -30,8 +30,8 @@ pub fn overview(graph: &Graph, focus: &Focus<'_>) -> GraphView {
                 let (from, to, follows, notes) = (from.to_owned(), app.name.clone(), words.clone(), Vec::new());
                 GraphEdge { from, to, follows, notes }
             };
-            let mut residents = graph.apps_in(repo).peekable();
-            if residents.peek().is_none() {
+            let residents = graph.bases(&app.name, repo);
+            if residents.is_empty() {
                 edges.push(edge(repo.as_str()));
                 bare.insert(repo.clone());
             }

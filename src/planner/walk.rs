@@ -128,12 +128,17 @@ impl<'a> Walk<'a> {
         self.graph.is_moved(name, repo, &self.graph.published(up))
     }
 
-    /// The apps of the plan that publish what an app follows.
+    /// The apps of the plan that publish what an app follows. Others of their repository, on which it does not stand, are
+    /// none of them, unless it has only their commit to take.
     fn upstreams(&self, name: &AppName) -> BTreeSet<AppName> {
         let Some(app) = self.graph.app(name) else { return BTreeSet::new() };
+        let runs = |up: &&App| self.runs.contains_key(&up.name);
         let publishing = self.followed(app).flat_map(|repo| {
-            let runs = self.graph.apps_in(repo).filter(|up| self.runs.contains_key(&up.name));
-            runs.filter(move |up| self.takes(name, repo, up))
+            let mut ups: Vec<&App> = self.graph.bases(name, repo).into_iter().filter(runs).collect();
+            if ups.is_empty() && !self.repos.contains(repo) {
+                ups = self.graph.apps_in(repo).filter(runs).collect();
+            }
+            ups.into_iter().filter(move |up| self.takes(name, repo, up))
         });
         publishing.map(|up| up.name.clone()).collect()
     }

@@ -29,7 +29,7 @@ impl Inner {
             if poll.is_none() {
                 continue;
             }
-            match self.pipeline.away() {
+            match self.pipeline.away().await {
                 Ok(away) => {
                     for away in away {
                         self.look_for(&away).await;

@@ -27,8 +27,13 @@ pub(super) struct Looked {
 }
 
 impl Inner {
-    /// Looks at a remote, and gives the store what nobody had told of.
-    pub(super) async fn look(&self, remote: &Remote, dry_run: bool, insists: bool) -> Result<Looked, ReconcileError> {
+    /// Looks at a remote, and gives the store what nobody had told of. A person has insisted on it since then, if one has.
+    pub(super) async fn look(
+        &self,
+        remote: &Remote,
+        dry_run: bool,
+        insists: Option<Instant>,
+    ) -> Result<Looked, ReconcileError> {
         let url = remote.url.as_ref().ok_or_else(|| ReconcileError::NoUrl(remote.repo.clone()))?;
         let (began, before, tags, heads) = {
             let _place = self.pace.place(url, insists).await?;
@@ -43,7 +48,12 @@ impl Inner {
             Some(known) => Some(self.tags(remote, url, known, &heads).await),
             None => None,
         };
-        let mut sighting = Sighting { repo: remote.repo.clone(), moved: vec![], begun: vec![], tags };
+        let default = heads.head_branch.clone();
+        if before.old_default(&heads).is_some() && !dry_run {
+            tracing::info!(repo = %remote.repo, was = ?before.default, now = ?default, "its default branch is another one");
+            self.pipeline.follow_default(url).await?;
+        }
+        let mut sighting = Sighting { repo: remote.repo.clone(), moved: vec![], begun: vec![], default, tags };
         let (mut gone, mut moved) = (BTreeSet::new(), Vec::new());
         let followed: BTreeSet<&Branch> =
             remote.branches.iter().filter_map(|branch| branch.as_ref().or(heads.head_branch.as_ref())).collect();
@@ -67,6 +77,7 @@ impl Inner {
             }
         }
         let pushes = sighting.moved.clone();
+        let told_before = |push: &Push| before.heads.get(&push.branch) == Some(&push.after);
         let told = sighting.tags.as_ref().map(|tags| tags.told.clone()).unwrap_or_default();
         let nothing = vec![None; pushes.len() + told.len()];
         let mut events = if dry_run { nothing } else { self.store.observe(sighting).await? }.into_iter();
@@ -74,6 +85,8 @@ impl Inner {
             let MovedView { repo, branch, now, .. } = &view(remote, push, false);
             if event.is_some() {
                 tracing::info!(%repo, %branch, sha = %now, "a push was found that no webhook told of");
+            } else if told_before(push) {
+                continue;
             }
             moved.push(MovedView { event, ..view(remote, push, false) });
         }
@@ -100,12 +113,13 @@ impl Inner {
     /// What is known of a remote before it is listed: what comes meanwhile is newer than the listing.
     async fn known_of(&self, remote: &Remote) -> Result<Before, ReconcileError> {
         let heads = self.store.accepted_heads(&remote.repo)?;
+        let default = self.store.last_seen(&remote.repo)?.default;
         let mut witnesses = Vec::with_capacity(remote.apps.len());
         for (app, branch) in &remote.apps {
             witnesses.push((branch.clone(), self.pipeline.known_at(app)?));
         }
         let mirror = self.pipeline.rooms().git.known_heads(&remote.repo).await.unwrap_or_default().branches;
-        Ok(Before { heads, witnesses, mirror })
+        Ok(Before { heads, default, witnesses, mirror })
     }
 
     /// Whether a head is one that was there before what was accepted last, as far as the mirror knows: taken back by
@@ -122,6 +136,8 @@ impl Inner {
 struct Before {
     /// The heads that were accepted last.
     heads: BTreeMap<Branch, Sha>,
+    /// The default branch, as the last listing found it.
+    default: Option<Branch>,
     /// Of each app that lives there its branch, and the commits at which it was looked at.
     witnesses: Vec<(Option<Branch>, Vec<Sha>)>,
     /// Where its mirror has its branches: what was read of those who depend on it was read with that.
@@ -129,11 +145,25 @@ struct Before {
 }
 
 impl Before {
+    /// The default branch that there was, if there is another one now.
+    fn old_default(&self, heads: &Heads) -> Option<&Branch> {
+        let now = heads.head_branch.as_ref()?;
+        self.default.as_ref().filter(|was| *was != now)
+    }
+
     /// The head that was accepted last; none where the branch begins where it is. Where none was accepted, an app that
     /// lives on the branch and was looked at is a witness: it was read or left at a commit; or the mirror is.
     fn head(&self, inner: &Inner, branch: &Branch, head: Sha, heads: &Heads) -> Result<Option<Sha>, ReconcileError> {
-        if let Some(seen) = self.heads.get(branch) {
-            return Ok(Some(*seen));
+        let accepted = self.heads.get(branch).copied();
+        // Whoever follows the default branch was at the one that it was before.
+        if let Some(was) = self.old_default(heads).filter(|_| heads.head_branch.as_ref() == Some(branch))
+            && accepted.is_none_or(|accepted| accepted == head)
+            && let Some(seen) = self.heads.get(was).or_else(|| self.mirror.get(was)).copied()
+        {
+            return Ok(if seen == head { accepted } else { Some(seen) });
+        }
+        if let Some(seen) = accepted {
+            return Ok(Some(seen));
         }
         if inner.store.own_commit(&head)?.is_some() {
             return Ok(None);

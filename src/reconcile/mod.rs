@@ -19,7 +19,7 @@ mod look;
 mod pace;
 mod tags;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Loaded;
 use crate::git::GitError;
-use crate::model::graph::{GraphEdge, GraphView};
+use crate::model::graph::GraphView;
 use crate::model::repo::{BehindView, LastSeenView, RepoFault, RepoView, SyncView, UnaskedView};
 use crate::model::{AppName, Branch, RepoId};
 use crate::pipeline::{Listed, Pipeline, Remote, Standing};
@@ -141,11 +141,12 @@ impl Reconcile {
     }
 
     /// Lists all remotes now, or those of an app: its own and its dependencies'. In a dry run nothing is made of what
-    /// is found. A person's word also tries hosts that are left alone.
+    /// is found. A person's word also tries hosts that are left alone, but none that has failed since.
     pub async fn sync(&self, app: Option<AppName>, dry_run: bool) -> Result<SyncView, ReconcileError> {
         if self.inner.stop.is_cancelled() {
             return Err(ReconcileError::Ending);
         }
+        let asked_at = Instant::now();
         let remotes = self.inner.pipeline.remotes_now().await?;
         if let Some(app) = app.as_ref().filter(|app| !remotes.values().any(|remote| remote.apps.contains_key(*app))) {
             return Err(ReconcileError::NoSuchApp(app.clone()));
@@ -162,7 +163,7 @@ impl Reconcile {
             remotes.values().filter(|remote| wanted(remote)).map(|remote| remote.repo.clone()).collect();
         for remote in remotes.values().filter(|remote| wanted(remote)).cloned() {
             let inner = self.inner.clone();
-            looks.spawn(async move { (remote.repo.clone(), inner.look(&remote, dry_run, true).await) });
+            looks.spawn(async move { (remote.repo.clone(), inner.look(&remote, dry_run, Some(asked_at)).await) });
         }
         let (moved, tags, behind, failed) = (vec![], vec![], vec![], vec![]);
         let mut view = SyncView { dry_run, asked: looks.len(), moved, tags, behind, failed };
@@ -181,11 +182,12 @@ impl Reconcile {
         view.moved.sort_by(|a, b| (&a.repo, &a.branch).cmp(&(&b.repo, &b.branch)));
         view.tags.sort_by(|a, b| (&a.repo, &a.tag).cmp(&(&b.repo, &b.tag)));
         view.failed.sort_by(|a, b| a.repo.cmp(&b.repo));
-        let is_asked = move |repo: &RepoId| asked.contains(repo);
-        for stand in self.inner.pipeline.stands(is_asked, &self.inner.listed()).await? {
+        for stand in
+            self.inner.pipeline.stands(asked, app.clone().map(|app| [app].into()), &self.inner.listed()).await?
+        {
             let Standing::Behind(behind) = stand.what else { continue };
             let moves = view.moved.iter().any(|moved| (&moved.repo, &moved.branch) == (&behind.repo, &behind.branch));
-            if behind.job.is_none() && !moves && app.as_ref().is_none_or(|app| *app == behind.app) {
+            if behind.job.is_none() && !moves {
                 view.behind.push(behind);
             }
         }
@@ -198,14 +200,21 @@ impl Reconcile {
         let places: BTreeMap<String, RepoId> =
             view.nodes.iter().map(|node| (node.name().to_owned(), node.repo.clone())).collect();
         let wanted: BTreeSet<RepoId> = places.values().cloned().collect();
-        for stand in self.inner.pipeline.stands(move |repo| wanted.contains(repo), &self.inner.listed()).await? {
+        let apps = view.nodes.iter().filter_map(|node| node.app.clone()).collect();
+        // Of several apps that live in a repository the first has it.
+        let mut edges: HashMap<(AppName, RepoId), usize> = HashMap::new();
+        for (at, edge) in view.edges.iter().enumerate() {
+            if let Some(repo) = places.get(&edge.from) {
+                edges.entry((edge.to.clone(), repo.clone())).or_insert(at);
+            }
+        }
+        for stand in self.inner.pipeline.stands(wanted, Some(apps), &self.inner.listed()).await? {
             let note = match stand.what {
                 Standing::Behind(behind) => behind.to_string(),
                 Standing::Gone(_, words) | Standing::Stays(words) => words,
             };
-            let is_it = |edge: &&mut GraphEdge| edge.to == stand.app && places.get(&edge.from) == Some(&stand.repo);
-            // Of several apps that live in a repository the first has it.
-            if let Some(edge) = view.edges.iter_mut().find(is_it)
+            let edge = edges.get(&(stand.app, stand.repo));
+            if let Some(edge) = edge.and_then(|at| view.edges.get_mut(*at))
                 && !edge.notes.contains(&note)
             {
                 edge.notes.push(note);
@@ -214,14 +223,15 @@ impl Reconcile {
         Ok(())
     }
 
-    /// The repositories with what is known of them. Asks no remote.
-    pub async fn views(&self) -> Result<Vec<RepoView>, ReconcileError> {
+    /// Repositories with what is known of them. Asks no remote, and does nothing for those that are not wanted.
+    pub async fn views(&self, is_wanted: impl Fn(&RepoId) -> bool) -> Result<Vec<RepoView>, ReconcileError> {
         let remotes = self.inner.pipeline.remotes_now().await?;
+        let wanted: BTreeSet<RepoId> = remotes.keys().filter(|repo| is_wanted(repo)).cloned().collect();
         let polls = self.inner.in_force.load().config.poll.is_some();
         let (now, clock) = (Instant::now(), Timestamp::now());
-        let mut views = Vec::with_capacity(remotes.len());
+        let mut views = Vec::with_capacity(wanted.len());
         let mut stands: BTreeMap<RepoId, (BTreeSet<Branch>, Vec<BehindView>)> = BTreeMap::new();
-        for stand in self.inner.pipeline.stands(|_| true, &self.inner.listed()).await? {
+        for stand in self.inner.pipeline.stands(wanted.clone(), None, &self.inner.listed()).await? {
             let (gone, behind) = stands.entry(stand.repo).or_default();
             match stand.what {
                 Standing::Behind(view) => behind.push(view),
@@ -229,7 +239,7 @@ impl Reconcile {
                 Standing::Stays(_) => {}
             }
         }
-        for remote in remotes.values().cloned() {
+        for remote in wanted.iter().filter_map(|repo| remotes.get(repo)).cloned() {
             let seen = self.inner.store.last_seen(&remote.repo)?;
             let known = self.inner.remotes();
             let known = known.get(&remote.repo);
@@ -278,7 +288,7 @@ impl Inner {
             for busy in self.take_due(poll) {
                 let inner = self.clone();
                 looks.spawn(async move {
-                    let look = inner.look(&busy.remote, false, false).await;
+                    let look = inner.look(&busy.remote, false, None).await;
                     inner.note(&busy.remote.repo, &look);
                 });
             }

@@ -6,12 +6,15 @@
 use serde::Serialize;
 
 use super::{RenderError, render};
+use crate::model::rollout::MIGRATION;
 use crate::model::{App, Certificate, CredentialName, Host, Service, Site, UnitName};
 
 /// What every file of ours begins with, also one of a user's template.
 pub const OURS: &str = "# Made by airplanes";
-/// The folder of the credentials on a host, root's alone.
-const CREDENTIALS: &str = "/etc/credstore";
+/// Where each unit has a folder of its credentials on a host, root's alone.
+const CREDENTIALS: &str = "/etc/credstore/airplanes";
+/// Where what is known of each unit's last migration lies there, root's alone; its credentials too while it runs.
+const MIGRATIONS: &str = "/var/lib/airplanes-migrate";
 /// The files that name the instance which has an app's requests.
 const SERVERS: &str = "/etc/nginx/airplanes";
 /// Where certbot puts what Let's Encrypt asks for.
@@ -81,6 +84,18 @@ struct TlsFiles {
     ready: bool,
 }
 
+/// What `migration.tera` is given.
+#[derive(Debug, Clone, Serialize)]
+struct Once<'a> {
+    app: &'a str,
+    /// Quoted.
+    command: String,
+    folder: &'a str,
+    /// Where it tells of itself.
+    at: &'a str,
+    seconds: u64,
+}
+
 /// What `http.tera` is given.
 #[derive(Debug, Clone, Serialize)]
 struct Nothing {}
@@ -92,16 +107,60 @@ pub fn unit(app: &App, host: &Host, template: Option<&str>) -> Result<Option<Str
     };
     let folder = service.working_directory.as_deref().map(|folder| host.fill_in(folder));
     let folder = folder.or_else(|| app.folder_on(host)).unwrap_or_else(|| "/".to_owned());
+    service_file(app, host, template, (service, exec_start), &folder, CREDENTIALS).map(Some)
+}
+
+/// The unit that an app's `:migrate` is run by on a host, once and in `folder`, and what is its alone: what it runs, and where
+/// it tells how it ended. It is the app's own unit but for that: its user, environment and secrets, and what it may do. None
+/// if the app's is not ours to make.
+pub fn migration(
+    app: &App,
+    host: &Host,
+    template: Option<&str>,
+    folder: &str,
+    command: &str,
+) -> Result<Option<(String, String)>, RenderError> {
+    let mut app = app.clone();
+    if let (Some(zero), Some(service)) = (app.zero_downtime.take(), &mut app.service) {
+        // It listens nowhere, and is no instance.
+        let port = zero.ports[0].to_string();
+        service.environment.entry("PORT".to_owned()).or_insert_with(|| port.clone());
+        service.environment.values_mut().for_each(|value| *value = value.replace("{port}", &port));
+    }
+    let Some((service, exec_start)) = app.service.as_ref().and_then(|s| Some((s, s.exec_start.as_deref()?))) else {
+        return Ok(None);
+    };
+    let at = format!("{MIGRATIONS}/{}", service.name);
+    let unit = service_file(&app, host, template, (service, exec_start), folder, MIGRATIONS)?;
+    let file = Once { app: app.name.as_str(), command: word(command), folder, at: &at, seconds: MIGRATION.as_secs() };
+    let once = made("migration.tera", "once.service", include_str!("templates/migration.tera"), &file)?;
+    Ok(Some((unit, once)))
+}
+
+/// A word of a command, in systemd's own syntax.
+fn word(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    format!("\"{}\"", text.replace('\n', "\\n").replace('\t', "\\t"))
+}
+
+fn service_file(
+    app: &App,
+    host: &Host,
+    template: Option<&str>,
+    (service, exec_start): (&Service, &str),
+    folder: &str,
+    credentials_in: &str,
+) -> Result<String, RenderError> {
     let file = ServiceFile {
         app: app.name.as_str(),
         name: service.name.as_str(),
         description: service.description.as_deref().unwrap_or(app.name.as_str()),
         exec_start: filled(app, &host.fill_in(exec_start)),
         user: service.user.as_deref(),
-        working_directory: &folder,
+        working_directory: folder,
         in_home: ["/home/", "/root/", "/run/user/"].iter().any(|home| format!("{folder}/").starts_with(home)),
         environment: environment(app, service, host),
-        credentials: credentials(app).iter().map(|name| credential(&service.name, name)).collect(),
+        credentials: credentials(app).iter().map(|name| credential(credentials_in, &service.name, name)).collect(),
         state: state(&service.name),
         write: service.write.iter().map(|folder| host.fill_in(folder)).collect(),
         memory: service.memory,
@@ -109,7 +168,7 @@ pub fn unit(app: &App, host: &Host, template: Option<&str>) -> Result<Option<Str
         postgres: app.postgres.is_some(),
         instances: app.zero_downtime.is_some(),
     };
-    made("service.tera", "unit.service", template.unwrap_or(include_str!("templates/service.tera")), &file).map(Some)
+    made("service.tera", "unit.service", template.unwrap_or(include_str!("templates/service.tera")), &file)
 }
 
 /// The sites of an app; none if it has none. `ready`: whether certificates that certbot gets are there.
@@ -146,8 +205,9 @@ fn made(
     Ok(format!("{first}{}\n", text.trim_end()))
 }
 
-fn credential(unit: &UnitName, name: &str) -> Credential {
-    Credential { name: name.to_owned(), file: format!("{CREDENTIALS}/{unit}.{name}") }
+fn credential(folder: &str, unit: &UnitName, name: &str) -> Credential {
+    let of = if folder == MIGRATIONS { "/credentials" } else { "" };
+    Credential { name: name.to_owned(), file: format!("{folder}/{unit}{of}/{name}") }
 }
 
 /// In `:exec-start` and `:environment` `{credentials}` stands for the folder that systemd gives the unit, and `{port}`, where

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use tempfile::TempDir;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, label, unreachable};
+use super::run::{Call, Output};
+use super::talk::Talk;
 use crate::model::Host;
 
 /// Sessions at once on one connection. sshd admits ten (MaxSessions); two are left for people.
@@ -60,22 +62,32 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Hosts {
     pool: Arc<Pool>,
+    /// The conversation in which calls run, where there is one.
+    talk: Option<Arc<Talk>>,
 }
 
 #[derive(Debug)]
 struct Pool {
     settings: Settings,
     connecting: Semaphore,
-    lines: Mutex<HashMap<(String, u16, String), Arc<Line>>>,
+    lines: Mutex<HashMap<Key, Arc<Line>>>,
     /// Holds the control sockets. Dropped last, after the sessions in it.
     control: Mutex<TempDir>,
+}
+
+/// Address, port and user.
+pub(super) type Key = (String, u16, String);
+
+fn key(host: &Host) -> Key {
+    (host.address.to_string(), host.port, host.user.clone())
 }
 
 /// The line to one host.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) sessions: Semaphore,
-    locks: Arc<Semaphore>,
+    pub(super) sessions: Arc<Semaphore>,
+    /// Half of the sessions are for conversations at the most, so that nobody who has one waits for a session for ever.
+    pub(super) long: Arc<Semaphore>,
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
 }
 
@@ -94,7 +106,50 @@ impl Hosts {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let control = Mutex::new(control_folder()?);
         let pool = Pool { settings, connecting: Semaphore::new(CONNECTS), lines: Mutex::default(), control };
-        Ok(Self { pool: Arc::new(pool) })
+        Ok(Self { pool: Arc::new(pool), talk: None })
+    }
+
+    /// The same pool, for somebody who has much to ask of one host: what runs there runs in one conversation, in one
+    /// session, one call after the other. It opens with the first call, and anew where it was lost; where `opening` is
+    /// given that runs first, and what its shell holds is held for as long as the conversation lasts. An opening that
+    /// fails or refuses is what the call gets for an answer, and the call is not made.
+    ///
+    /// All clones of what is returned are that one conversation; it ends with the last.
+    pub fn in_conversation(&self, host: &Host, opening: Option<Call>) -> Self {
+        Self { pool: self.pool.clone(), talk: Some(Arc::new(Talk::new(key(host), opening))) }
+    }
+
+    pub(super) fn talk_with(&self, host: &Host) -> Option<&Talk> {
+        self.talk.as_deref().filter(|talk| talk.is_with(&key(host)))
+    }
+
+    /// Opens the conversation, if it is not; what its opening answered if that was now.
+    pub async fn begin(
+        &self,
+        host: &Host,
+        timeout: Duration,
+        cancel: &CancellationToken,
+        log: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Option<Output>, Error> {
+        match self.talk_with(host) {
+            Some(talk) => talk.begin(self, host, timeout, cancel, log).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Ends the conversation, and waits a moment for the host to have seen it: what it held is free then. The next call
+    /// opens it anew.
+    pub async fn hang_up(&self) {
+        if let Some(talk) = &self.talk {
+            talk.hang_up().await;
+        }
+    }
+
+    /// Waits until the conversation is lost, or hung up.
+    pub async fn hung_up(&self) {
+        if let Some(talk) = &self.talk {
+            talk.lost().await;
+        }
     }
 
     /// How the pool logs in.
@@ -121,21 +176,13 @@ impl Hosts {
         Ok(())
     }
 
-    /// A place for a script that goes on while others run on the host: half of the sessions are for these at the most,
-    /// so that nobody who has one waits for a session for ever.
-    pub async fn long_place(&self, host: &Host) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
-        self.line(host).locks.clone().acquire_owned().await.ok()
-    }
-
     pub(super) fn line(&self, host: &Host) -> Arc<Line> {
-        let key = (host.address.to_string(), host.port, host.user.clone());
         let mut lines = self.pool.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let (sessions, locks) = (Semaphore::new(SESSIONS), Arc::new(Semaphore::new(SESSIONS / 2)));
-            Arc::new(Line { sessions, locks, session: tokio::sync::Mutex::new(None) })
+            let (sessions, long) = (Semaphore::new(SESSIONS), Semaphore::new(SESSIONS / 2));
+            Arc::new(Line { sessions: sessions.into(), long: long.into(), session: tokio::sync::Mutex::new(None) })
         };
-        lines.entry(key).or_insert_with(new).clone()
+        lines.entry(key(host)).or_insert_with(new).clone()
     }
 
     /// The host's connection; made now if there is none. It may have died since it was last used.

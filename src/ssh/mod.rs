@@ -14,6 +14,7 @@ mod error;
 mod hosts;
 mod run;
 mod stream;
+mod talk;
 mod tools;
 
 pub use error::{Cause, Error};

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openssh::{Child, Session, Stdio};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use futures_util::FutureExt;
+use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +97,14 @@ enum Stop {
     Cancel,
 }
 
+/// What a script gets as its standard input. Held open, its end is the sign to the wrapper that the script is to end.
+pub(super) enum Feed {
+    /// These bytes, and then it is held open.
+    Held(Vec<u8>),
+    /// A file, from where it stands to its end.
+    File(tokio::fs::File),
+}
+
 impl Hosts {
     /// Runs a call on a host, connecting first if need be. What the script writes to standard error goes to `log` as
     /// it comes. Any exit code is an `Ok`.
@@ -110,11 +119,15 @@ impl Hosts {
         cancel: &CancellationToken,
         log: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<Output, Error> {
-        self.carry(host, call, None, timeout, cancel, log).await
+        match self.talk_with(host) {
+            Some(talk) => talk.run(self, host, call, timeout, cancel, log).await,
+            None => self.carry(host, call, Feed::Held(Vec::new()), timeout, cancel, log).await,
+        }
     }
 
     /// The same with `input` as the script's standard input, from where it stands to its end. Out of time, canceled or
     /// with the connection lost, the script's input ends early: it has to compare what came with what it was to get.
+    /// It has a session of its own, beside the conversation if there is one.
     pub async fn send(
         &self,
         host: &Host,
@@ -124,14 +137,19 @@ impl Hosts {
         cancel: &CancellationToken,
         log: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<Output, Error> {
-        self.carry(host, call, Some(input), timeout, cancel, log).await
+        if let Some(talk) = self.talk_with(host)
+            && let Some(refused) = talk.ensure(self, host, timeout, cancel, log).await?
+        {
+            return Ok(refused);
+        }
+        self.carry(host, call, Feed::File(input), timeout, cancel, log).await
     }
 
     async fn carry(
         &self,
         host: &Host,
         call: &Call,
-        input: Option<tokio::fs::File>,
+        feed: Feed,
         timeout: Duration,
         cancel: &CancellationToken,
         log: &mut (dyn FnMut(&[u8]) + Send),
@@ -143,44 +161,13 @@ impl Hosts {
             () = cancel.cancelled() => return Err(canceled()),
         };
         let token = token();
-        let wrapper = if input.is_some() { FEEDER } else { WRAPPER };
-        let (session, child) = self.open(host, &line, (wrapper, call), &token, timeout, cancel).await?;
-        let mut run = Run {
-            host,
-            call,
-            child,
-            input,
-            out: Stream::new(&token, Keep::Head(ANSWER)),
-            err: Stream::new(&token, Keep::Tail(WORDS)),
-        };
-        let stopped = run.follow(timeout, cancel, log).await;
-        let status = run.out.status();
-        if status.is_none() {
-            // Neither an end nor, within its time, a sign of one: the connection is not to be trusted.
-            if stopped.is_some() || !is_alive(&session).await {
-                line.forget(&session).await;
-            }
-        }
-        let ended = status.is_some_and(|code| code != 97);
-        match (stopped, status) {
-            (Some(Stop::Timeout), Some(code)) if code != ENDED && code != 97 => {}
-            (Some(Stop::Timeout), _) => {
-                return Err(Error::TimedOut { host: label(host), what: call.what, after: timeout, ended });
-            }
-            (Some(Stop::Cancel), _) => return Err(Error::Canceled { host: label(host), what: call.what, ended }),
-            (None, _) => {}
-        }
-        match status {
-            Some(status) => {
-                let ((stdout, cut_out), (stderr, cut_err)) = (run.out.into_kept(), run.err.into_kept());
-                Ok(Output { status, stdout, stderr, cut: cut_out || cut_err })
-            }
-            None => Err(Error::Lost { host: label(host), what: call.what }),
-        }
+        let wrapper = if matches!(feed, Feed::File(_)) { FEEDER } else { WRAPPER };
+        let mut channel = self.open(host, &line, (wrapper, call), &token, timeout, cancel).await?;
+        channel.follow((host, call.what), feed, &token, timeout, cancel, log).await.settle(&line, &channel).await
     }
 
     /// Starts the script; on a connection that turns out to be dead, on a new one.
-    async fn open(
+    pub(super) async fn open(
         &self,
         host: &Host,
         line: &Line,
@@ -188,7 +175,7 @@ impl Hosts {
         token: &str,
         timeout: Duration,
         cancel: &CancellationToken,
-    ) -> Result<(Arc<Session>, Child<Arc<Session>>), Error> {
+    ) -> Result<Channel, Error> {
         let limit = timeout.min(OPEN);
         let mut tries = 0;
         loop {
@@ -206,10 +193,11 @@ impl Hosts {
             let gone = |cause, said: String| Error::Unreachable { host: label(host), cause, said };
             let hung = spawned.is_err();
             let error = match spawned {
-                Ok(Ok(child)) => return Ok((session, child)),
-                Ok(Err(openssh::Error::InvalidCommand)) => {
-                    return Err(Error::BadHost { host: label(host), why: "a path or command for it holds a NUL byte" });
+                Ok(Ok(mut child)) => {
+                    let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+                    return Ok(Channel { session, _child: child, stdin, stdout, stderr });
                 }
+                Ok(Err(openssh::Error::InvalidCommand)) => return Err(nul(host)),
                 Ok(Err(error)) => gone(Cause::Dropped, format!("its connection takes no session: {error}")),
                 Err(_) => gone(Cause::TimedOut, format!("its connection opened no session in {limit:?}")),
             };
@@ -229,51 +217,69 @@ impl Hosts {
     }
 }
 
-struct Run<'a> {
+/// What no command line can hold.
+pub(super) fn nul(host: &Host) -> Error {
+    Error::BadHost { host: label(host), why: "a path or command for it holds a NUL byte" }
+}
+
+/// A session on a host, with the streams of what runs in it.
+#[derive(Debug)]
+pub(super) struct Channel {
+    session: Arc<Session>,
+    _child: Child<Arc<Session>>,
+    pub(super) stdin: Option<ChildStdin>,
+    pub(super) stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+}
+
+/// A script that was followed to its end, or until nobody waits for it any more.
+pub(super) struct Followed<'a> {
     host: &'a Host,
-    call: &'a Call,
-    child: Child<Arc<Session>>,
-    input: Option<tokio::fs::File>,
+    what: &'static str,
+    timeout: Duration,
+    stopped: Option<Stop>,
     out: Stream,
     err: Stream,
 }
 
-impl Run<'_> {
-    /// Reads until both streams have ended. Out of time or canceled, tells the wrapper to end the script and gives it
-    /// [`CONFIRM`] to say so.
-    async fn follow(
+impl Channel {
+    /// Reads until both streams have the line with the token, or have ended. Out of time or canceled, it tells the
+    /// wrapper to end the script and gives it [`CONFIRM`] to say so.
+    pub(super) async fn follow<'a>(
         &mut self,
+        (host, what): (&'a Host, &'static str),
+        feed: Feed,
+        token: &str,
         timeout: Duration,
         cancel: &CancellationToken,
         log: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Option<Stop> {
-        let (mut stdin, input) = (self.child.stdin().take(), self.input.take());
-        let mut feed: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = Some(Box::pin(async move {
-            match (&mut stdin, input) {
-                // A script that ends without all of it says why.
-                (Some(stdin), Some(mut input)) => drop(tokio::io::copy(&mut input, stdin).await),
-                // Held open: its end is the signal to the wrapper.
-                _ => std::future::pending().await,
-            }
-        }));
-        let mut stdout = self.child.stdout().take();
-        let mut stderr = self.child.stderr().take();
+    ) -> Followed<'a> {
+        let (mut out, mut err) = (Stream::new(token, Keep::Head(ANSWER)), Stream::new(token, Keep::Tail(WORDS)));
+        let mut stdin = self.stdin.take();
+        let mut feeding: Option<Pin<Box<dyn Future<Output = Option<ChildStdin>> + Send>>> =
+            Some(Box::pin(async move {
+                match feed {
+                    Feed::Held(bytes) => stdin.as_mut()?.write_all(&bytes).await.ok().and(stdin),
+                    // A script that ends without all of it says why.
+                    Feed::File(mut file) => tokio::io::copy(&mut file, stdin.as_mut()?).await.ok().and(None),
+                }
+            }));
         let (mut out_buffer, mut err_buffer) = (vec![0; 16 << 10], vec![0; 16 << 10]);
         let deadline = tokio::time::sleep_until(Instant::now() + timeout);
         tokio::pin!(deadline);
         let mut stopped = None;
-        while !(self.out.done() && self.err.done()) {
+        while !(out.done() && err.done()) {
             let stop = tokio::select! {
-                read = read(&mut stdout, &mut out_buffer), if !self.out.done() => {
-                    self.out.push(&out_buffer[..read], &mut |_| ());
+                read = read(&mut self.stdout, &mut out_buffer), if !out.done() => {
+                    out.push(&out_buffer[..read], &mut |_| ());
                     continue;
                 }
-                read = read(&mut stderr, &mut err_buffer), if !self.err.done() => {
-                    self.err.push(&err_buffer[..read], log);
+                read = read(&mut self.stderr, &mut err_buffer), if !err.done() => {
+                    err.push(&err_buffer[..read], log);
                     continue;
                 }
-                () = fed(&mut feed), if feed.is_some() => {
-                    feed = None;
+                held = fed(&mut feeding), if feeding.is_some() => {
+                    (self.stdin, feeding) = (held, None);
                     continue;
                 }
                 () = cancel.cancelled(), if stopped.is_none() => Stop::Cancel,
@@ -282,24 +288,62 @@ impl Run<'_> {
             if stopped.is_some() {
                 break;
             }
-            tracing::debug!(host = %self.host.name, what = self.call.what, "ending the remote script");
+            tracing::debug!(host = %host.name, what, "ending the remote script");
             stopped = Some(stop);
-            feed = None;
+            (self.stdin, feeding) = (None, None);
             deadline.as_mut().reset(Instant::now() + CONFIRM);
         }
-        stopped
+        // Its end may have come before anybody looked whether it had read all.
+        if let Some(held) = feeding.and_then(FutureExt::now_or_never) {
+            self.stdin = held;
+        }
+        Followed { host, what, timeout, stopped, out, err }
     }
 }
 
-/// The feed's end.
-async fn fed(feed: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
-    if let Some(feed) = feed {
-        feed.await;
+impl Followed<'_> {
+    /// Whether it came to its own end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.stopped.is_none() && self.out.status().is_some() && self.err.status().is_some()
+    }
+
+    /// What it gave back. A connection that does not say how it ended is not to be trusted.
+    pub(super) async fn settle(self, line: &Line, channel: &Channel) -> Result<Output, Error> {
+        let Followed { host, what, timeout, stopped, out, err } = self;
+        let status = out.status();
+        // Neither an end nor, within its time, a sign of one.
+        if status.is_none() && (stopped.is_some() || !is_alive(&channel.session).await) {
+            line.forget(&channel.session).await;
+        }
+        let ended = status.is_some_and(|code| code != 97);
+        match (stopped, status) {
+            (Some(Stop::Timeout), Some(code)) if code != ENDED && code != 97 => {}
+            (Some(Stop::Timeout), _) => {
+                return Err(Error::TimedOut { host: label(host), what, after: timeout, ended });
+            }
+            (Some(Stop::Cancel), _) => return Err(Error::Canceled { host: label(host), what, ended }),
+            (None, _) => {}
+        }
+        match status {
+            Some(status) => {
+                let ((stdout, cut_out), (stderr, cut_err)) = (out.into_kept(), err.into_kept());
+                Ok(Output { status, stdout, stderr, cut: cut_out || cut_err })
+            }
+            None => Err(Error::Lost { host: label(host), what }),
+        }
+    }
+}
+
+/// The feed's end: standard input again where it is held.
+async fn fed(feed: &mut Option<Pin<Box<dyn Future<Output = Option<ChildStdin>> + Send>>>) -> Option<ChildStdin> {
+    match feed {
+        Some(feed) => feed.await,
+        None => None,
     }
 }
 
 /// Some bytes; none at the end, or when the connection's process is gone.
-async fn read(from: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) -> usize {
+pub(super) async fn read(from: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) -> usize {
     match from {
         Some(stream) => stream.read(buffer).await.unwrap_or(0),
         None => 0,
@@ -311,7 +355,7 @@ async fn is_alive(session: &Session) -> bool {
 }
 
 /// What marks the end of this run's streams: no script can print it by accident.
-fn token() -> String {
+pub(super) fn token() -> String {
     let mut bytes = [0; 12];
     // Without randomness the time still tells the runs apart.
     if getrandom::fill(&mut bytes).is_err() {

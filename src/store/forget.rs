@@ -2,8 +2,8 @@
 //!
 //! [`Store::old`] looks for what a [`Retention`] does not keep; [`Store::forget`] lets go of it in small groups on the
 //! writer's thread, which looks again at each: between the two, a redelivery may have come. One group is one batch, so
-//! a crash leaves a job whole or gone. Must never touch what is under way, the last job of an app, the one that its
-//! app's last good commit is from, what those under way wait for, or the event of a branch's last accepted head.
+//! a crash leaves a job whole or gone. Must never touch what is under way, the last job of an app, those that built and
+//! brought the last good commit of an app or of an environment (of that, the one before it too), what those under way wait for, or the event of a branch's last accepted head.
 //!
 //! What a forgotten job answered stays answered: its event remembers whether all of its jobs ended well (duplicates),
 //! and a commit that it made keeps the names of the apps that were planned with it (own commits).
@@ -86,7 +86,7 @@ impl Store {
                 }
                 let Some(job) = self.job(*id)? else { continue };
                 let ended_before = job.ended.as_ref().is_some_and(|(at, ..)| *at < keep.jobs_since);
-                let is_good = self.goods(&job.app.name)?.iter().any(|good| good.job == *id);
+                let is_good = self.goods(&job.app.name)?.iter().any(|good| good.needs(*id));
                 if (beyond || ended_before) && !is_good && is_closed(&table, *id)? {
                     old.jobs.push((*id, size(&table, keys::records(*id))? + size(&table, keys::job(*id))?));
                     going.insert(*id);
@@ -166,7 +166,7 @@ impl State {
             let rows = tx.rows(&keys::last_goods(app))?;
             let there = rows.iter().filter_map(|(key, value)| decode::<LastGood>(key, value).ok());
             let is_good =
-                tx.hint::<LastGood>(&keys::last_good(app)).into_iter().chain(there).any(|good| good.job == *id);
+                tx.hint::<LastGood>(&keys::last_good(app)).into_iter().chain(there).any(|good| good.needs(*id));
             if !is_good && tx.newest(&keys::app_jobs(app))?.and_then(|key| keys::job_at_end(&key)) != Some(*id) {
                 going.push((place, job));
             }
@@ -206,6 +206,15 @@ impl State {
             forget_closure(tx, job.id)?;
             tx.delete(keys::job(job.id));
             tx.delete(keys::app_job(&job.app.name, job.id));
+        }
+        let apps: BTreeSet<&AppName> = going.iter().map(|(_, job)| &job.app.name).collect();
+        let gone: HashSet<JobId> = going.iter().map(|(_, job)| job.id).collect();
+        for app in apps {
+            for (key, _) in tx.rows(&keys::rollouts(app))? {
+                if keys::job_at_end(&key).is_some_and(|id| gone.contains(&id)) {
+                    tx.delete(key.to_vec());
+                }
+            }
         }
         Ok(going.into_iter().map(|(place, _)| place).collect())
     }

@@ -40,7 +40,9 @@ impl Store {
 pub(super) fn keep(tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
     let Some(sha) = job.commit().filter(|_| !job.is_catch_up()) else { return Ok(()) };
     // Who built it knows what it was built with.
-    let good = LastGood { job: job.carried().map_or(job.id, |carried| carried.of), sha, at: now };
+    let of = job.carried().map(|carried| carried.of);
+    let by = of.map(|_| job.id);
+    let good = |before| LastGood { job: of.unwrap_or(job.id), sha, at: now, by, before };
     let there = job.app.environments_of(job.hosts.iter().map(|host| &host.name));
     let is_live = |there: &Environment| job.was_live_on(|host| there.hosts.contains(host));
     let is_first_live = match job.app.environments.first() {
@@ -48,10 +50,16 @@ pub(super) fn keep(tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), St
         None => job.was_live_on(|_| true),
     };
     if is_first_live {
-        tx.put(keys::last_good(&job.app.name), &good)?;
+        tx.put(keys::last_good(&job.app.name), &good(Vec::new()))?;
     }
     for environment in there.into_iter().filter(|there| is_live(there)) {
-        tx.put(keys::last_good_in(&job.app.name, &environment.name), &good)?;
+        let key = keys::last_good_in(&job.app.name, &environment.name);
+        let before = match tx.hint::<LastGood>(&key) {
+            Some(was) if was.sha == sha => was.before,
+            Some(was) => [was.job].into_iter().chain(was.by).collect(),
+            None => Vec::new(),
+        };
+        tx.put(key, &good(before))?;
     }
     Ok(())
 }

@@ -127,7 +127,8 @@ impl State {
         let went_back = *outcome == Outcome::RolledBack || job.rolling_back.is_some();
         let (mut taken, back_to) = match job.carried() {
             Some(Carried { because: Because::Rollback { .. }, commit, .. }) => (job.taken_back(), Some(*commit)),
-            Some(Carried { because: Because::Promote { .. }, .. }) | None if went_back => {
+            // Where they ran that commit before, it is what was put beside it that was bad.
+            Some(Carried { because: Because::Promote { .. }, .. }) | None if went_back && job.took_back_a_commit() => {
                 (job.commit().into_iter().collect(), None)
             }
             Some(_) | None => return Ok(()),

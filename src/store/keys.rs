@@ -22,6 +22,8 @@ pub(super) const OPEN_EVENT: u8 = b'o';
 pub(super) const OPEN_JOB: u8 = b'O';
 /// Prefix of each app's jobs.
 pub(super) const APP_JOB: u8 = b'a';
+/// Prefix of each app's jobs again, by when they began to bring something to hosts.
+pub(super) const ROLLOUT: u8 = b'R';
 /// Prefix of the marks of jobs that have ended and were not looked at by who tells people.
 pub(super) const ENDED: u8 = b'E';
 /// Prefix of troubles that people were told of.
@@ -143,6 +145,12 @@ pub(super) fn app_jobs(app: &AppName) -> Vec<u8> {
 pub(super) fn app_job(app: &AppName, id: JobId) -> Vec<u8> {
     with(APP_JOB, &[app.as_str().as_bytes(), b"\0", &id.to_key()])
 }
+pub(super) fn rollouts(app: &AppName) -> Vec<u8> {
+    with(ROLLOUT, &[app.as_str().as_bytes(), b"\0"])
+}
+pub(super) fn rollout(app: &AppName, place: u64, id: JobId) -> Vec<u8> {
+    with(ROLLOUT, &[app.as_str().as_bytes(), b"\0", &place.to_be_bytes(), &id.to_key()])
+}
 pub(super) fn own_commit(sha: &Sha) -> Vec<u8> {
     with(b'c', &[sha.as_bytes()])
 }
@@ -175,6 +183,11 @@ pub(super) fn outgoing(place: u64) -> Vec<u8> {
 /// The job id at the end of a key.
 pub(super) fn job_at_end(key: &[u8]) -> Option<JobId> {
     JobId::from_key(key.get(key.len().checked_sub(10)?..)?)
+}
+/// The place before the job id at the end of a key.
+pub(super) fn place_of_rollout(key: &[u8]) -> Option<u64> {
+    let at = key.len().checked_sub(18)?;
+    Some(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?))
 }
 /// A record's place in its journal.
 pub(super) fn seq(key: &[u8]) -> Option<u64> {

@@ -29,12 +29,15 @@ fn only_the_number(row: Row) -> Vec<Row> {
     vec![row]
 }
 
-/// What is known of an app's dependencies was one row, and is the first of as many as it needs.
+/// What is known of an app's dependencies was one row, and is the first of as many as it needs; jobs had no places among
+/// the rollouts of their app, and have those of their events now.
 fn index_in_parts((mut key, value): Row) -> Vec<Row> {
     if key.first() == Some(&keys::INDEX) {
         key.extend_from_slice(&[0, 0, 0]);
     }
-    vec![(key, value)]
+    let id = key.len().checked_sub(10).filter(|_| key.first() == Some(&keys::APP_JOB));
+    let place = id.map(|id| ([&[keys::ROLLOUT], &key[1..id + 8], &key[id..]].concat(), Vec::new()));
+    [(key, value)].into_iter().chain(place).collect()
 }
 
 /// The rows that a row of that format is now.

@@ -13,20 +13,12 @@ use crate::model::{AppName, EventId, EventKind, InvalidName, PlanHead};
 /// The plans that an app may be missing from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missed {
-    /// The first.
+    /// The first. Of those since, the ones that are told to be incomplete.
     pub first: EventId,
-    /// The last; without end for one that was given up.
-    pub last: EventId,
+    /// Whether it was given up: then it may miss all of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }
-
-impl Missed {
-    /// Whether it may miss all plans since the first.
-    pub fn is_open(&self) -> bool {
-        self.last == WITHOUT_END
-    }
-}
-
-const WITHOUT_END: EventId = EventId(u64::MAX);
 
 /// What becomes of a note, once its app has been read.
 #[derive(Debug, Clone)]
@@ -54,9 +46,9 @@ impl Store {
         });
         rows.collect()
     }
-    /// The plans that may lack apps, oldest first.
-    pub fn incomplete(&self, missed: Missed) -> Result<Vec<EventId>, StoreError> {
-        incomplete(&*self.table()?, missed)
+    /// The plans since `first` that may lack apps, oldest first.
+    pub fn incomplete(&self, first: EventId) -> Result<Vec<EventId>, StoreError> {
+        incomplete(&*self.table()?, first)
     }
     /// Lets go of a note and accepts the event that makes up for what was missed: both or none.
     pub async fn make_up(&self, made: MakeUp) -> Result<Option<EventId>, StoreError> {
@@ -64,9 +56,9 @@ impl Store {
     }
 }
 
-fn incomplete(table: &Table, missed: Missed) -> Result<Vec<EventId>, StoreError> {
+fn incomplete(table: &Table, first: EventId) -> Result<Vec<EventId>, StoreError> {
     let mut found = Vec::new();
-    for row in table.range(keys::plan(missed.first)..=keys::plan(missed.last)) {
+    for row in table.range(keys::plan(first)..=keys::plan(EventId(u64::MAX))) {
         let (key, value) = row?;
         // One that can't be read keeps no other from being made up for.
         match decode::<PlanHead>(&key, &value) {
@@ -78,17 +70,15 @@ fn incomplete(table: &Table, missed: Missed) -> Result<Vec<EventId>, StoreError>
     Ok(found)
 }
 
-/// Notes that a plan may lack `unread`, and that it and all later ones may lack who is `given_up`: those are written
-/// once.
+/// Notes that a plan may lack apps: once each, and once more when one of them is given up.
 pub(super) fn note(tx: &mut Tx, event: EventId, unread: &[AppName], given_up: &[AppName]) -> Result<(), StoreError> {
-    let open = given_up.iter().map(|app| (app, WITHOUT_END));
-    for (app, last) in unread.iter().map(|app| (app, event)).chain(open) {
+    for (app, given_up) in unread.iter().map(|app| (app, false)).chain(given_up.iter().map(|app| (app, true))) {
         let before = tx.hint::<Missed>(&keys::missed(app));
-        if before.is_some_and(|before| before.is_open()) {
+        if before.is_some_and(|before| before.given_up || !given_up) {
             continue;
         }
         let first = before.map_or(event, |before| before.first);
-        tx.put(keys::missed(app), &Missed { first, last })?;
+        tx.put(keys::missed(app), &Missed { first, given_up })?;
     }
     Ok(())
 }

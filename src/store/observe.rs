@@ -7,7 +7,7 @@ use super::rows::{LastSeen, Seen};
 use super::state::State;
 use super::tx::Tx;
 use super::{StoreError, keys};
-use crate::model::{Branch, EventId, Push, RepoId, Sha, TagPush};
+use crate::model::{Branch, EventId, PlanHead, Push, RepoId, Sha, TagPush};
 
 /// How finely it is noted when a repository was last heard of.
 const FINE: SignedDuration = SignedDuration::from_secs(1);
@@ -21,6 +21,9 @@ pub struct Sighting {
     pub moved: Vec<Push>,
     /// Heads of branches of which nothing was known: where they are now is where they begin.
     pub begun: Vec<(Branch, Sha)>,
+    /// The default branch. Where that is another one than before, what is in `moved` of it counts from where the one
+    /// before it was.
+    pub default: Option<Branch>,
     /// What it found of tags, where anyone follows them.
     pub tags: Option<SeenTags>,
 }
@@ -46,7 +49,9 @@ impl State {
     ) -> Result<Vec<Option<EventId>>, StoreError> {
         let seen = tx.hint::<LastSeen>(&keys::last_seen(&sighting.repo)).unwrap_or_default();
         let tags = seen.tags || sighting.tags.is_some();
-        tx.put(keys::last_seen(&sighting.repo), &LastSeen { poll: Some(now), tags, ..seen })?;
+        let new_default = sighting.default.as_ref().filter(|now| seen.default.as_ref().is_some_and(|was| was != *now));
+        let default = sighting.default.clone().or(seen.default);
+        tx.put(keys::last_seen(&sighting.repo), &LastSeen { poll: Some(now), tags, default, ..seen })?;
         for (branch, after) in sighting.begun {
             let key = keys::head(&sighting.repo, &branch);
             if !tx.has(&key)? {
@@ -55,9 +60,17 @@ impl State {
         }
         let mut events = Vec::with_capacity(sighting.moved.len());
         for push in sighting.moved {
-            let head = tx.hint::<Seen>(&keys::head(&sighting.repo, &push.branch)).map(|seen| seen.after);
+            let key = keys::head(&sighting.repo, &push.branch);
+            let seen = tx.hint::<Seen>(&key);
+            let head = seen.as_ref().map(|seen| seen.after);
+            // Told when nobody followed the branch, which somebody does now.
+            let is_news = new_default == Some(&push.branch)
+                && seen.is_some_and(|seen| seen.after == push.after && concerned_nobody(tx, seen.event));
+            if is_news {
+                tx.put(key, &Seen { after: push.after, event: None })?;
+            }
             // A webhook was faster, or the listing is older than one: the next listing tells.
-            let event = match head.is_none() || head == push.before {
+            let event = match head.is_none() || head == push.before || is_news {
                 true => {
                     let repos = push.repos();
                     self.accept_push(tx, None, None, (push, &repos), now)?.ok()
@@ -80,6 +93,11 @@ impl State {
         }
         Ok(events)
     }
+}
+
+/// Whether a head is one that no event told of, or one that was planned for nobody.
+fn concerned_nobody(tx: &Tx, event: Option<EventId>) -> bool {
+    event.is_none_or(|event| tx.hint::<PlanHead>(&keys::plan(event)).is_some_and(|plan| plan.nobody.is_some()))
 }
 
 /// Notes that a webhook told of repositories.

@@ -87,7 +87,7 @@ impl State {
         }
         let nobody = (apps == 0).then_some(self.apps_print);
         missed::note(tx, id, &draft.unread, &draft.given_up)?;
-        let incomplete = !draft.unread.is_empty();
+        let incomplete = draft.incomplete || !draft.unread.is_empty();
         let head = PlanHead { id, at: now, notes: draft.notes, apps, incomplete, nobody };
         tx.put(keys::plan(id), &head)?;
         let state = if apps == 0 { EventState::Closed } else { EventState::Planned };

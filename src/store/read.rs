@@ -110,6 +110,18 @@ impl Store {
         }
         Ok(jobs)
     }
+    /// An app's jobs that have begun to bring something to hosts, or have ended without, by when that was, the newest
+    /// first. Each is read when it is asked for.
+    pub fn rollouts(
+        &self,
+        app: &AppName,
+    ) -> Result<impl Iterator<Item = Result<Arc<JobState>, StoreError>>, StoreError> {
+        let rows = self.table()?.prefix(&keys::rollouts(app)).rev();
+        Ok(rows.filter_map(|row| match row {
+            Ok((key, _)) => self.job(keys::job_at_end(&key)?).transpose(),
+            Err(error) => Some(Err(error)),
+        }))
+    }
     /// Deliveries, newest first, older than `before`.
     pub fn deliveries(&self, before: Option<DeliveryId>, limit: usize) -> Result<Vec<Delivery>, StoreError> {
         let table = self.table()?;

@@ -39,7 +39,7 @@ pub(super) struct Seen {
 }
 
 /// When anything was last heard of a repository, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LastSeen {
     /// When a webhook last told of a push.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +50,9 @@ pub struct LastSeen {
     /// Whether it is known which tags it has.
     #[serde(default)]
     pub tags: bool,
+    /// Its default branch, as the last listing found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Branch>,
 }
 
 /// A commit that a job of ours made.
@@ -74,12 +77,30 @@ pub struct Past {
 /// The last job of an app that ended well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastGood {
-    /// The job.
+    /// The job that built it.
     pub job: JobId,
     /// The commit that it left its app at.
     pub sha: Sha,
     /// When.
     pub at: Timestamp,
+    /// The job that brought it there, if that is another. Rows of older daemons have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<JobId>,
+    /// In an environment, the jobs that built and brought the commit that was there before: what a rollback goes back to,
+    /// however much went to others since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<JobId>,
+}
+
+impl LastGood {
+    /// The job that brought it there.
+    pub fn brought_by(&self) -> JobId {
+        self.by.unwrap_or(self.job)
+    }
+    /// Whether what is there, or the way back from it, can't be told without that job.
+    pub fn needs(&self, job: JobId) -> bool {
+        self.job == job || self.by == Some(job) || self.before.contains(&job)
+    }
 }
 
 /// One git dependency of an app, as the planner needs it: one row for each coordinate that differs, since an alias may
@@ -105,6 +126,9 @@ pub struct DepRow {
     /// Why nothing moves it, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<String>,
+    /// The folder of the repository that the library is in, where it says one that is not the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
 }
 
 impl DepRow {
@@ -131,10 +155,18 @@ pub struct AppIndex {
 }
 
 impl AppIndex {
-    /// The branch that a library's sha was seen on.
-    pub fn seen_on(&self, lib: &Lib, repo: &RepoId) -> Option<&Branch> {
+    /// The branch that a library's sha was seen on, and the sha.
+    pub fn seen_on(&self, lib: &Lib, repo: &RepoId) -> Option<(&Branch, Option<Sha>)> {
         self.deps.iter().find_map(|dep| match &dep.follows {
-            Follows::Seen(branch) if dep.lib == *lib && dep.repo == *repo => Some(branch),
+            Follows::Seen(branch) if dep.lib == *lib && dep.repo == *repo => Some((branch, dep.at)),
+            _ => None,
+        })
+    }
+    /// The branch that this sha of a library was seen on.
+    pub fn branch_of(&self, lib: &Lib, repo: &RepoId, at: Sha) -> Option<Branch> {
+        let is_it = |dep: &&DepRow| (&dep.lib, &dep.repo, dep.at) == (lib, repo, Some(at));
+        self.deps.iter().filter(is_it).find_map(|dep| match &dep.follows {
+            Follows::Seen(branch) => Some(branch.clone()),
             _ => None,
         })
     }

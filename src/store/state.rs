@@ -14,7 +14,7 @@ use super::statuses::is_told;
 use super::table::Table;
 use super::tx::{Tx, fits, pieces};
 use super::{Change, StoreError, goods, keys};
-use crate::model::{AppName, Entry, Event, EventId, EventKind, JobId, JobState, Outcome, RECORD_VERSION, Record};
+use crate::model::{AppName, Entry, Event, EventId, EventKind, JobId, JobState, Outcome, RECORD_VERSION, Record, Step};
 
 /// How long a text of an entry may be, in bytes: what a failed unit printed has to fit into a row.
 const LONGEST_TEXT: usize = 6 << 10;
@@ -176,6 +176,9 @@ impl State {
                     self.plan_jobs.entry(cause.plan).or_default().insert(id);
                 }
                 Entry::Started | Entry::Canceling { .. } => self.stop_waiting(&after),
+                Entry::StepStarted { step: step @ Step::Rollout } if attempts(&after, step) == 1 => {
+                    self.place(tx, &after, now)?;
+                }
                 Entry::Ended { .. } => self.end(tx, &after, now)?,
                 _ => {}
             }
@@ -196,9 +199,21 @@ impl State {
         }
     }
 
+    /// A job begins to bring something to hosts, or ends without: which of an app's came after which is told by this. Not
+    /// by their ids, since one that waited for people may come after younger ones.
+    fn place(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
+        let last = tx.newest(&keys::rollouts(&job.app.name))?.and_then(|key| keys::place_of_rollout(&key));
+        let place = self.next_id(now).max(last.map_or(0, |last| last + 1));
+        tx.mark(keys::rollout(&job.app.name, place, job.id));
+        Ok(())
+    }
+
     /// A job has ended: its state becomes a row of its own, and events that nothing keeps open are closed.
     fn end(&mut self, tx: &mut Tx, job: &JobState, now: Timestamp) -> Result<(), StoreError> {
         self.stop_waiting(job);
+        if attempts(job, &Step::Rollout) == 0 {
+            self.place(tx, job, now)?;
+        }
         goods::keep(tx, job, now)?;
         self.hold_after(tx, job, now)?;
         tx.put_summary(keys::job(job.id), job)?;
@@ -236,6 +251,11 @@ fn in_rows(entry: Entry) -> Vec<Entry> {
     let mut entries: Vec<Entry> = pieces.into_iter().map(|bumps| Entry::Bumped { bumps }).collect();
     entries.push(Entry::Updated { commit, tree, time, bumps });
     entries
+}
+
+/// How often a step was begun.
+fn attempts(job: &JobState, step: &Step) -> u32 {
+    job.step(step).map_or(0, |step| step.attempt)
 }
 
 /// Not yet started, and not on its way out.

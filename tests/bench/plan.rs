@@ -135,6 +135,7 @@ fn index(n: usize, affected: usize) -> Result<AppIndex> {
             at: Some(sha(dep)?),
             tag: None,
             stays: None,
+            root: None,
         });
     }
     let (repo, branch) = (url(&format!("app-{n}"))?.id(), "main".parse()?);

@@ -25,6 +25,7 @@ struct Ask {
     track: BTreeMap<Lib, Track>,
     lives_on: Vec<Option<Branch>>,
     had: BTreeMap<Branch, Sha>,
+    seen: Option<(Branch, Sha)>,
 }
 
 fn branch(name: &str) -> Branch {
@@ -36,7 +37,7 @@ impl Ask {
         let scene = Scene::new();
         let mirrors = scene.mirrors();
         let (wants, had) = (HashMap::new(), BTreeMap::new());
-        Self { scene, mirrors, wants, all: true, track: BTreeMap::new(), lives_on: Vec::new(), had }
+        Self { scene, mirrors, wants, all: true, track: BTreeMap::new(), lives_on: Vec::new(), had, seen: None }
     }
     /// As a job asks that runs since this commit was pushed.
     fn pushed(&mut self, repo: &Repo, name: &str, sha: Sha) {
@@ -62,6 +63,7 @@ impl Ask {
                     own: None,
                     lives_on: &lives_on,
                     had: &|_| self.had.clone(),
+                    seen: &|_, _, at| self.seen.clone().filter(|(_, seen)| *seen == at).map(|(branch, _)| branch),
                 },
             )
             .await

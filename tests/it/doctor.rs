@@ -266,6 +266,7 @@ async fn without_a_daemon_it_says_so_and_looks_at_what_it_can_as_the_present_use
     world.edit("deploy.edn", ":update? true", ":updat? true");
     let said = alone(&world, &["doctor"]).await;
     assert!(said.out.contains("✘ configuration: ") && said.code == Some(1), "{said:?}");
+    assert!(said.out.contains("/deploy.edn:") && !said.out.contains("/config.edn: "), "{said:?}");
 }
 
 #[tokio::test]

@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 
-use super::support::acts::{host, text};
+use super::support::acts::{host, noise, text};
 use super::support::world::{World, git};
 
 /// A daemon with four hosts, two of them staging and two production, and an app on all. A restart fails where the app's
-/// file `sick` names the host.
+/// file `sick` names the host; a build does not end while there is a file `gate`, and fails where there is one `broken`.
 async fn app(staging: &str, production: &str) -> World {
     let mut world = World::new(4);
     world.commit("app", &[("deps.edn", "{}"), ("sick", "nobody\n")]);
     world.clone_to_hosts("app");
     world.deploy_edn(&format!(
-        r#":app {{:git-url "{{repo:app}}" :working-directory "{{dir}}/srv/{{host}}" :build "echo built >> {{dir}}/builds"
+        r#":app {{:git-url "{{repo:app}}" :working-directory "{{dir}}/srv/{{host}}" :build "echo built >> {{dir}}/builds; while test -e {{dir}}/gate; do sleep 0.05; done; ! test -e {{dir}}/broken"
             :restart "h=$(basename $PWD); echo $h >> ../turns; ! grep -q \"^$h$\" sick"
             :environments {{:staging {{:hosts [:web-1 :web-2] {staging}}} :production {{:hosts [:web-3 :web-4] {production}}}}}}}"#
     ));
@@ -79,6 +79,19 @@ async fn production_gets_what_staging_runs_when_a_person_says_so_and_goes_back_a
     let refused = world.call(&["promote", "app", "--plan"]).await;
     assert!(refused.err.contains("web-1: changed-files: a"), "{refused:?}");
     git(&world.path("srv/web-1"), &["checkout", "-q", "a"]);
+    // Nor does a person's own commit there become ours by a look.
+    world.save("srv/web-1/a", "by hand");
+    git(&world.path("srv/web-1"), &["-c", "user.name=ada", "-c", "user.email=ada@localhost", "commit", "-qam", "mend"]);
+    let marker = world.read("srv/web-1/.git/airplanes.json");
+    let refused = world.call(&["promote", "app", "--plan"]).await;
+    assert!(refused.err.contains("somebody has moved it"), "{refused:?}");
+    assert_eq!(world.read("srv/web-1/.git/airplanes.json"), marker);
+    git(&world.path("srv/web-1"), &["reset", "-q", "--hard", &second]);
+    // What was shown is done, or nothing.
+    let (status, said) = world.post(&format!("/apps/app/promote?commit={first}")).await;
+    assert_eq!((status, at(&world, "web-3")), (409, first.clone()), "{said:#}");
+    let (status, said) = world.post(&format!("/apps/app/rollback?env=staging&commit={first}&from={old}")).await;
+    assert_eq!((status, at(&world, "web-1")), (409, second.clone()), "{said:#}");
 
     // A failure in production takes production back, and nothing keeps staging from what comes.
     let failed = world.call(&["promote", "app", "--yes", "--watch"]).await;
@@ -118,7 +131,10 @@ async fn production_gets_what_staging_runs_when_a_person_says_so_and_goes_back_a
 
     // One that is away gets what production runs, whatever staging runs by then.
     let third = world.push("app", &[("sick", "nobody\n"), ("a", "3")]).await.to_string();
-    assert_eq!(text(&world.job("app").await, "state"), "succeeded");
+    // The end of the hold may ask for it once more.
+    let jobs = world.settled().await;
+    let of_it: Vec<&str> = jobs.iter().filter(|job| job["sha"] == *third).map(|job| text(job, "state")).collect();
+    assert_eq!(of_it.iter().filter(|state| **state != "unchanged").collect::<Vec<_>>(), [&"succeeded"], "{jobs:#?}");
     world.host_down(4);
     let partial = world.call(&["promote", "app", "--yes", "--watch"]).await;
     assert_eq!(
@@ -135,8 +151,24 @@ async fn production_gets_what_staging_runs_when_a_person_says_so_and_goes_back_a
     let job = world.job("app").await;
     assert_eq!((text(&job["causes"][0], "why"), text(host(&job, "web-4"), "environment")), ("catch-up", "production"));
     assert_eq!(all(&world), two_and_two(&fourth, &third));
+
+    // What brought production there is kept, however little is, and under another name it is there still.
+    world.edit("config.edn", ":disk {", ":keep {:jobs 1 :days 90} :disk {");
+    let few = async || {
+        world.gc(&[]).await;
+        (world.get("/jobs").await["jobs"].as_array()?.len() < 8).then_some(())
+    };
+    world.until("old jobs are gone", few).await;
+    let lacks = world.call(&["missing", &fourth]).await;
+    assert!(lacks.out.contains("web-3 (production)") && lacks.out.contains("web-4 (production)"), "{lacks:?}");
     let back = world.call(&["rollback", "app", "--env", "production", "--plan"]).await;
     assert!(back.out.starts_with("production of app goes back from "), "{back:?}");
+    world.edit("deploy.edn", ":production", ":prod");
+    let line = format!("prod (by promote): web-3 web-4 at {}", &third[..10]);
+    let renamed = async || world.call(&["apps"]).await.out.contains(&line).then_some(());
+    world.until("production has another name", renamed).await;
+    let drift = world.call(&["drift", "app"]).await;
+    assert_eq!(drift.code, Some(0), "{drift:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,6 +219,10 @@ async fn waits(world: &World, commit: &str) -> Value {
         (job["state"] == "waiting" && job["sha"] == commit).then_some(job)
     };
     world.until(&format!("the job of {commit} waits"), look).await
+}
+
+async fn plan_says(world: &World, words: &str) -> Option<()> {
+    world.call(&["deploy", "app", "--plan"]).await.out.contains(words).then_some(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,11 +277,8 @@ async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_d
     world.edit("deploy.edn", &format!(":hours \"{hours}\""), &format!(":days [:{day}]"));
     let edited = async || world.call(&["apps"]).await.out.contains(&second[..10]).then_some(());
     world.until("the apps are read", edited).await;
-    let closed = async || {
-        let plan = world.call(&["deploy", "app", "--plan"]).await;
-        plan.out.contains(&format!("begins in its window, {day} 00:00-24:00 UTC")).then_some(())
-    };
-    world.until("the edit is in force", closed).await;
+    let words = format!("begins in its window, {day} 00:00-24:00 UTC");
+    world.until("the edit is in force", async || plan_says(&world, &words).await).await;
     let third = world.push("app", &[("a", "3")]).await.to_string();
     let three = waits(&world, &third).await;
     let asked = world.call(&["deploy", "app", "--watch"]).await;
@@ -271,6 +304,106 @@ async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_d
     assert_eq!(canceled.code, Some(0), "{canceled:?}");
     assert_eq!(text(&world.ended(text(&six, "id")).await, "state"), "partial");
     assert_eq!(at(&world, "web-3"), fourth);
+    // Who waits sees that the window was opened by an edit.
+    let seventh = world.push("app", &[("a", "7")]).await.to_string();
+    let seven = waits(&world, &seventh).await;
+    world.edit("deploy.edn", &format!(":days [:{day}]"), ":days [:mon :tue :wed :thu :fri :sat :sun]");
+    let over = world.ended(text(&seven, "id")).await;
+    assert_eq!((text(&over, "state"), all(&world)), ("succeeded", two_and_two(&seventh, &seventh)), "{over:#}");
+
+    // While one waits its hosts that were away catch up, and what came to none of those that wait takes no place.
+    world.edit("deploy.edn", ":days [:mon :tue :wed :thu :fri :sat :sun]", &format!(":days [:{day}]"));
+    world.until("the window is closed again", async || plan_says(&world, &words).await).await;
+    world.host_down(2);
+    let eighth = world.push("app", &[("a", "8")]).await.to_string();
+    let eight = waits(&world, &eighth).await;
+    world.host_up(2);
+    world.edit("config.edn", ":poll false", ":poll \"5s\"");
+    world.until("web-2 has caught up", async || (at(&world, "web-2") == eighth).then_some(())).await;
+    world.kill();
+    world.edit("config.edn", ":poll \"5s\"", ":poll false");
+    world.start().await;
+    world.host_down(3);
+    world.host_down(4);
+    let ninth = world.commit("app", &[("a", "9")]).to_string();
+    let nine = world.deploy_to_the_end("app").await;
+    assert_eq!((text(&nine, "state"), all(&world)), ("partial", two_and_two(&ninth, &seventh)), "{nine:#}");
+    world.host_up(3);
+    world.host_up(4);
+    // The window is that of deploy.edn as it is now.
+    let window = format!(":window {{:days [:{day}] :tz \"UTC\"}}");
+    world.edit("deploy.edn", &window, "");
+    let eight = world.ended(text(&eight, "id")).await;
+    assert_eq!((text(&eight, "state"), all(&world)), ("partial", two_and_two(&ninth, &eighth)), "{eight:#}");
+    world.edit("deploy.edn", ":web-4] :rollout {}", &format!(":web-4] :rollout {{}} {window}"));
+    world.until("the window is there again", async || plan_says(&world, &words).await).await;
+    let tenth = world.push("app", &[("a", "10")]).await.to_string();
+    let ten = waits(&world, &tenth).await;
+    world.edit("deploy.edn", "[:web-3 :web-4]", "[:web-3]");
+    let ten = world.ended(text(&ten, "id")).await;
+    assert!(text(&ten, "reason").contains("web-4 is not where or what it was"), "{ten:#}");
+    assert_eq!((text(&ten, "state"), all(&world)), ("skipped", two_and_two(&tenth, &eighth)), "{ten:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_had_to_wait_is_of_no_use_once_staging_runs_something_else() {
+    let mut world = app("", ":promote :manual :rollout {}").await;
+    let old = at(&world, "web-3");
+    let first = world.push("app", &[("a", "1")]).await.to_string();
+    assert_eq!(text(&world.job("app").await, "state"), "succeeded");
+    // Behind a job that brings staging another commit, and behind one that does not.
+    let behind = async |n: &str| {
+        world.save("gate", "");
+        let commit = world.commit("app", &[("a", n)]).to_string();
+        let building = world.deploy("app").await;
+        world.in_step("app", "build").await;
+        let asked = world.call(&["promote", "app", "--yes"]).await;
+        assert_eq!(asked.code, Some(0), "{asked:?}");
+        let promotion = world.get("/jobs?limit=1&app=app").await["jobs"][0].clone();
+        assert_eq!((text(&promotion, "state"), text(&promotion["causes"][0], "why")), ("queued", "promote"));
+        std::fs::remove_file(world.path("gate")).unwrap();
+        (commit, world.ended(&building).await, world.ended(text(&promotion, "id")).await)
+    };
+    let (second, job, promotion) = behind("2").await;
+    assert_eq!(text(&job, "state"), "succeeded", "{job:#}");
+    assert_eq!((text(&promotion, "state"), all(&world)), ("skipped", two_and_two(&second, &old)), "{promotion:#}");
+    let said = format!("production was to get {}, and staging runs {} by now", &first[..10], &second[..10]);
+    assert!(text(&promotion, "reason").starts_with(&said), "{promotion:#}");
+    world.save("broken", "");
+    let (_, job, promotion) = behind("3").await;
+    assert_eq!(text(&job, "state"), "failed", "{job:#}");
+    assert_eq!((text(&promotion, "state"), all(&world)), ("succeeded", two_and_two(&second, &second)), "{promotion:#}");
+    std::fs::remove_file(world.path("broken")).unwrap();
+
+    // One that is lost in its turn gets what the other got, and staging goes its way meanwhile. It is more than goes along
+    // with a call.
+    let fourth = world.push("app", &[("a", &noise(200_000))]).await.to_string();
+    assert_eq!(text(&world.job("app").await, "state"), "succeeded");
+    let gate = format!(
+        "touch {0}/reached; while [ -e {0}/gate ]; do sleep 0.05; done; git-upload-pack",
+        world.path("srv").display()
+    );
+    git(&world.path("srv/web-4"), &["config", "remote.origin.uploadpack", &gate]);
+    world.save("srv/gate", "");
+    let asked = world.call(&["promote", "app", "--yes"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    world.until("web-4 fetches", async || world.path("srv/reached").exists().then_some(())).await;
+    world.host_down(4);
+    std::fs::remove_file(world.path("srv/gate")).unwrap();
+    let job = world.job("app").await;
+    assert_eq!((text(&job, "state"), states(&job)), ("partial", vec!["done", "unreachable"]), "{job:#}");
+    let fifth = world.push("app", &[("a", "5")]).await.to_string();
+    assert_eq!(text(&world.job("app").await, "state"), "succeeded");
+    world.host_up(4);
+    world.edit("config.edn", ":poll false", ":poll \"5s\"");
+    world.until("web-4 has caught up", async || (at(&world, "web-4") == fourth).then_some(())).await;
+    assert_eq!(all(&world), two_and_two(&fifth, &fourth));
+    world.job("app").await;
+    // A hold keeps it from production, too.
+    assert_eq!(world.call(&["hold", "app", "--reason", "the fair"]).await.code, Some(0));
+    let held = world.call(&["promote", "app", "--yes"]).await;
+    assert!(held.code == Some(6) && held.err.contains("the fair"), "{held:?}");
+    assert_eq!(all(&world), two_and_two(&fifth, &fourth));
 }
 
 /// Killed in front of and behind each entry of a promotion.

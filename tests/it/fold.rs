@@ -81,7 +81,7 @@ fn publishing(commit: u32) -> Entry {
     Entry::Publishing { commit: sha(commit) }
 }
 fn host_started(name: &str, previous: Option<u32>) -> Entry {
-    Entry::HostStarted { host: name.parse().unwrap(), previous: previous.map(sha) }
+    Entry::HostStarted { host: name.parse().unwrap(), previous: previous.map(sha), sum: None }
 }
 fn restarting(name: &str) -> Entry {
     Entry::HostRestarting { host: name.parse().unwrap(), invocation: Some("f00".into()) }
@@ -91,6 +91,9 @@ fn host_done(name: &str) -> Entry {
 }
 fn host_fails(name: &str) -> Entry {
     Entry::HostFinished { host: name.parse().unwrap(), result: HostResult::Failed { error: "it died".into() } }
+}
+fn artifact() -> Entry {
+    Entry::Artifact { sum: "0123456789ab".parse().unwrap() }
 }
 fn end(outcome: Outcome) -> Entry {
     Entry::Ended { outcome, reason: "it is over".into() }
@@ -215,6 +218,7 @@ fn what_can_not_follow_is_refused_and_changes_nothing() {
         ("a race outside publish", updating, Entry::Raced { head: sha(8) }),
         ("publishing outside publish", built.clone(), publishing(7)),
         ("publishing what was not built", publishing_.clone(), publishing(8)),
+        ("a file that no build made", built.clone(), artifact()),
         ("published outside publish", built, published(7)),
         ("published what was not built", publishing_.clone(), published(8)),
         ("publish done with nothing published", publishing_.clone(), done(Step::Publish)),
@@ -266,6 +270,17 @@ fn the_base_itself_may_be_published_without_a_push() {
     entries.push(Entry::Updated { commit: sha(6), tree, time, bumps: Vec::new() });
     entries.extend([finish(Step::Update, nothing), published(6), end(Outcome::Unchanged)]);
     assert_eq!(fold(&entries).unwrap().outcome(), Some(Outcome::Unchanged));
+}
+
+#[test]
+fn what_a_build_made_for_hosts_is_known_until_another_is_made() {
+    let mut entries = until(&start(build("jar")));
+    entries.push(artifact());
+    let state = fold(&entries).unwrap();
+    assert_eq!(state.sum.as_ref().map(|sum| sum.as_str()), Some("0123456789ab"));
+    let json = serde_json::to_string(&record(artifact())).unwrap();
+    assert!(json.ends_with(r#""entry":"artifact","sum":"0123456789ab"}"#), "{json}");
+    assert!(serde_json::from_str::<Record>(&json.replace("0123456789ab", "../../../etc")).is_err());
 }
 
 fn bumped(lib: &str) -> Entry {
@@ -339,6 +354,8 @@ fn hosts_that_were_touched_go_back_and_others_do_not() {
     };
     refused(&entries, returning("web-1"));
     refused(&entries, ends("web-2", HostResult::RolledBack));
+    let put_back = || HostResult::PutBack { error: "it died".into() };
+    refused(&entries, ends("web-2", put_back()));
     entries.push(rolling_back());
     refused(&entries, rolling_back());
     refused(&entries, ends("web-1", HostResult::RolledBack));

@@ -6,7 +6,7 @@ mod over_http;
 mod over_ssh;
 mod slow;
 
-use airplanes::git::{Author, Fetched, GitError, PushError, Pushed, Rev, Stamp, WorkClone};
+use airplanes::git::{Author, Fetched, GitConfig, GitError, PushError, Pushed, Rev, Stamp, WorkClone};
 use airplanes::model::{Branch, RepoUrl, Sha};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,25 @@ fn deps(text: &str) -> Vec<(String, Vec<u8>)> {
 
 async fn bump(clone: &WorkClone, text: &str) -> Sha {
     clone.commit(&deps(text), "Update\n\nAirplanes-Job: x\n", &stamp()).await.unwrap()
+}
+
+#[tokio::test]
+async fn paths_on_this_machine_are_for_apps_that_live_there_and_never_lead_into_the_state() {
+    let scene = Scene::new();
+    let repo = scene.repo("lib");
+    let mirrors = scene.mirrors();
+    mirrors.fetch(&repo.url(), &go()).await.unwrap();
+    let own = mirrors.path(&repo.url().id());
+    let link = scene.dir.path().join("link");
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    let hidden = format!("file://{}", own.display()).replace("mirrors", "%6dirrors");
+    for url in [own.display().to_string(), format!("file://{}", own.display()), link.display().to_string(), hidden] {
+        let refused = mirrors.fetch(&RepoUrl::new(url.as_str()).unwrap(), &go()).await.unwrap_err();
+        assert!(matches!(refused, GitError::Closed { .. }) && !refused.is_retryable(), "{url}: {refused:?}");
+    }
+    let elsewhere = mirrors.reconfigured(GitConfig { local: false, ..mirrors.config().clone() });
+    let refused = elsewhere.fetch(&repo.url(), &go()).await.unwrap_err().to_string();
+    assert!(refused.contains("no app of deploy.edn has its own repository on it"), "{refused}");
 }
 
 #[tokio::test]

@@ -123,6 +123,39 @@ async fn says_who_would_break_and_pushes_nothing() {
     assert!(std::fs::read_dir(world.state("work")).unwrap().next().is_none(), "nothing is left");
 }
 
+/// `shop` and `admin` in one repository, each in a folder that depends on `lib`, `till` on a file that is shop's too, and
+/// `desk` on that repository.
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_of_one_repository_are_tried_on_top_of_each_other_and_who_depends_on_it_gets_what_all_of_them_take() {
+    let mut world = World::new(0);
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let deps = world.deps(&[("lib", lib)]);
+    let mono = world.commit("mono", &[("shop/deps.edn", &deps), ("admin/deps.edn", &deps)]);
+    world.commit("desk", &[("deps.edn", &world.deps(&[("mono", mono)]))]);
+    let app = |name: &str, more: &str| {
+        let build = format!("cat ../*/deps.edn > {{dir}}/saw-{name}");
+        format!(":{name} {{:git-url \"{{repo:mono}}\" :update? true :build \"{build}\" {more}}}\n")
+    };
+    let desk = r#":desk {:git-url "{repo:desk}" :update? true :build "cat deps.edn > {dir}/saw-desk"}"#;
+    let apps = app("admin", ":directory \"admin\"") + &app("shop", ":directory \"shop\"");
+    world.deploy_edn(&(apps + &app("till", ":directory \"shop\"") + desk));
+    world.start().await;
+    world.knows(3).await;
+    let sha = branch(&world, "lib", "faster", "main", &[("x", "1\n")]);
+    let said = world.call(&["impact", world.url("lib").as_str(), "faster", "--json"]).await;
+    let view: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}\n{}", world.log()));
+    let all = [("admin", "builds"), ("desk", "builds"), ("shop", "builds"), ("till", "builds")];
+    assert_eq!(states(&view), all.into(), "{view:#}");
+    // The first one's build has one file moved, the later ones' both.
+    let saw = |app: &str| world.read(&format!("saw-{app}"));
+    let moved = ["admin", "shop", "till"].map(|app| saw(app).matches(&sha).count());
+    assert_eq!(moved, [1, 2, 2], "{}{}{}", saw("admin"), saw("shop"), saw("till"));
+    let desk = view["apps"].as_array().unwrap().iter().find(|app| app["app"] == "desk").unwrap();
+    assert!(saw("desk").contains(desk["bumps"][0]["to"].as_str().unwrap()), "{desk:#}");
+    let till = view["apps"].as_array().unwrap().iter().find(|app| app["app"] == "till").unwrap();
+    assert_eq!(till["bumps"][0]["to"], sha, "{till:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn was_broken_before_is_not_blamed_and_who_is_pinned_is_not_affected() {
     let world = diamond().await;

@@ -4,9 +4,9 @@
 //! share a host.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use airplanes::host::{Check, Error, HostState, Remote, Restart};
+use airplanes::host::{Check, Error, HostState, Remote, Restart, Source};
 use airplanes::model::{Branch, Host, HostName, RepoUrl, Sha, UnitName};
 use airplanes::ssh::{self, Hosts, Settings};
 use tokio::sync::MutexGuard;
@@ -79,7 +79,8 @@ impl Lab {
     }
     async fn bring(&self, user: &str, path: &str) -> Result<airplanes::host::Brought, Error> {
         let branch = Branch::new("main").unwrap();
-        self.with(user, async |remote| remote.bring(path, &self.url, &branch, &self.sha, None, &[]).await).await
+        self.with(user, async |remote| remote.bring(path, &self.url, &branch, &self.sha, Source::Origin, &[]).await)
+            .await
     }
     async fn observe(&self, user: &str, path: &str, unit: &UnitName) -> HostState {
         self.with(user, async |remote| remote.observe(path, Some(unit)).await).await.unwrap()
@@ -151,8 +152,16 @@ async fn a_unit_that_dies_is_unhealthy_at_once_and_its_last_words_can_be_read() 
         let result = lab.with(user, async |remote| remote.verify(&check(&path, &lab.sha, &name)).await).await;
         let error = result.unwrap_err();
         assert!(matches!(&error, Error::Unhealthy { said, .. } if said.contains("failed")), "{error}");
-        let lines = lab.with(user, async |remote| remote.last_journal_lines(&name, 30).await).await.unwrap();
-        assert!(lines.iter().any(|line| line.contains("boom at line 7")), "{lines:?}");
+        // journald files it under its unit when it comes to it.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let lines = lab.with(user, async |remote| remote.last_journal_lines(&name, 30).await).await.unwrap();
+            if lines.iter().any(|line| line.contains("boom at line 7")) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{lines:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         assert!(!lab.observe(user, &path, &name).await.is_live_at(&lab.sha));
     }
 }

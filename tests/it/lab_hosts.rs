@@ -21,7 +21,9 @@ while (my $c = $s->accept) {
 const DEPLOY: &str = r#":app {:git-url "{repo:app}" :working-directory "/srv/first" :hosts [:host1 :host2]
     :service {:name "first" :exec-start "/usr/bin/perl /srv/first/app.pl" :secrets ["greeting"]}
     :nginx {:host "first.example.com" :port 7100 :websocket? true}
-    :health {:url "http://127.0.0.1:7100/" :stable "300ms" :timeout "20s"}}"#;
+    :health {:url "http://127.0.0.1:7100/" :stable "300ms" :timeout "20s"}}
+ :api {:git-url "{repo:app}" :working-directory "/srv/first-api" :hosts [:host1]
+    :service {:name "first.api" :exec-start "/bin/sleep 9999" :secrets ["greeting"]}}"#;
 
 /// The hosts as they were.
 struct Bare;
@@ -31,7 +33,7 @@ impl Bare {
         for host in HOSTS {
             inside(
                 host,
-                "systemctl disable --now first 2>/dev/null; rm -rf /srv/first /etc/systemd/system/first.service* /etc/credstore/first.* \
+                "systemctl disable --now first first.api 2>/dev/null; rm -rf /srv/first* /etc/systemd/system/first.* /etc/credstore \
                  /etc/nginx/conf.d/airplanes* /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host /etc/systemd/system/nginx.service.d; \
                  systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart nginx",
             );
@@ -85,11 +87,17 @@ async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_a
         // A user that systemd made up.
         let user = inside(host, "stat -c %u /proc/$(systemctl show -P MainPID first)");
         assert!((61184..=65519).contains(&user.parse::<u32>().unwrap()), "{user}");
-        assert_eq!(inside(host, "stat -c '%a %U' /etc/credstore/first.greeting"), "400 root");
+        assert_eq!(inside(host, "stat -c '%a %U' /etc/credstore/airplanes/first/greeting"), "400 root");
     }
     let before = HOSTS.map(|host| inside(host, "systemctl show -p InvocationID --value first"));
     let job = lab.deploy().await;
     assert_eq!(job["state"], "unchanged", "{job:#}");
+
+    // A unit whose name begins like another's, and what a person keeps, are let be.
+    given(&lab.world, &["secret", "set", "api", "greeting"], "hi-7f3a9");
+    assert_eq!(lab.world.post("/apps/api/deploy").await.0, 202);
+    assert_eq!(lab.world.job("api").await["state"], "succeeded", "{}", lab.world.log());
+    inside("host1", "touch /etc/credstore/first.theirs");
 
     // Another secret, another unit: the same commit is deployed anew, and the unit restarted once.
     given(&lab.world, &["secret", "set", "app", "greeting"], "bonjour-7f3a9");
@@ -102,6 +110,17 @@ async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_a
         assert_eq!(inside(host, logs), "0", "{host}: a secret is in the journal");
     }
     assert!(!lab.world.log().contains("7f3a9"));
+    let kept = "cat /etc/credstore/airplanes/first.api/greeting && ls /etc/credstore && systemctl restart first.api";
+    assert_eq!(inside("host1", kept), "hi-7f3a9airplanes\nfirst.theirs");
+    // From before units had folders for them.
+    inside(
+        "host1",
+        "cd /etc/credstore && mv airplanes/first/greeting first.greeting && rmdir airplanes/first && \
+         sed -i s=/airplanes/first/=/first.= /etc/systemd/system/first.service && systemctl daemon-reload && systemctl restart first",
+    );
+    let (code, out, err) = cli(&lab.world, &["host", "install", "app", "--host", "host1"]);
+    assert!(code == 0 && err.contains("host1: installed"), "{out}{err}");
+    assert_eq!(inside("host1", "ls /etc/credstore && systemctl restart first"), "airplanes\nfirst.theirs");
 
     let (code, out, err) = cli(&lab.world, &["host", "install", "app"]);
     assert!(code == 0 && out.is_empty() && err.matches(": unchanged").count() == 2, "{out}{err}");

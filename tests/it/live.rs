@@ -1,11 +1,13 @@
 //! What jobs have brought to hosts: which commits were live, what a rollback goes back to and takes back, and what hosts
 //! are owed that were away. Over jobs folded from entries, without a daemon.
 
+use std::convert::Infallible;
+
 use airplanes::model::live::{self, Debt};
 use airplanes::model::rollout::{Because, Carried, Rollout, Unreachable};
 use airplanes::model::{
-    App, Cause, Entry, EventId, Host, HostName, HostResult, JobId, JobState, Outcome, RECORD_VERSION, Record, Sha,
-    Step, StepResult, Why,
+    App, Cause, Entry, Environment, EventId, Host, HostName, HostResult, JobId, JobState, Outcome, RECORD_VERSION,
+    Record, Sha, Step, StepResult, Waiting, Why,
 };
 use jiff::Timestamp;
 
@@ -21,7 +23,7 @@ fn on(hosts: usize, rollout: Rollout) -> App {
 fn carried(to: u32, because: Because) -> Why {
     let of = JobId { event: EventId(1), index: 0 };
     let (branch, hosts, by) = ("main".parse().unwrap(), Vec::new(), "ada".to_owned());
-    Why::Rollout(Carried { of, commit: sha(to), branch, hosts, because, by })
+    Why::Rollout(Carried { of, commit: sha(to), sum: None, branch, hosts, because, by })
 }
 fn rollback(to: u32, bad: u32) -> Why {
     carried(to, Because::Rollback { bad: sha(bad) })
@@ -37,7 +39,7 @@ fn job(n: u64, why: Why, commit: u32, (hosts, ran): (&str, u32), outcome: Outcom
     let is_carried = matches!(why, Why::Rollout(_));
     let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
     let cause = Cause { plan: id.event, at, why, wave: 0, after, targets, tags, dropped: None };
-    let rollout = if is_carried { rollout.of_carried() } else { rollout };
+    let rollout = if is_carried { rollout.of_carried(true) } else { rollout };
     let app = Box::new(on(hosts.len(), rollout));
     let record = |entry| Record { v: RECORD_VERSION, at, entry };
     let mut job = JobState::create(id, &record(Entry::Created { app, cause })).unwrap();
@@ -56,14 +58,15 @@ fn job(n: u64, why: Why, commit: u32, (hosts, ran): (&str, u32), outcome: Outcom
     }
     let names: Vec<_> = job.hosts.iter().map(|host| host.name.clone()).collect();
     let error = || "it died".to_owned();
-    let begun = |state| matches!(state, 'D' | 'F' | 'B' | 'L');
+    let begun = |state| matches!(state, 'D' | 'F' | 'B' | 'L' | 'P');
     for (host, state) in names.iter().zip(hosts.chars()) {
         if begun(state) {
-            entries.push(Entry::HostStarted { host: host.clone(), previous: Some(sha(ran)) });
+            entries.push(Entry::HostStarted { host: host.clone(), previous: Some(sha(ran)), sum: None });
         }
         let result = match state {
             'D' | 'B' | 'L' => HostResult::Done { changed: true },
             'F' => HostResult::Failed { error: error() },
+            'P' => HostResult::PutBack { error: error() },
             'U' => HostResult::Unreachable { error: error() },
             _ => continue,
         };
@@ -104,6 +107,10 @@ fn a_commit_was_live_where_all_hosts_but_those_that_were_away_and_as_many_as_may
         ("DUF", Partial, may_fail(0), false),
         ("DUF", Partial, may_fail(1), true),
         ("DFF", Partial, may_fail(1), false),
+        // Put back before it had a request.
+        ("DDP", Partial, may_fail(1), true),
+        ("DDP", Partial, may_fail(0), false),
+        ("PSS", Failed, may_fail(0), false),
         // Canceled after the first, or halted.
         ("DSS", Partial, may_fail(0), false),
         ("UUU", Failed, may_fail(0), false),
@@ -112,6 +119,9 @@ fn a_commit_was_live_where_all_hosts_but_those_that_were_away_and_as_many_as_may
     ] {
         let job = job(1, asked(), 1, (hosts, 0), outcome, rollout);
         assert_eq!(job.was_live_on(|_| true), was_live, "{hosts} {outcome:?}");
+        for (host, state) in job.hosts.iter().zip(hosts.chars()) {
+            assert!(state != 'P' || !job.has_left(host) && !job.has_brought(|name| *name == host.name), "{hosts}");
+        }
     }
 }
 
@@ -161,7 +171,8 @@ fn a_host_that_was_away_is_owed_what_the_others_run_and_no_commit_that_was_halte
     let owed = |jobs: &[JobState]| -> Vec<(Sha, u64, Vec<String>)> {
         let name = |host: &HostName| host.to_string();
         let told = |debt: Debt| (debt.commit, debt.of.event.0, debt.hosts.iter().map(name).collect());
-        live::debts(&jobs[0].app, jobs.iter().rev()).into_iter().map(told).collect()
+        let newest_first = jobs.iter().rev().map(Ok::<_, Infallible>);
+        live::debts(&jobs[0].app, newest_first).unwrap().into_iter().map(told).collect()
     };
     let debt = |commit, of, host: &str| vec![(sha(commit), of, vec![host.to_owned()])];
     let mut jobs = vec![plain(1, 1, "DDD", Succeeded), plain(2, 2, "DDU", Partial)];
@@ -186,4 +197,74 @@ fn a_host_that_was_away_is_owed_what_the_others_run_and_no_commit_that_was_halte
     ];
     let both = [debt(1, 1, "web-2"), debt(2, 2, "web-3")].concat();
     assert_eq!(owed(&jobs), both);
+}
+
+#[test]
+fn while_one_waits_for_the_window_of_others_its_hosts_are_owed_it_and_its_first_act_ends_the_wait() {
+    let at = Timestamp::UNIX_EPOCH;
+    let app = on(3, Rollout::default());
+    let names: Vec<HostName> = app.hosts.iter().map(|host| host.name.clone()).collect();
+    let there = |name: &str, hosts: &[HostName]| Environment {
+        name: name.parse().unwrap(),
+        hosts: hosts.to_vec(),
+        manual: false,
+        rollout: Rollout::default(),
+        health: None,
+        window: None,
+    };
+    let app = App { environments: vec![there("staging", &names[..2]), there("production", &names[2..])], ..app };
+    let record = |entry| Record { v: RECORD_VERSION, at, entry };
+    let (after, targets, tags) = (Vec::new(), Vec::new(), Vec::new());
+    let cause = Cause { plan: EventId(1), at, why: asked(), wave: 0, after, targets, tags, dropped: None };
+    let id = JobId { event: EventId(1), index: 0 };
+    let mut job = JobState::create(id, &record(Entry::Created { app: Box::new(app), cause })).unwrap();
+    let start = |step| Entry::StepStarted { step };
+    let done = |step| Entry::StepFinished { step, result: StepResult::Done };
+    let (commit, tree, bumps) = (sha(1), "tree".to_owned(), Vec::new());
+    let mut entries = vec![Entry::Started, start(Step::Prepare)];
+    entries.extend([Entry::Based { branch: "main".parse().unwrap(), sha: commit }, done(Step::Prepare)]);
+    entries.extend([start(Step::Update), Entry::Updated { commit, tree, time: at, bumps }, done(Step::Update)]);
+    entries.extend([start(Step::Publish), Entry::Published { commit }, done(Step::Publish), start(Step::Rollout)]);
+    let away = HostResult::Unreachable { error: "no route".to_owned() };
+    entries.push(Entry::HostFinished { host: names[1].clone(), result: away });
+    entries.push(Entry::HostStarted { host: names[0].clone(), previous: None, sum: None });
+    entries.push(Entry::HostFinished { host: names[0].clone(), result: HostResult::Done { changed: true } });
+    for entry in entries {
+        job.apply(&record(entry)).unwrap();
+    }
+    let debts = |job: &JobState| live::debts(&job.app, [Ok::<_, Infallible>(job)].into_iter()).unwrap();
+    assert_eq!(debts(&job), [], "its rollout goes on");
+    let environment = Some("production".parse().unwrap());
+    job.apply(&record(Entry::Waiting(Waiting { environment, until: at }))).unwrap();
+    assert!(job.lets_others());
+    let debt = debts(&job).pop().unwrap();
+    assert_eq!((debt.commit, debt.of, debt.hosts), (commit, id, vec![names[1].clone()]));
+    let host = names[2].clone();
+    for entry in [Entry::HostPreparing { host: host.clone() }, Entry::HostStarted { host, previous: None, sum: None }] {
+        let mut job = job.clone();
+        job.apply(&record(entry)).unwrap();
+        assert!(!job.lets_others(), "who is at work has the app to itself");
+    }
+}
+
+#[test]
+fn no_more_jobs_are_read_than_tell_what_hosts_are_owed() {
+    use Outcome::{Failed, Partial, Succeeded};
+    let plain = |n, commit, hosts, outcome| job(n, asked(), commit, (hosts, 1), outcome, Rollout::default());
+    let read = |newest: &[JobState], is_owed: bool| {
+        let older = (1..200).map(|n| plain(n, 1, "DDD", Succeeded));
+        let mut jobs: Vec<JobState> = older.chain(newest.iter().cloned()).collect();
+        jobs.reverse();
+        let mut count = 0;
+        let counted = jobs.iter().inspect(|_| count += 1).map(Ok::<_, Infallible>);
+        assert_eq!(!live::debts(&jobs[0].app, counted).unwrap().is_empty(), is_owed);
+        count
+    };
+    assert_eq!(read(&[], false), 1);
+    assert_eq!(read(&[plain(300, 2, "DDU", Partial)], true), 1);
+    assert_eq!(read(&[plain(300, 2, "DDU", Partial), plain(301, 3, "UUU", Failed)], true), 2);
+    // Each host has heard of the newest, well or not.
+    assert_eq!(read(&[plain(300, 2, "FDF", Failed)], false), 1);
+    let back = job(300, asked(), 2, ("BLB", 1), Partial, Rollout::default());
+    assert_eq!(read(&[back], true), 2, "and one more: who built what it went back to");
 }

@@ -133,6 +133,11 @@ async fn a_library_push_makes_one_commit_for_all_apps_of_a_repository_each_built
     for app in ["shop", "admin"] {
         assert_eq!(world.deploy_to_the_end(app).await["state"], "succeeded", "{}", world.log());
     }
+    let plan = world.call(&["plan", world.url("lib").as_str(), "--json"]).await;
+    let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+    let hosts = |n: usize| (plan["apps"][n]["app"].clone(), plan["apps"][n]["hosts"].clone());
+    let told = |app: &str, host: &str| (app.into(), serde_json::json!([host]));
+    assert_eq!([hosts(0), hosts(1)], [told("admin", "web-2"), told("shop", "web-1")], "{plan:#}");
     let old = world.head("lib");
     let new = world.push("lib", &[("a", "1")]).await;
     let jobs = world.settled().await;
@@ -178,6 +183,58 @@ async fn a_library_push_makes_one_commit_for_all_apps_of_a_repository_each_built
     assert_eq!(world.deploy_to_the_end("shop").await["state"], "succeeded", "{}", world.log());
     assert!(world.file("mono", "shop/deps.edn").contains(&newer.to_string()));
     assert_eq!(runs(&world, "web-1"), world.head("mono").to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_depends_on_a_folder_waits_for_the_apps_of_that_folder_and_what_was_left_out_is_made_up_for() {
+    let mut world = World::new(0);
+    world.by_file = true;
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let on_lib = deps(&[dep(&world, "lib", lib)]);
+    let mono = world.commit("mono", &[("svc/shop/deps.edn", on_lib.as_str()), ("svc/admin/deps.edn", &on_lib)]);
+    let on_shop = dep(&world, "mono", mono).replace("}", " :deps/root \"svc/shop\"}");
+    world.commit("till", &[("deps.edn", &deps(&[on_shop]))]);
+    let tool = world.commit("tool", &[("deps.edn", "{}")]);
+    world.commit("flat", &[("deps.edn", &deps(&[dep(&world, "tool", tool)]))]);
+    let app = |app: &str, repo: &str, more: &str| {
+        format!(
+            ":{app} {{:git-url \"{{repo:{repo}}}\" :update? true {more} :build \"test ! -e {{dir}}/broken-{app}\"}}\n"
+        )
+    };
+    world.deploy_edn(
+        &[
+            app("shop", "mono", ":directory \"svc/shop\""),
+            app("admin", "mono", ":directory \"svc/admin\""),
+            app("till", "till", ""),
+            app("tool", "tool", ""),
+            app("flat", "flat", ""),
+        ]
+        .concat(),
+    );
+    world.start().await;
+    let graph = async || {
+        let graph = world.call(&["graph"]).await.out;
+        (graph.matches("(branch main)").count() == 4).then_some(graph)
+    };
+    let graph = world.until("what depends on what", graph).await;
+    assert!(graph.contains("  till\n    shop (branch main)\n"), "on no admin: {graph}");
+
+    std::fs::write(world.path("broken-admin"), "").unwrap();
+    world.push("lib", &[("a", "1")]).await;
+    let of = async |app: &str| world.job(app).await["state"].as_str().unwrap().to_owned();
+    assert_eq!((of("admin").await, of("till").await), ("failed".to_owned(), "succeeded".to_owned()), "{}", world.log());
+    assert!(world.file("till", "deps.edn").contains(&world.head("mono").to_string()));
+
+    // One that could not take a commit, since its app failed, does so once that is mended without another commit.
+    std::fs::write(world.path("broken-tool"), "").unwrap();
+    let new = world.push("tool", &[("a", "1")]).await;
+    assert_eq!((of("tool").await, of("flat").await), ("failed".to_owned(), "skipped".to_owned()), "{}", world.log());
+    std::fs::remove_file(world.path("broken-tool")).unwrap();
+    assert_eq!(world.deploy_to_the_end("tool").await["state"], "succeeded");
+    world.bumped("flat", new).await;
+    world.settled().await;
+    world.deploy_to_the_end("tool").await;
+    assert_eq!(world.jobs_of("flat").await.len(), 2, "once: {}", world.log());
 }
 
 /// Killed before the push of the commit that two apps share, in between it and the entry that tells of it, and while the

@@ -49,8 +49,8 @@ fn bumps(app: &Value) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_names_the_lines_that_would_change_and_is_read_only() {
-    let world = four().await;
+async fn a_plan_names_the_lines_that_would_change_is_read_only_and_needs_no_remote_after_a_start() {
+    let mut world = four().await;
     let refs = || ["lib", "mid", "app", "by-hand"].map(|repo| world.in_bare(repo, &["show-ref"]));
     let before = (world.get("/jobs").await, world.get("/deliveries").await, refs());
     let lib = world.url("lib").to_string();
@@ -104,6 +104,21 @@ async fn a_plan_names_the_lines_that_would_change_and_is_read_only() {
     );
     world.in_bare("lib", &["update-ref", "refs/heads/main", &new.to_string()]);
     assert_eq!(before.0, world.get("/jobs").await, "nothing ran");
+
+    // A daemon that begins knows it from its store: with no remote in reach and no mirror left.
+    world.kill();
+    std::fs::rename(world.path("repos"), world.path("away")).unwrap();
+    std::fs::remove_dir_all(world.state("mirrors")).unwrap();
+    world.start().await;
+    assert!(!world.get("/graph").await.to_string().contains("is not known"), "{}", world.log());
+    let (status, answer) = world.hook(Forge::Github, "lib", None, new, "after the start").await;
+    assert_eq!(status, 202, "{answer}");
+    let planned = async || Some(world.get("/jobs").await["jobs"].clone()).filter(|jobs| !jobs[0].is_null());
+    let jobs = world.until("it is planned", planned).await;
+    let apps: Vec<&str> = jobs.as_array().unwrap().iter().map(|job| job["app"].as_str().unwrap()).collect();
+    assert_eq!(apps, ["app", "mid"], "{jobs:#}");
+    let event = world.get("/deliveries?limit=1").await["deliveries"][0]["events"][0].clone();
+    assert!(!event["notes"].to_string().contains("is not known"), "{event:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,8 +102,8 @@ async fn rows_are_synced_before_their_202_and_entries_before_their_effects_and_t
     let remote = world.path("repos/app.git").display().to_string();
     let effect = trace.calls.iter().find(|call| call.changes(&remote)).expect("no push was seen");
     assert!(push.left < effect.entered, "pushed in line {}, synced in {}", effect.entered, push.left);
-    let is_sent = |call: &&Call, text: &str| call.is_to_socket() && call.holds(text);
-    for (entry, sent) in [("host-started", "airplanes.lock"), ("host-restarting", "the-restart-itself")] {
+    let is_sent = |call: &&Call, text: &str| call.is_to_host() && call.holds(text);
+    for (entry, sent) in [("host-started", "reset -q --keep"), ("host-restarting", "the-restart-itself")] {
         let sync = synced(&trace, &format!("\"entry\":\"{entry}\""));
         let effect =
             trace.calls.iter().find(|call| is_sent(call, sent)).unwrap_or_else(|| panic!("{sent} was not sent"));

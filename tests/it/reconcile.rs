@@ -1,6 +1,7 @@
 //! Heads are the truth: a push whose webhook never came is found, once, and what can't be asked holds up nothing else.
 
 mod behind;
+mod renamed;
 
 use std::sync::atomic::Ordering;
 
@@ -411,7 +412,7 @@ async fn an_app_that_stands_at_an_older_tag_is_taken_along_when_tags_are_first_l
 fn sighting(moved: Vec<(u32, u32)>, begun: Vec<(Branch, Sha)>) -> Sighting {
     let url = RepoUrl::new("https://github.com/acme/snow").unwrap();
     let push = |(before, after): (u32, u32)| Push { before: Some(sha(before)), ..push_to("main", after) };
-    Sighting { repo: url.id(), moved: moved.into_iter().map(push).collect(), begun, tags: None }
+    Sighting { repo: url.id(), moved: moved.into_iter().map(push).collect(), begun, default: None, tags: None }
 }
 
 #[tokio::test]

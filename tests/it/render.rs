@@ -68,7 +68,7 @@ fn values_stay_in_their_lines_and_mean_what_was_written() {
     has("Description=100%% of \\ ");
     has(r#"Environment="A=a \"b\" \\ 50%% 10.0.0.11""#);
     has(r#"Environment="KEY=/run/credentials/%n/api-key""#);
-    has("LoadCredential=api-key:/etc/credstore/shop.api-key");
+    has("LoadCredential=api-key:/etc/credstore/airplanes/shop/api-key");
     has("DynamicUser=yes");
     has("Restart=always");
 }
@@ -91,7 +91,7 @@ fn a_database_is_told_to_the_unit_without_its_password() {
         r#"Environment="PGUSER=kim""#,
         r#"Environment="PGHOST=/run/postgresql""#,
         r#"Environment="PGPASSFILE=/run/credentials/%n/pgpass""#,
-        "LoadCredential=postgres-password:/etc/credstore/shop.postgres-password",
+        "LoadCredential=postgres-password:/etc/credstore/airplanes/shop/postgres-password",
         "After=network-online.target postgresql.service",
     ] {
         assert_eq!(text.lines().filter(|l| *l == line).count(), 1, "{line}\n{text}");
@@ -131,7 +131,7 @@ fn of_an_app_with_two_instances_the_unit_is_a_template_and_its_sites_take_in_whe
         "Description=shop on port %i",
         "ExecStart=/bin/echo %i %h",
         r#"Environment="PORT=%i""#,
-        "LoadCredential=api-key:/etc/credstore/shop.api-key",
+        "LoadCredential=api-key:/etc/credstore/airplanes/shop/api-key",
         "StateDirectory=shop",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -7,11 +7,11 @@ use airplanes::model::{EventKind, Sha};
 use airplanes::store::Store;
 use serde_json::{Value, json};
 
-use super::support::acts::{host, text};
+use super::support::acts::{host, noise, text};
 use super::support::world::{World, git};
 
-/// A daemon with so many hosts and an app on all of them. A restart fails where the app's file `sick` names the host;
-/// each is a line of its time, its host and its commit.
+/// A daemon with so many hosts and an app on all of them. A restart fails where the app's file `sick` names the host, and
+/// does not end while there is a file `wait`; each is a line of its time, its host and its commit.
 async fn app(hosts: usize, more: &str) -> World {
     let mut world = World::new(hosts);
     world.commit("app", &[("deps.edn", "{}"), ("sick", "nobody\n")]);
@@ -19,7 +19,7 @@ async fn app(hosts: usize, more: &str) -> World {
     let names: Vec<String> = (1..=hosts).map(|n| format!(":web-{n}")).collect();
     world.deploy_edn(&format!(
         r#":app {{:git-url "{{repo:app}}" :working-directory "{{dir}}/srv/{{host}}" :hosts [{}]
-            :restart "h=$(basename $PWD); echo begin $h $(cat .git/HEAD) >> ../turns; sleep 0.2; echo end $h $(git rev-parse HEAD) >> ../turns; ! grep -q \"^$h$\" sick" {more}}}"#,
+            :restart "h=$(basename $PWD); echo begin $h $(cat .git/HEAD) >> ../turns; sleep 0.2; while [ -e ../wait ]; do sleep 0.05; done; echo end $h $(git rev-parse HEAD) >> ../turns; ! grep -q \"^$h$\" sick" {more}}}"#,
         names.join(" ")
     ));
     world.start().await;
@@ -91,9 +91,32 @@ async fn batches_follow_each_other_hosts_of_one_go_together_and_those_that_faile
     );
     assert!(text(&holds["holds"][0], "reason").contains("web-3"), "{holds:#}");
     assert_eq!(world.deploy_to_the_end("app").await["state"], "rolled-back", "a person may try again");
-    world.push("app", &[("sick", "nobody\n")]).await;
-    assert_eq!(world.job("app").await["state"], "succeeded");
+    let mended = world.push("app", &[("sick", "nobody\n")]).await.to_string();
+    // The end of the hold may ask for it once more.
+    let jobs = world.settled().await;
+    let of_it: Vec<&str> = jobs.iter().filter(|job| job["sha"] == *mended).map(|job| text(job, "state")).collect();
+    assert_eq!(of_it.iter().filter(|state| **state != "unchanged").collect::<Vec<_>>(), [&"succeeded"], "{jobs:#?}");
+    for n in 1..=5 {
+        assert_eq!(at(&world, &format!("web-{n}")), mended);
+    }
     assert_eq!(world.get("/holds").await["holds"], Value::Array(vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_fetch_while_the_build_runs_but_not_where_a_person_is_at_work() {
+    let world = app(2, r#":build "sleep 600""#).await;
+    let (config, old) = (world.path("config.edn").display().to_string(), at(&world, "web-1"));
+    let mut person = world.command_line(&["host", "lock", "web-2", "app", "--reason", "looking", "--config", &config]);
+    world.line("srv/web-2/.git/airplanes.holder").await;
+    let head = world.commit("app", &[("a", "1")]).to_string();
+    let id = world.deploy("app").await;
+    let remote = |host: &str| git(&world.path("srv").join(host), &["rev-parse", "refs/remotes/origin/main"]);
+    world.until("web-1 has the commit", async || (remote("web-1") == head).then_some(())).await;
+    assert_eq!(world.get(&format!("/jobs/{id}")).await["state"], "running");
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2"), remote("web-2")), (old.clone(), old.clone(), old));
+    assert_eq!(world.call(&["cancel", &id]).await.code, Some(0));
+    person.start_kill().unwrap();
+    person.wait().await.unwrap();
 }
 
 /// Killed in front of and behind each entry of a way back; `scripts/rollouts` does the same with real units.
@@ -158,6 +181,63 @@ async fn so_many_may_fail_and_others_are_left_where_halt_is_wanted() {
     assert_eq!(seen.iter().filter(|state| **state == "failed").count(), 3, "those under way come to their end");
     assert_eq!((at(&world, "web-2"), world.get("/holds").await["holds"].as_array().unwrap().len()), (head, 0));
     assert_ne!(at(&world, "web-1"), old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_here_for_one_host_cuts_off_no_other_and_the_way_back_needs_neither_mirror_nor_forge() {
+    let world = app(4, r#":ship :push :rollout {:batches [1 "100%"] :parallel 4}"#).await;
+    let good = world.commit("app", &[("a", "1")]).to_string();
+    assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
+    world.save("srv/turns", "");
+    world.save("srv/wait", "");
+    world.commit("app", &[("a", "2")]);
+    let id = world.deploy("app").await;
+    world.until("web-1 restarts", async || turns(&world).contains(&"+web-1".to_owned()).then_some(())).await;
+    // The log of web-3 can't be written from here on; what is sent to web-2 and web-4 was made for web-1 already.
+    let log = world.state("logs").join(&id).join("rollout/web-3.1");
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    std::fs::remove_dir_all(world.state("mirrors")).unwrap();
+    let bare = world.path("repos").join("app.git");
+    std::fs::rename(&bare, bare.with_extension("gone")).unwrap();
+    std::fs::remove_file(world.path("srv/wait")).unwrap();
+    let job = world.ended(&id).await;
+    let back = vec!["rolled-back", "rolled-back", "failed", "rolled-back"];
+    assert_eq!((text(&job, "state"), states(&job)), ("rolled-back", back), "{job:#}");
+    let all = turns(&world);
+    for name in ["web-1", "web-2", "web-4"] {
+        assert_eq!((at(&world, name), marker(&world, name)), (good.clone(), format!("live {good}")), "{name}");
+        let turns: Vec<&str> = all.iter().filter(|turn| turn.ends_with(name)).map(|turn| &turn[..1]).collect();
+        assert_eq!(turns, ["+", "-", "+", "-"], "{name}: forth and back, and none cut off: {all:?}");
+    }
+    assert_eq!((at(&world, "web-3"), all.iter().any(|turn| turn.ends_with("web-3"))), (good, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_is_lost_in_its_turn_is_none_and_the_next_host_is() {
+    let mut world = app(4, r#":rollout {:batches [1 "100%"] :parallel 4}"#).await;
+    let clone = world.path("srv/web-1");
+    let gate = format!(
+        "touch {0}/reached; while [ -e {0}/gate ]; do sleep 0.05; done; git-upload-pack",
+        world.path("srv").display()
+    );
+    git(&clone, &["config", "remote.origin.uploadpack", &gate]);
+    world.save("srv/gate", "");
+    // More than goes along with a call.
+    world.commit("app", &[("a", &noise(200_000))]);
+    let id = world.deploy("app").await;
+    world.until("web-1 fetches", async || world.path("srv/reached").exists().then_some(())).await;
+    world.host_down(1);
+    std::fs::remove_file(world.path("srv/gate")).unwrap();
+    let job = world.ended(&id).await;
+    assert_eq!(
+        (text(&job, "state"), states(&job)),
+        ("partial", vec!["unreachable", "done", "done", "done"]),
+        "{job:#}"
+    );
+    assert_eq!(turns(&world)[..2], ["+web-2", "-web-2"], "the new canary goes alone: {:?}", turns(&world));
+    let log = world.whole_log(&id, "rollout").await;
+    assert!(log.contains("batch 1 of 2: web-2\n") && log.contains("batch 2 of 2: web-3, web-4\n"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,6 +348,7 @@ async fn a_rollback_waits_for_no_build_and_who_comes_too_late_to_catch_up_is_lef
     let carried = Carried {
         of: text(&built, "id").parse().unwrap(),
         commit: second,
+        sum: None,
         branch: "main".parse().unwrap(),
         hosts: vec!["web-2".parse().unwrap()],
         because: Because::CatchUp,
@@ -303,6 +384,15 @@ async fn who_works_on_a_host_is_left_alone_until_they_are_gone() {
     assert_eq!((text(&job, "state"), states(&job)), ("failed", vec!["skipped", "failed"]), "{job:#}");
     assert!(text(&job, "reason").contains("is locked by ") && text(&job, "reason").contains(": looking for the leak"));
     assert_eq!(at(&world, "web-1"), old, "nothing is changed anywhere");
+    // Nor do our own commands come in between, as somebody has them who gives the app a unit.
+    let mine = world.own("mine.edn").display().to_string();
+    std::fs::write(&mine, world.read("config.edn").replace("deploy.edn", "mine-deploy.edn")).unwrap();
+    let unit = ":service {:name \"app\" :exec-start \"/bin/app\"} #_";
+    std::fs::write(world.own("mine-deploy.edn"), world.read("deploy.edn").replace(":restart", unit)).unwrap();
+    for args in [&["host", "unit", "restart", "web-2", "app"][..], &["host", "install", "app", "--host", "web-2"]] {
+        let refused = world.call(&[args, &["--config", &mine]].concat()).await;
+        assert!(refused.code == Some(6) && refused.err.contains(": looking for the leak"), "{args:?}: {refused:?}");
+    }
     // Whatever ends them frees it.
     person.start_kill().unwrap();
     person.wait().await.unwrap();

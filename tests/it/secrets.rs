@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::support::acts::given;
 use crate::support::world::World;
 
@@ -20,7 +22,7 @@ async fn a_secret_is_kept_sealed_listed_by_its_name_and_never_shown_again() {
     world.by_file = true;
     world.commit("app", &[("README", "an app")]);
     world.deploy_edn(
-        ":app {:git-url \"{repo:app}\" :service {:name \"app\" :exec-start \"/bin/x\" :secrets [\"api-key\" \"other\"]}}",
+        ":app {:git-url \"{repo:app}\" :working-directory \"/srv/app\" :ip \"192.0.2.7\" :service {:name \"app\" :exec-start \"/bin/x\" :secrets [\"api-key\" \"other\"]}}",
     );
     world.start().await;
     let (code, out, err) = given(&world, &["secret", "set", "app", "api-key"], &format!("{VALUE}\n"));
@@ -48,6 +50,29 @@ async fn a_secret_is_kept_sealed_listed_by_its_name_and_never_shown_again() {
         assert!(was == code && err.contains(words), "{args:?}: {was} {err}");
     }
 
+    // Who thinks better of it at a terminal has one that shows again what is typed.
+    let line = "trap : INT; $AIRPLANES secret set app other; echo code $?; stty -a | grep -oE -- '-?\\becho\\b'";
+    let mut person = tokio::process::Command::new("script")
+        .args(["-qec", line, "/dev/null"])
+        .envs([("AIRPLANES", env!("CARGO_BIN_EXE_airplanes")), ("SHELL", "/bin/sh")])
+        .envs([("AIRPLANES_URL", world.base()), ("AIRPLANES_TOKEN", world.token())])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (mut types, mut shows, mut shown) = (person.stdin.take().unwrap(), person.stdout.take().unwrap(), Vec::new());
+    let talk = async {
+        while !String::from_utf8_lossy(&shown).contains("it is not shown") {
+            assert_ne!(shows.read_buf(&mut shown).await.unwrap(), 0, "{}", String::from_utf8_lossy(&shown));
+        }
+        types.write_all(b"\x03").await.unwrap();
+        shows.read_to_end(&mut shown).await.unwrap();
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), talk).await.unwrap();
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(shown.contains("nothing was set") && shown.contains("code 6\r\necho\r\n"), "{shown}");
+
     let backup = world.path("run").join("backup");
     let (code, ..) = given(&world, &["backup", backup.to_str().unwrap()], "");
     assert_eq!(code, 0);
@@ -71,6 +96,15 @@ async fn a_secret_is_kept_sealed_listed_by_its_name_and_never_shown_again() {
         std::fs::write(&key, text).unwrap();
     }
     world.start().await;
+    // A key that is another one is told in words, and nothing is done on a host.
+    given(&world, &["secret", "set", "app", "other"], "another one");
+    let (key, text) = (world.state("secrets.key"), std::fs::read_to_string(world.state("secrets.key")).unwrap());
+    std::fs::write(&key, text.chars().rev().collect::<String>().trim()).unwrap();
+    world.post("/apps/app/deploy").await;
+    let job = world.job("app").await;
+    assert!(job["reason"].as_str().unwrap().contains("is no key: `airplanes secret set app api-key`"), "{job:#}");
+    assert_eq!((&job["state"], &job["hosts"][0]["state"]), (&"failed".into(), &"skipped".into()), "{job:#}");
+    std::fs::write(&key, text).unwrap();
     let (_, out, _) = given(&world, &["secret", "remove", "app", "unused"], "");
     assert_eq!(out, "removed: unused of app\n");
     let (_, out, _) = given(&world, &["secret", "list", "app"], "");

@@ -5,10 +5,11 @@ mod daemon;
 mod faults;
 mod prism;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use airplanes::config;
@@ -37,6 +38,15 @@ fn make_key(path: &Path) {
     assert!(done.success());
 }
 
+/// A free port of an address that nobody else in this run has: any connection on its way out of 127.0.0.1 may take one there
+/// before the sshd is up.
+fn own_address() -> SocketAddr {
+    static ADDRESSES: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = ADDRESSES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let net = 64 + std::process::id() % 128;
+    TcpListener::bind((Ipv4Addr::new(127, net as u8, high, low), 0)).unwrap().local_addr().unwrap()
+}
+
 /// All cases at once: most of their time is waiting.
 async fn each<T>(cases: impl IntoIterator<Item = T>, run: impl AsyncFn(T)) {
     let run = &run;
@@ -57,6 +67,7 @@ fn spec(provider: Provider, name: &str) -> ServerSpec {
 struct Scene {
     provider: Provider,
     api: CloudApi,
+    address: SocketAddr,
     servers: Servers,
     store: Store,
     stop: CancellationToken,
@@ -71,8 +82,8 @@ impl Scene {
         let dir = tempfile::Builder::new().prefix("air-").tempdir().unwrap();
         let identity = dir.path().join("identity");
         make_key(&identity);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address: SocketAddr = ([127, 0, 0, 1], port).into();
+        let address = own_address();
+        let port = address.port();
         let ground =
             Ground { folder: dir.path().to_owned(), identity: identity.clone(), address, openapi: published(provider) };
         let api = CloudApi::start(provider, ground).await;
@@ -103,7 +114,7 @@ impl Scene {
             pace: edit(pace),
         };
         let servers = Servers::start(setup, stop.clone());
-        Self { provider, api, servers, store, stop, dir }
+        Self { provider, api, address, servers, store, stop, dir }
     }
 
     async fn create(&self, name: &str) -> ServerView {
@@ -153,7 +164,7 @@ async fn a_server_is_made_with_the_key_that_it_shows_waited_for_listed_and_destr
         assert!(scene.servers.list().is_empty());
         let view = scene.create("web-3").await;
         assert_eq!((view.state, &view.reason), (ServerPhase::Ready, &None), "{view:#?}");
-        assert_eq!(view.address.as_ref().unwrap().as_str(), "127.0.0.1", "its public address");
+        assert_eq!(view.address.as_ref().unwrap().as_str(), scene.address.ip().to_string(), "its public address");
         assert_eq!((view.price.unwrap().monthly, view.adopted), (6.0, false));
         {
             let heard = scene.api.heard();

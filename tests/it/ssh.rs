@@ -2,6 +2,7 @@
 
 mod host;
 mod ship;
+mod talk;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -17,6 +17,8 @@ use crate::model::{App, Host, HostName};
 
 /// How long it may take on one host: certbot is the longest.
 const LIMIT: Duration = Duration::from_secs(300);
+/// The state of a host where somebody else is at work.
+const LOCKED: &str = "locked";
 
 /// `host install`.
 #[derive(Debug, Clone, Args)]
@@ -44,6 +46,8 @@ struct OnHost {
     host: HostName,
     state: &'static str,
     items: Vec<ItemView>,
+    /// What an install that was cut off has left to do.
+    left: Vec<&'static str>,
     /// Whether what runs there was started before; a deploy restarts it.
     restart_due: bool,
     error: Option<String>,
@@ -79,8 +83,9 @@ pub(super) async fn install(globals: &Globals, args: InstallArgs) -> Result<Exit
         print(&format!("{json:#}\n"))?;
     }
     let left = all.iter().flat_map(|host| &host.items).any(|item| item.standing == Standing::Foreign.as_str());
-    let failed = all.iter().any(|host| host.error.is_some());
-    Ok(match (failed, left) {
+    let failed = all.iter().any(|host| host.error.is_some() && host.state != LOCKED);
+    let locked = all.iter().any(|host| host.state == LOCKED);
+    Ok(match (failed, left || locked) {
         (true, _) => Exit::Error,
         (_, true) => Exit::Refused,
         _ => Exit::Done,
@@ -99,8 +104,20 @@ async fn one(login: &Login, app: &App, host: &Host, args: &InstallArgs, globals:
         host: host.name.clone(),
         state,
         items: standings.items.iter().map(view).collect(),
+        left: standings.left.iter().map(|left| left.as_str()).collect(),
         restart_due: standings.stale,
         error,
+    };
+    let alone = match args.dry_run {
+        true => Ok(None),
+        false => login.lock(app, host, format!("airplanes host install {}", app.name)).await,
+    };
+    let _alone = match alone {
+        Ok(lock) => lock,
+        Err(error) => {
+            let state = if matches!(error, CliError::Refused { .. }) { LOCKED } else { "failed" };
+            return Ok(of(state, &Standings::default(), Some(error.to_string())));
+        }
     };
     let seen = match login.on(host, LIMIT, async |remote| remote.look_at(&wanted).await).await {
         Ok(seen) => seen,
@@ -112,7 +129,10 @@ async fn one(login: &Login, app: &App, host: &Host, args: &InstallArgs, globals:
     for item in &seen.items {
         tell(app, host, item);
     }
-    let due = seen.items.iter().any(Item::is_due);
+    for left in &seen.left {
+        say(&format!("{}: {}", host.name, left.words()));
+    }
+    let due = seen.is_due();
     if !due || args.dry_run {
         let (state, said) = match due {
             true => ("would-change", "nothing was changed"),

@@ -1,19 +1,12 @@
 //! `host lock`: an app's folder on a host kept for a person, until they end it.
 
-use std::path::Path;
-
 use clap::Args;
-use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
 
+use super::login::Login;
 use crate::cli::Globals;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::cli::keys::load;
 use crate::cli::output::{plain, say};
-use crate::host::Error;
-use crate::host::lock::{Holder, lock};
-use crate::ssh::{Hosts, Settings};
 
 /// `host lock`.
 #[derive(Debug, Clone, Args)]
@@ -30,9 +23,8 @@ pub struct LockArgs {
 }
 
 pub(super) async fn hold(globals: &Globals, args: LockArgs) -> Result<Exit, CliError> {
-    let path = std::path::absolute(&globals.config).map_err(|e| CliError::io("there is no current folder", &e))?;
-    let loaded = load(globals, &path)?;
-    let app = loaded.apps.values().find(|app| app.name.as_str() == args.app);
+    let login = Login::new(globals)?;
+    let app = login.loaded.apps.values().find(|app| app.name.as_str() == args.app);
     let app =
         app.ok_or_else(|| CliError::usage(format!("there is no app {}", args.app), "`airplanes check` lists them"))?;
     let host = app.hosts.iter().find(|host| host.name.as_str() == args.host);
@@ -43,21 +35,7 @@ pub(super) async fn hold(globals: &Globals, args: LockArgs) -> Result<Exit, CliE
     let Some(folder) = app.folder_on(host) else {
         return Err(CliError::usage(format!("{} has no :working-directory", app.name), "give it one"));
     };
-    let ssh = &loaded.config.ssh;
-    let settings =
-        Settings { identity: ssh.identity.clone(), known_hosts: ssh.known_hosts.clone(), ..Settings::default() };
-    let hosts = Hosts::new(settings).map_err(|e| CliError::other(e.to_string()))?;
-    let who = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".to_owned());
-    let machine = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    let who = format!("{who} on {}", machine.trim());
-    let id = format!("person:{}", std::process::id());
-    let holder = Holder { id, who, since: Timestamp::now(), why: args.reason };
-    let cancel = CancellationToken::new();
-    let held = lock(&hosts, host, &folder, &holder, &cancel).await.map_err(|error| match error {
-        Error::Locked { .. } => CliError::Refused { message: error.to_string(), hint: None },
-        error => CliError::other(error.to_string()),
-    })?;
-    let Some(mut held) = held else {
+    let Some(mut held) = login.lock(app, host, args.reason).await? else {
         return Err(CliError::other(format!("{folder} is not there yet on {}, or it has no flock", host.name)));
     };
     say(&format!("{} on {} is yours; Ctrl-C lets go of it", plain(&folder), host.name));

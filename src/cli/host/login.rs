@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Globals;
@@ -10,8 +11,9 @@ use crate::cli::error::CliError;
 use crate::cli::keys::load;
 use crate::cli::output::{plain, say};
 use crate::config::Loaded;
+use crate::host::lock::{Holder, Lock, lock};
 use crate::host::{Error, Remote};
-use crate::model::Host;
+use crate::model::{App, Host};
 use crate::ssh::{Hosts, Settings};
 
 /// The configuration, and the way to its hosts.
@@ -64,5 +66,20 @@ impl Login {
         };
         let mut remote = Remote { hosts: &self.hosts, host, timeout, cancel: &self.cancel, log: &mut log };
         work(&mut remote).await.map_err(|error| CliError::other(error.to_string()))
+    }
+
+    /// An app's folder on a host kept for whoever calls, until that is dropped; none where there is no folder yet, or no
+    /// `flock`. Refused while somebody else has it: a rollout's turn, or a person.
+    pub async fn lock(&self, app: &App, host: &Host, why: String) -> Result<Option<Lock>, CliError> {
+        let Some(folder) = app.folder_on(host) else { return Ok(None) };
+        let who = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+        let who = who.unwrap_or_else(|_| "somebody".to_owned());
+        let machine = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+        let who = format!("{who} on {}", machine.trim());
+        let holder = Holder { id: format!("person:{}", std::process::id()), who, since: Timestamp::now(), why };
+        lock(&self.hosts, host, &folder, &holder, &self.cancel).await.map_err(|error| match error {
+            Error::Locked { .. } => CliError::Refused { message: error.to_string(), hint: None },
+            error => CliError::other(error.to_string()),
+        })
     }
 }

@@ -55,7 +55,8 @@ pub enum HostCommand {
         long_about = "Put an app's unit, sites and database on its hosts, as `airplanes render` prints them: shows what \
         changes, has systemd and nginx verify all of it before anything is replaced, and puts the old back if one of \
         them won't take the new. Nothing is started or restarted but nginx's sites. What is there already is `unchanged`; \
-        what somebody else made is left alone (exit code 6) without --replace. A deploy does the same by itself.\n\n  \
+        what somebody else made is left alone (exit code 6) without --replace. A host where a rollout or a person is at work is \
+        refused (6). A deploy does the same by itself.\n\n  \
         airplanes host install shop --dry-run\n  airplanes host install shop --host web-1\n  \
         airplanes host install shop --json"
     )]
@@ -70,7 +71,8 @@ pub enum HostCommand {
     /// Start or stop a unit of a host, or show how it is.
     #[command(
         long_about = "Start, stop, reload or restart a unit of a host, have it start with the system, or show how it is \
-        with its last lines (then the exit code is 1 if it is not active).\n\n  \
+        with its last lines (then the exit code is 1 if it is not active). Of an app's unit nothing is changed while a rollout or \
+        a person is at work on its folder there: that is refused (exit code 6).\n\n  \
         airplanes host unit status web-1 shop\n  airplanes host unit restart web-1 shop"
     )]
     Unit(unit::UnitArgs),

@@ -10,7 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Paint, plain, print, say};
 use crate::host::setup::UnitVerb;
-use crate::model::UnitName;
+use crate::model::{App, UnitName};
 
 const LIMIT: Duration = Duration::from_secs(180);
 /// How many of its last lines a status shows.
@@ -63,6 +63,17 @@ pub(super) async fn unit(globals: &Globals, args: UnitArgs) -> Result<Exit, CliE
             print(&text)?;
             return Ok(if state.is_some_and(|state| state.is_active()) { Exit::Done } else { Exit::Error });
         }
+    };
+    // Nobody restarts in the middle of a rollout's turn, or under the hands of a person.
+    let is_its = |name: &UnitName| {
+        name == unit || unit.as_str().strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('@'))
+    };
+    let is_there = |app: &&App| app.hosts.iter().any(|other| other.name == host.name);
+    let mut apps = login.loaded.apps.values().filter(is_there);
+    let app = apps.find(|app| app.service.as_ref().is_some_and(|service| is_its(&service.name)));
+    let _alone = match app {
+        Some(app) => login.lock(app, &host, format!("airplanes host unit {} {unit}", verb.as_str())).await?,
+        None => None,
     };
     let state = login.on(&host, LIMIT, async |remote| remote.act_on_unit(verb, unit).await).await?;
     let now = state.map_or("not known".to_owned(), |state| format!("{} ({})", state.active_state, state.sub_state));

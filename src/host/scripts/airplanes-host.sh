@@ -4,21 +4,24 @@
 #
 #   airplanes-host look UNIT      says what `install` would change
 #   airplanes-host install UNIT   puts an app's unit, sites, credentials and database in place
+#   airplanes-host back UNIT      puts back what the installs of a job have replaced
+#   airplanes-host migrate UNIT   runs an app's migration once a job, as a unit of its own, and says how it goes
 #   airplanes-host folder PATH    makes a folder below /srv, /opt or /var/www for the user who calls
 #   airplanes-host enable UNIT    starts it with the system
 #   airplanes-host unit VERB UNIT start, stop, reload or restart, where sudo allows no systemctl
 #   airplanes-host switch UNIT@PORT  has nginx send an app's requests to that instance, which starts with the system
 #   airplanes-host retire UNIT@PORT  stops an instance, unless nginx sends requests to it
 #
-# The first two read what is wanted on standard input, a thing a line, files in base64; the answer is a thing a line
+# The first four read what is wanted on standard input, a thing a line, files in base64; the answer is a thing a line
 # too. All is verified before anything is replaced, and what was there is put back if systemd or nginx won't take it.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 export PATH LC_ALL
 umask 022
 OURS='# Made by airplanes'
-UNITS=/etc/systemd/system SITES=/etc/nginx/conf.d CREDENTIALS=/etc/credstore LIVE=/etc/letsencrypt/live
-ACME=/var/lib/airplanes-acme NGINX_DUE=/run/airplanes-host.nginx SERVERS=/etc/nginx/airplanes
+UNITS=/etc/systemd/system SITES=/etc/nginx/conf.d CREDSTORE=/etc/credstore LIVE=/etc/letsencrypt/live
+ACME=/var/lib/airplanes-acme NGINX_DUE=/run/airplanes-host.nginx SERVERS=/etc/nginx/airplanes KEPT=/var/lib/airplanes-host
+MIGRATIONS=/var/lib/airplanes-migrate RUNTIME=/run/systemd/system
 
 say() { printf '%s\n' "$*" >&2; }
 refuse() { printf 'refused %s\n' "$1"; shift; [ $# = 0 ] || printf '%s\n' "$@"; exit 10; }
@@ -45,47 +48,68 @@ case $VERB in
     PORT=${NAME##*@} NAME=${NAME%@*}
     is_plain "$NAME" || refuse name "said $NAME is no name of a unit"
     case $PORT in '' | *[!0-9]* | ??????*) refuse name "said $PORT is no port" ;; esac ;;
-  look | install | enable) is_plain "$NAME" || refuse name "said $NAME is no name of a unit" ;;
+  look | install | back | migrate | enable) is_plain "$NAME" || refuse name "said $NAME is no name of a unit" ;;
   *) sed -n '2,/^# too/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 if [ "$VERB" = enable ]; then exec systemctl -q enable "$NAME.service"; fi
 
-STAGE=$(mktemp -d /run/airplanes-host.XXXXXX) || exit 1
-trap 'rm -rf "$STAGE"' EXIT
-trap 'exit 130' INT TERM HUP
 # One at a time: nginx's files are everybody's.
 exec 9>/run/airplanes-host.lock
 ! command -v flock >/dev/null 2>&1 || flock -w 120 9 || refuse busy "said another run of airplanes-host"
+# What one that was killed has left may hold secrets.
+rm -rf /run/airplanes-host.stage.*
+STAGE=$(mktemp -d /run/airplanes-host.stage.XXXXXX) || exit 1
+trap 'rm -rf "$STAGE"' EXIT
+trap 'exit 130' INT TERM HUP
 
 U=$UNITS/$NAME.service S=$SITES/airplanes-$NAME.conf H=$SITES/airplanes.conf V=$SERVERS/$NAME.server
+# A unit's credentials have a folder, and the password of a database's role is everybody's who has that role. Before that a
+# credential was CREDSTORE/UNIT.NAME: what is wanted and lies there is taken over.
+C=$CREDSTORE/airplanes/$NAME ROLES=$CREDSTORE/airplanes-postgres
 # Where an app has two instances: where nginx sends its requests, by the file that its site takes in. While nginx is not
 # known to have read it, there is a note.
 CUT_OFF=/run/airplanes-host.switch.$NAME
-serving() { sed -n 's/^server .*:\([0-9]*\);$/\1/p' "$V" 2>/dev/null; }
+# A site of a plain unit's, from before, does not take that file in.
+in_force() { [ -e "$V" ] && { [ ! -e "$S" ] || grep -qF "$V;" "$S"; }; }
+serving() { ! in_force || sed -n 's/^server .*:\([0-9]*\);$/\1/p' "$V" 2>/dev/null; }
+# The port of the instance that runs; where two do, of the one that starts with the system.
+running() {
+  systemctl list-units --plain --no-legend --state=active "$NAME@*.service" 2>/dev/null |
+    sed -n 's/^[^ ]*@\([0-9]\{1,5\}\)\.service .*/\1/p' >"$STAGE/running"
+  [ "$(wc -l <"$STAGE/running")" -gt 1 ] || { cat "$STAGE/running"; return; }
+  while read -r port; do ! systemctl -q is-enabled "$NAME@$port.service" || echo "$port"; done <"$STAGE/running" | sed -n 1p
+}
 server_file() { # PORT FILE
   printf '%s: where nginx sends the requests of %s; a deploy switches it.\nserver 127.0.0.1:%s;\n' "$OURS" "$NAME" "$1" >"$2"
 }
-# nginx's workers that take connections: those that do not any more say so in their title.
+# nginx's workers that take connections, or are about to, which have their master's title yet: those that do not any more
+# say so in theirs.
 workers() {
   m=$(systemctl show -p MainPID --value nginx.service)
   for f in $(grep -ls "^PPid:[[:space:]]*$m\$" /proc/[0-9]*/status 2>/dev/null); do
     f=${f%/status}
-    [ "$(tr -d '\0' <"$f/cmdline" 2>/dev/null)" != 'nginx: worker process' ] || printf '%s ' "${f#/proc/}"
+    case $(tr '\0' ' ' <"$f/cmdline" 2>/dev/null) in
+      'nginx: worker process is'*) ;;
+      'nginx: worker process'* | 'nginx: master process'*) printf '%s ' "${f#/proc/}" ;;
+    esac
   done
 }
 # nginx told to read its files, and seen to have: other workers take connections then, and none of those before. It says
-# in its log why not, and goes on as it was.
+# in its log why not, and goes on as it was. Twice, since the first workers that come may be those of somebody else's
+# reload, which had read the files before they were changed; the second are of ours.
 taken_in() {
   if ! systemctl -q is-active nginx; then systemctl -q enable nginx; systemctl start nginx; return; fi
-  before=$(workers)
-  systemctl reload nginx || return
-  n=0
-  while :; do
-    now=$(workers) left=no
-    for w in $before; do case " $now" in *" $w "*) left=yes ;; esac; done
-    [ -z "$now" ] || [ $left = yes ] || return 0
-    n=$((n + 1)); [ $n -lt 200 ] || { echo "nginx did not read its files anew: see journalctl -u nginx and its error.log"; return 1; }
-    sleep 0.1
+  for round in 1 2; do
+    before=$(workers)
+    systemctl reload nginx || return
+    n=0
+    while :; do
+      now=$(workers) left=no
+      for w in $before; do case " $now" in *" $w "*) left=yes ;; esac; done
+      [ -z "$now" ] || [ $left = yes ] || break
+      n=$((n + 1)); [ $n -lt 200 ] || { echo "nginx did not read its files anew: see journalctl -u nginx and its error.log"; return 1; }
+      sleep 0.1
+    done
   done
 }
 if [ "$VERB" = switch ]; then
@@ -118,8 +142,8 @@ if [ "$VERB" = retire ]; then
   [ "$(serving)" != "$PORT" ] && [ ! -e "$CUT_OFF" ] || refuse serves "what $NAME@$PORT"
   systemctl -q disable "$NAME@$PORT.service" >/dev/null 2>&1
   systemctl stop "$NAME@$PORT.service" >&2 || exit 1
-  # What the app ran as before it had instances.
-  if [ -e "$U" ] || systemctl -q is-active "$NAME.service"; then
+  # What the app ran as before it had instances, once one of them has the requests.
+  if systemctl -q is-active "$NAME@$(serving).service" && { [ -e "$U" ] || systemctl -q is-active "$NAME.service"; }; then
     systemctl -q disable "$NAME.service" >/dev/null 2>&1
     systemctl stop "$NAME.service" >&2 || exit 1
     ! ours "$U" || { rm -f "$U"; systemctl daemon-reload; }
@@ -128,17 +152,21 @@ if [ "$VERB" = retire ]; then
   exit 0
 fi
 mkdir "$STAGE/unit" "$STAGE/new" "$STAGE/old" || exit 1
-TAKE=keep USER_WANTED='' DATABASE='' ROLE='' WANTED='' ENDED='' CERTBOT='' FILE=$NAME.service ONE=$NAME.service PORTS=''
+TAKE=keep JOB='' USER_WANTED='' DATABASE='' ROLE='' WANTED='' ENDED='' CERTBOT='' FILE=$NAME.service ONE=$NAME.service PORTS='' BEGIN='' FROM=0
 decoded() { (umask 077; printf '%s' "$1" | base64 -d >"$2") || refuse garbled; }
 while IFS=' ' read -r key a b c; do
   case $key in
-    format) [ "$a" = 1 ] || refuse old ;;
+    format) [ "$a" = 2 ] || refuse old ;;
     take) TAKE=$a ;; # what somebody else made: keep, or replace
+    for) is_plain "$a" || refuse garbled; JOB=$a ;; # the job that it is for
     ports) # A B: a template, with an instance for each
       case $a$b in '' | *[!0-9]*) refuse garbled ;; esac
       PORTS="$a $b" FILE=$NAME@.service U=$UNITS/$NAME@.service
-      SERVING=$(serving); ONE=$NAME@${SERVING:-$a}.service ;;
+      SERVING=$(serving); SERVING=${SERVING:-$(running)}; ONE=$NAME@${SERVING:-$a}.service ;;
     unit) decoded "$a" "$STAGE/unit/$FILE" ;;
+    run) decoded "$a" "$STAGE/new/run"; decoded "$b" "$STAGE/new/once" ;; # a migration's unit, and what is its alone
+    begin) BEGIN=yes ;;
+    from) case $a in '' | *[!0-9]*) refuse garbled ;; esac; FROM=$a ;; # how much of its log is known
     site) decoded "$a" "$STAGE/new/site" ;;
     site-before) decoded "$a" "$STAGE/new/site-before" ;;
     http) decoded "$a" "$STAGE/new/http" ;;
@@ -148,12 +176,113 @@ while IFS=' ' read -r key a b c; do
     needs) is_plain "$a" || refuse garbled; WANTED="$WANTED $a" ;;
     postgres)
       case $a$b in *[!a-z0-9_]*) refuse garbled ;; esac
-      DATABASE=$a ROLE=$b WANTED="$WANTED postgres-password pgpass" ;;
+      DATABASE=$a ROLE=$b PASSWORD=$ROLES/$b ;;
     end) ENDED=yes; break ;;
     *) refuse old ;; # a newer airplanes' word
   esac
 done
 [ -n "$ENDED" ] || refuse garbled
+
+# A migration, once for each job: `began` is there from when it begins and `end` from when it ended, as systemd saw it, both
+# written by the unit itself. So whoever asks again, in whatever state a daemon or a connection was lost, begins no other.
+M=airplanes-migrate-$NAME.service D=$MIGRATIONS/$NAME
+is_migrating() {
+  case $(systemctl show -p ActiveState --value "$M") in active | activating | reloading | deactivating) return 0 ;; esac
+  case $(systemctl show -p Job --value "$M") in '' | 0) return 1 ;; esac
+}
+if [ "$VERB" = migrate ]; then
+  [ -n "$JOB" ] || refuse garbled
+  command -v systemctl >/dev/null 2>&1 || refuse no-systemd
+  OF=$(cat "$D/job" 2>/dev/null) || OF=
+  if [ "$OF" != "$JOB" ] && is_migrating; then refuse migrating "what $M" "said $OF"; fi
+  # Whose user and folders are not ours to know.
+  [ ! -e "$U" ] || ours "$U" || refuse foreign-unit "what $U"
+fi
+if [ "$VERB" = migrate ] && [ ! -e "$STAGE/new/run" ]; then
+  [ "$OF" = "$JOB" ] || { echo 'migration none'; exit 0; }
+  [ -z "$BEGIN" ] || [ -e "$D/began" ] || [ -e "$D/end" ] || is_migrating || systemctl start "$M" >&2
+  # In this order: one that had begun and runs no more has written its end.
+  NOW=none
+  [ ! -e "$D/began" ] || NOW=lost
+  ! is_migrating || NOW=running
+  SIZE=$(stat -c %s "$D/log" 2>/dev/null) || SIZE=0
+  if [ -e "$D/end" ]; then
+    NOW=ended
+    read -r RESULT CODE STATUS <"$D/end"
+    printf 'how %s\n' "$RESULT $CODE $STATUS"
+    # What it said last may have neither an end nor a bound.
+    { if [ -e "$D/began" ]; then tail -c 4000 "$D/log" | tail -n 4; else journalctl -u "$M" -n 4 --no-pager -q -o cat | tail -c 4000; fi
+      echo; } 2>/dev/null | sed 's/^/word /'
+  fi
+  N=$((SIZE - FROM))
+  [ $N -ge 0 ] || N=0
+  [ $N -le 262144 ] || N=262144
+  [ $N = 0 ] || tail -c +$((FROM + 1)) "$D/log" | head -c $N >&2
+  printf 'migration %s\nat %s\nsize %s\n' "$NOW" $((FROM + N)) "$SIZE"
+  exit 0
+fi
+
+take_in() { # by nginx: told to read its files again, or begun
+  if systemctl -q is-active nginx; then systemctl reload nginx; else systemctl -q enable nginx && systemctl start nginx; fi
+}
+started() { date -d "$(systemctl show -p ActiveEnterTimestamp --value "$ONE")" +%s 2>/dev/null; }
+needs_reload() { [ "$(systemctl show -p NeedDaemonReload --value "$ONE")" = yes ]; }
+# What a job's first install finds of what it may replace is kept here, until another job's. What was not there before
+# stays: there is nothing to go back to.
+K=$KEPT/$NAME
+is_kept() { [ -n "$JOB" ] && [ "$(cat "$K/job" 2>/dev/null)" = "$JOB" ]; }
+keep() {
+  [ -n "$JOB" ] && ! is_kept || return 0
+  install -d -m 700 "$KEPT" && rm -rf "$KEPT/.new" && mkdir -m 700 "$KEPT/.new" "$KEPT/.new/credentials" || return 1
+  [ -z "$UNIT" ] || [ "$UNIT" = foreign ] || [ "$UNIT" = new ] || cp -p "$U" "$KEPT/.new/unit" || return 1
+  [ ! -e "$S" ] || [ "$SITE" = foreign ] || cp -p "$S" "$KEPT/.new/site" || return 1
+  for file in "$C"/*; do [ ! -e "$file" ] || cp -p "$file" "$KEPT/.new/credentials/" || return 1; done
+  printf '%s\n' "$JOB" >"$KEPT/.new/job" && { sync -f "$KEPT" 2>/dev/null || sync; } && rm -rf "$K" && mv "$KEPT/.new" "$K"
+}
+if [ "$VERB" = back ]; then
+  is_kept || exit 0
+  # Whether what runs was started since then, so by what was put there; the plain unit is by none of that.
+  NEWER=''
+  is_plain_up() { [ -n "$PORTS" ] && systemctl -q is-active "$NAME.service"; }
+  is_plain_up || ! systemctl -q is-active "$ONE" || [ "$(started)" -lt "$(stat -c %Y "$K/job")" ] || { NEWER=yes; echo 'newer yes'; }
+  put_back() { # FILE PLACE MODE
+    [ -e "$1" ] && ! cmp -s "$1" "$2" || return 0
+    put "$1" "$2" "$3" || exit 1
+    echo "back $2"; say "$2 is what it was"
+  }
+  for file in "$K/credentials"/*; do
+    [ ! -e "$file" ] || { install -d -m 700 "$C" || exit 1; put_back "$file" "$C/${file##*/}" 400; }
+  done
+  put_back "$K/unit" "$U" 644
+  ! needs_reload || systemctl daemon-reload || exit 1
+  # As old as they were, since what runs is of that time too; only now, since systemd tells a file that it has not read by
+  # its age.
+  [ -n "$NEWER" ] || for file in "$K/unit" "$K/credentials"/*; do
+    case $file in "$K/unit") place=$U ;; *) place=$C/${file##*/} ;; esac
+    [ ! -e "$file" ] || touch -r "$file" "$place"
+  done
+  # The site of a plain unit would send requests to nobody where that runs no more: then it goes back by its instances. So
+  # would that of instances that are gone.
+  SITE_BEFORE=$K/site
+  if grep -qsF "$V;" "$K/site"; then [ -n "$PORTS" ] || SITE_BEFORE=$K/none
+  elif [ -n "$PORTS" ]; then is_plain_up || SITE_BEFORE=$K/none; fi
+  if [ -e "$SITE_BEFORE" ] && ! cmp -s "$SITE_BEFORE" "$S"; then
+    cp "$S" "$STAGE/site" 2>/dev/null; : >"$NGINX_DUE"
+    put_back "$SITE_BEFORE" "$S" 644
+    if ! nginx -t -q >"$STAGE/said" 2>&1 || ! taken_in >"$STAGE/said" 2>&1; then
+      put "$STAGE/site" "$S" 644; take_in >/dev/null 2>&1; rm -f "$NGINX_DUE"
+      refuse reload "what nginx" "said $(one_line <"$STAGE/said")"
+    fi
+    rm -f "$NGINX_DUE"
+  elif [ -e "$NGINX_DUE" ]; then
+    taken_in && rm -f "$NGINX_DUE"
+  fi
+  if [ -n "$PORTS" ] && ! in_force; then rm -f "$V" "$CUT_OFF"; fi
+  exit 0
+fi
+for name in $WANTED; do
+  [ -e "$STAGE/new/secret.$name" ] || [ -e "$C/$name" ] || [ ! -e "$CREDSTORE/$NAME.$name" ] || cp -p "$CREDSTORE/$NAME.$name" "$STAGE/new/secret.$name" || exit 1
+done
 
 # WANTED-FILE PLACE: new, same, differs, or foreign.
 standing() {
@@ -192,36 +321,68 @@ if [ -e "$STAGE/new/site" ]; then
   SITE=$(standing "$STAGE/new/site" "$S"); tell site "$SITE" "$S"
   if [ -n "$PORTS" ]; then
     [ "$SITE" != foreign ] || grep -qF "$V;" "$S" || refuse not-included "what $V"
-    if [ -e "$V" ]; then echo "upstream same $V"; else echo "upstream new $V"; fi
+    if in_force; then echo "upstream same $V"; else echo "upstream new $V"; fi
   fi
 fi
 has_database() { [ "$(as_postgres -d postgres -c "select 1 from pg_database where datname = '$DATABASE'" 2>/dev/null)" = 1 ]; }
-# By what the unit is given.
-can_log_in() { PGPASSFILE=$CREDENTIALS/$NAME.pgpass psql -XAtqw -h 127.0.0.1 -U "$ROLE" -d "$DATABASE" -c 'select 1' >/dev/null 2>&1 </dev/null; }
+has_role() { [ "$(as_postgres -d postgres -c "select 1 from pg_roles where rolname = '$ROLE'" 2>/dev/null)" = 1 ]; }
+# What the unit is given, from the role's password.
+give_password() {
+  (umask 077; cp "$PASSWORD" "$STAGE/new/secret.postgres-password" &&
+    printf '*:*:%s:%s:%s\n' "$DATABASE" "$ROLE" "$(cat "$PASSWORD")" >"$STAGE/new/secret.pgpass")
+}
+can_log_in() { PGPASSFILE=$STAGE/new/secret.pgpass psql -XAtqw -h 127.0.0.1 -U "$ROLE" -d "$DATABASE" -c 'select 1' >/dev/null 2>&1 </dev/null; }
 if [ -n "$DATABASE" ]; then
   command -v psql >/dev/null 2>&1 || refuse no-postgres
   as_postgres -d postgres -c 'select 1' >/dev/null 2>"$STAGE/said" || refuse postgres "said $(one_line <"$STAGE/said")"
-  if has_database && [ -s "$CREDENTIALS/$NAME.postgres-password" ] && can_log_in; then POSTGRES=same; else POSTGRES=new; fi
+  [ -s "$PASSWORD" ] || [ ! -s "$CREDSTORE/$NAME.postgres-password" ] || PASSWORD=$CREDSTORE/$NAME.postgres-password
+  POSTGRES=new
+  if [ -s "$PASSWORD" ]; then
+    give_password || exit 1
+    ! has_database || ! can_log_in || POSTGRES=same
+  elif has_role && [ "$TAKE" != replace ]; then
+    refuse role "what $ROLE"
+  fi
   echo "postgres $POSTGRES $DATABASE"
+  WANTED="$WANTED postgres-password pgpass"
 fi
 for name in $WANTED; do
   if [ -e "$STAGE/new/secret.$name" ]; then
-    if [ ! -e "$CREDENTIALS/$NAME.$name" ]; then echo "secret new $name"
-    elif cmp -s "$STAGE/new/secret.$name" "$CREDENTIALS/$NAME.$name"; then echo "secret same $name"
+    if [ ! -e "$C/$name" ]; then echo "secret new $name"
+    elif cmp -s "$STAGE/new/secret.$name" "$C/$name"; then echo "secret same $name"
     else echo "secret differs $name"; fi
-  elif [ -e "$CREDENTIALS/$NAME.$name" ]; then echo "secret same $name"
   elif [ -n "$DATABASE" ] && { [ "$name" = postgres-password ] || [ "$name" = pgpass ]; }; then : # made with it
+  elif [ -e "$C/$name" ]; then echo "secret same $name"
   else echo "secret absent $name"; fi
 done
 # Whether what runs was started before what it runs by was put there.
 stale() {
   [ -n "$UNIT" ] && [ "$UNIT" != foreign ] && systemctl -q is-active "$ONE" || return 0
-  STARTED=$(date -d "$(systemctl show -p ActiveEnterTimestamp --value "$ONE")" +%s 2>/dev/null) || return 0
-  for file in "$U" "$CREDENTIALS/$NAME".*; do
+  STARTED=$(started) || return 0
+  for file in "$U" "$C"/*; do
     [ ! -e "$file" ] || [ "$(stat -c %Y "$file")" -le "$STARTED" ] || { echo 'stale yes'; return; }
   done
 }
-if [ "$VERB" = look ]; then stale; exit 0; fi
+is_enabled() { [ -n "$PORTS" ] || systemctl -q is-enabled "$ONE" >/dev/null 2>&1; } # of two instances nginx's own
+is_told() { [ ! -e "$NGINX_DUE" ] && systemctl -q is-active nginx; }
+# Credentials that are no longer wanted.
+spare() {
+  for file in "$C"/*; do
+    case " $WANTED " in *" ${file##*/} "*) ;; *) [ ! -e "$file" ] || echo "$file" ;; esac
+  done
+}
+has_instances() { [ -z "$PORTS" ] && ours "$UNITS/$NAME@.service"; } # that the app has no more
+# What an install that was cut off has left to do, where the files look as they should.
+due() {
+  if [ "$UNIT" = same ]; then
+    ! needs_reload || echo 'due reload'
+    is_enabled || echo 'due enable'
+    [ -z "$(spare)" ] || echo 'due credentials'
+    ! has_instances || echo 'due instances'
+  fi
+  [ "$SITE" != same ] || is_told || echo 'due nginx'
+}
+if [ "$VERB" = look ]; then due; stale; exit 0; fi
 
 # --- verified before anything is replaced
 if [ "$UNIT" = foreign ] || [ "$UNIT" = '' ]; then rm -f "$STAGE/unit/$FILE"; fi
@@ -242,51 +403,79 @@ try_nginx() { # SITE
   mkdir -p "$STAGE/nginx/conf.d"
   [ "$HTTP" = foreign ] || cp "$STAGE/new/http" "$STAGE/nginx/conf.d/airplanes.conf" || exit 1
   [ "$SITE" = foreign ] || cp "$1" "$STAGE/nginx/conf.d/airplanes-$NAME.conf" || exit 1
-  if [ -n "$PORTS" ] && [ ! -e "$V" ]; then mkdir -p "$STAGE/nginx/airplanes" && cp "$STAGE/new/server" "$STAGE/nginx/airplanes/$NAME.server" || exit 1; fi
+  if [ -n "$PORTS" ] && ! in_force; then mkdir -p "$STAGE/nginx/airplanes" && cp "$STAGE/new/server" "$STAGE/nginx/airplanes/$NAME.server" || exit 1; fi
   find "$STAGE/nginx" -type f -exec sed -i "s|/etc/nginx/|$STAGE/nginx/|g" {} +
   nginx -t -q -c "$STAGE/nginx/nginx.conf" >"$STAGE/said" 2>&1 || refuse verify "what site" "said $(sed "s|$STAGE/nginx/|/etc/nginx/|g" "$STAGE/said" | one_line)"
 }
-# Where there is none: what its site said before it had two instances, so that nothing changes for anybody; else the port
-# whose instance is not the first to be started.
-if [ -n "$PORTS" ] && [ ! -e "$V" ]; then
-  WAS=''
+# Where there is none: what its site said before it had two instances, so that nothing changes for anybody, or the one
+# that runs, which nginx still knows if it lost the file; else the port whose instance is not the first to be started.
+UPSTREAM=''
+if [ -n "$PORTS" ] && ! in_force; then
+  UPSTREAM=new WAS=''
   ! ours "$S" || WAS=$(sed -n 's/^[[:space:]]*server 127\.0\.0\.1:\([0-9]*\);$/\1/p' "$S" | sed -n 1p)
+  WAS=${WAS:-$SERVING}
   server_file "${WAS:-${PORTS#* }}" "$STAGE/new/server" || exit 1
 fi
 if is_due "$HTTP" || is_due "$SITE"; then try_nginx "$STAGE/new/site"; fi
 
 # --- put in place
-if [ -n "$USER_WANTED" ] && ! id "$USER_WANTED" >/dev/null 2>&1; then
+make_user() {
+  [ -n "$USER_WANTED" ] && ! id "$USER_WANTED" >/dev/null 2>&1 || return 0
   useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$USER_WANTED" >&2 || exit 1
-fi
-[ -z "$WANTED" ] || install -d -m 700 "$CREDENTIALS" || exit 1
-if [ "${POSTGRES:-same}" = new ]; then
-  [ "$(as_postgres -d postgres -c "select 1 from pg_roles where rolname = '$ROLE'")" = 1 ] || as_postgres -d postgres -c "create role $ROLE login" || exit 1
-  has_database || as_postgres -d postgres -c "create database $DATABASE owner $ROLE" || exit 1
-  if ! [ -s "$CREDENTIALS/$NAME.postgres-password" ]; then
-    (umask 077; od -An -tx1 -N24 /dev/urandom | tr -d ' \n' >"$STAGE/password") || exit 1
-    put "$STAGE/password" "$CREDENTIALS/$NAME.postgres-password" 400 || exit 1
+}
+make_database() {
+  [ -n "$DATABASE" ] || return 0
+  install -d -m 700 "$CREDSTORE" "$ROLES" || exit 1
+  if [ "$POSTGRES" = new ]; then
+    # Before the role: one without a password of ours is not ours.
+    if ! [ -s "$PASSWORD" ]; then
+      (umask 077; od -An -tx1 -N24 /dev/urandom | tr -d ' \n' >"$STAGE/password") || exit 1
+      put "$STAGE/password" "$PASSWORD" 400 && give_password || exit 1
+    fi
+    has_role || as_postgres -d postgres -c "create role \"$ROLE\" login" || exit 1
+    has_database || as_postgres -d postgres -c "create database \"$DATABASE\" owner \"$ROLE\"" || exit 1
+    # On no command line, and in no log.
+    { echo "set log_statement = 'none'; set log_min_duration_statement = -1; set log_min_error_statement = 'panic'; set track_activities = off;"
+      printf "alter role \"%s\" login password '%s';\n" "$ROLE" "$(cat "$PASSWORD")"
+    } | as_postgres -d postgres -f - || exit 1
+    can_log_in || refuse postgres "said $ROLE can't log in to $DATABASE on 127.0.0.1 with its password: see pg_hba.conf"
+    say "database $DATABASE of $ROLE"
   fi
-  (umask 077; printf '*:*:%s:%s:%s\n' "$DATABASE" "$ROLE" "$(cat "$CREDENTIALS/$NAME.postgres-password")" >"$STAGE/pgpass") || exit 1
-  put "$STAGE/pgpass" "$CREDENTIALS/$NAME.pgpass" 400 || exit 1
-  # On no command line, and in no log.
-  { echo "set log_statement = 'none'; set log_min_duration_statement = -1; set log_min_error_statement = 'panic'; set track_activities = off;"
-    printf "alter role %s login password '%s';\n" "$ROLE" "$(cat "$CREDENTIALS/$NAME.postgres-password")"
-  } | as_postgres -d postgres -f - || exit 1
-  can_log_in || refuse postgres "said $ROLE can't log in to $DATABASE on 127.0.0.1 with its password: see pg_hba.conf"
-  say "database $DATABASE of $ROLE"
+  [ "$PASSWORD" = "$ROLES/$ROLE" ] || put "$PASSWORD" "$ROLES/$ROLE" 400 || exit 1
+}
+# What a migration needs beside the commit's files is made before it. Of what the app runs by nothing is touched: its unit is
+# one that goes with the machine's next start, and it has credentials of its own.
+if [ "$VERB" = migrate ]; then
+  if [ "$OF" = "$JOB" ] && { [ -e "$D/began" ] || [ -e "$D/end" ] || is_migrating; }; then exit 0; fi
+  make_user; make_database
+  rm -rf "$D" "$RUNTIME/$M" "$RUNTIME/$M.d"
+  install -d -m 700 "$MIGRATIONS" "$D" "$D/credentials" && install -d "$RUNTIME" "$RUNTIME/$M.d" || exit 1
+  for name in $WANTED; do
+    [ ! -e "$STAGE/new/secret.$name" ] || install -m 400 "$STAGE/new/secret.$name" "$D/credentials/$name" || exit 1
+  done
+  # What a person has put beside the app's unit counts here too; and who it is where systemd makes its user up.
+  for file in "$UNITS/$FILE.d"/*.conf; do [ ! -e "$file" ] || cp "$file" "$RUNTIME/$M.d/" || exit 1; done
+  AS=''
+  [ -n "$USER_WANTED" ] || AS=$(systemctl show -p User --value "$ONE")
+  { cat "$STAGE/new/once"; [ -z "$AS" ] || printf 'User=%s\n' "$AS"; } >"$STAGE/once"
+  install -m 644 "$STAGE/new/run" "$RUNTIME/$M" && install -m 644 "$STAGE/once" "$RUNTIME/$M.d/zz-airplanes.conf" || exit 1
+  systemctl daemon-reload >&2 || exit 1
+  systemctl reset-failed "$M" >/dev/null 2>&1
+  printf '%s\n' "$JOB" >"$D/job" && { sync -f "$D" 2>/dev/null || sync; }
+  exit
 fi
+keep || exit 1
+make_user
+[ -z "$WANTED" ] || install -d -m 700 "$CREDSTORE" "$CREDSTORE/airplanes" "$C" || exit 1
+make_database
 for name in $WANTED; do
-  [ -e "$STAGE/new/secret.$name" ] && ! cmp -s "$STAGE/new/secret.$name" "$CREDENTIALS/$NAME.$name" || continue
-  put "$STAGE/new/secret.$name" "$CREDENTIALS/$NAME.$name" 400 || exit 1
+  [ -e "$STAGE/new/secret.$name" ] && ! cmp -s "$STAGE/new/secret.$name" "$C/$name" || continue
+  put "$STAGE/new/secret.$name" "$C/$name" 400 || exit 1
   say "credential $name"
 done
 # What is no longer wanted is not kept.
 if [ -n "$UNIT" ] && [ "$UNIT" != foreign ]; then
-  for file in "$CREDENTIALS/$NAME".*; do
-    name=${file#"$CREDENTIALS/$NAME".}
-    case " $WANTED " in *" $name "*) ;; *) [ ! -e "$file" ] || { rm -f "$file"; say "credential $name is gone"; } ;; esac
-  done
+  spare | while IFS= read -r file; do rm -f "$file"; say "credential ${file##*/} is gone"; done
 fi
 back() { # NAME PLACE: as it was
   if [ -e "$STAGE/old/$1" ]; then put "$STAGE/old/$1" "$2" 644; else rm -f "$2"; fi
@@ -303,14 +492,14 @@ if is_due "$UNIT"; then
 fi
 if [ -n "$UNIT" ] && [ "$UNIT" != foreign ]; then
   # A run that was killed before this.
-  [ "$(systemctl show -p NeedDaemonReload --value "$ONE")" != yes ] || systemctl daemon-reload
-  # Of two instances the one is enabled that nginx sends requests to.
-  [ -n "$PORTS" ] || systemctl -q is-enabled "$ONE" >/dev/null 2>&1 || systemctl -q enable "$ONE" >&2 || exit 1
+  ! needs_reload || systemctl daemon-reload
+  is_enabled || systemctl -q enable "$ONE" >&2 || exit 1
 fi
-take_in() { # by nginx: told to read its files again, or begun
-  if systemctl -q is-active nginx; then systemctl reload nginx; else systemctl -q enable nginx && systemctl start nginx; fi
-}
-if [ -n "$PORTS" ] && [ ! -e "$V" ]; then
+# Where they lay before, once no unit names that.
+for name in $WANTED; do
+  [ ! -e "$CREDSTORE/$NAME.$name" ] || grep -rqsF "$CREDSTORE/$NAME.$name" "$UNITS" "$K" || rm -f "$CREDSTORE/$NAME.$name"
+done
+if [ -n "$UPSTREAM" ]; then
   mkdir -p "$SERVERS" && put "$STAGE/new/server" "$V" 644 || exit 1
   say "$V"
 fi
@@ -327,7 +516,7 @@ sites() { # SITE: it and what all share, and nginx told
   rm -f "$NGINX_DUE"
 }
 if [ -n "$SITE" ]; then
-  if is_due "$HTTP" || is_due "$SITE" || [ -e "$NGINX_DUE" ] || ! systemctl -q is-active nginx; then sites "$STAGE/new/site"; fi
+  if is_due "$HTTP" || is_due "$SITE" || ! is_told; then sites "$STAGE/new/site"; fi
   for cert in ${LACK:-}; do
     command -v certbot >/dev/null 2>&1 || refuse no-certbot
     mkdir -p "$ACME" || exit 1
@@ -343,7 +532,7 @@ if [ -n "$SITE" ]; then
   fi
 fi
 # Instances that the app has no more.
-if [ -z "$PORTS" ] && [ -n "$UNIT" ] && [ "$UNIT" != foreign ] && ours "$UNITS/$NAME@.service"; then
+if [ -n "$UNIT" ] && [ "$UNIT" != foreign ] && has_instances; then
   systemctl -q disable "$NAME@.service" >/dev/null 2>&1
   systemctl stop "$NAME@*.service" >&2
   rm -f "$UNITS/$NAME@.service" "$V"; systemctl daemon-reload

@@ -10,6 +10,11 @@ refuse() { printf 'refused %s\n' "$1"; shift; [ $# = 0 ] || printf '%s\n' "$@"; 
 # A parent's .git is never meant.
 enter() { cd -P "$1" || exit 1; export GIT_CEILING_DIRECTORIES="${PWD%/*}"; }
 g() { git -c core.quotePath=false "$@" 9>&-; }
+# REFSPEC: from the origin, in words to standard error.
+fetch() {
+  [ -n "${GIT_SSH_COMMAND:-}${GIT_SSH:-}" ] || g config core.sshCommand >/dev/null || export GIT_SSH_COMMAND='ssh -o BatchMode=yes'
+  g -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=60 fetch --no-progress origin "$1" >&2
+}
 # The git folder in $GIT; refuses what git refuses.
 open_git() {
   GIT=$(g rev-parse --absolute-git-dir 2>&1) && return
@@ -20,20 +25,38 @@ open_git() {
 }
 # The folder in hand holds releases, and `current` leads to the one in force; its own files are in $GIT then.
 is_releases() { [ ! -e .git ] && [ -L current ] && GIT=$PWD; }
+# The release in force by its name: SHA-SUM, with the first 12 digits of its file's sha256; of older ones SHA.
 release() { readlink current | sed 's,.*/,,'; }
 # The commit in force, of either kind of folder.
-head_here() { if is_releases; then release; else g rev-parse -q --verify 'HEAD^{commit}'; fi; }
+head_here() { if is_releases; then release | cut -c 1-40; else g rev-parse -q --verify 'HEAD^{commit}'; fi; }
 # Tracked files that differ from HEAD, in the folder or in the index.
 changed() {
+  [ -n "$(g --no-optional-locks status --porcelain -uno --ignore-submodules --no-renames 2>/dev/null)" ] || return 0
   { g --no-optional-locks diff --name-only --no-renames --ignore-submodules HEAD
     g --no-optional-locks diff --name-only --no-renames --ignore-submodules --cached HEAD; } 2>/dev/null | sort -u
 }
 prefixed() { while IFS= read -r line; do printf '%s %s\n' "$1" "$line"; done; }
+# NAME: a field of the marker, in $V.
+field() {
+  V=
+  case $M in *"\"$1\":\""*) V=${M#*"\"$1\":\""}; V=${V%%\"*} ;; esac
+  case $V in *[!0-9a-z]*) V= ;; esac
+}
 # The marker's fields in $M_SHA $M_STATE $M_FROM $M_SUM: ours alone writes it, on one line.
 read_marker() {
   M=; [ ! -e "$GIT/airplanes.json" ] || IFS= read -r M <"$GIT/airplanes.json" || :
-  field() { printf '%s' "$M" | sed -n "s/.*\"$1\":\"\([0-9a-z]*\)\".*/\1/p"; }
-  M_SHA=$(field sha) M_STATE=$(field state) M_FROM=$(field from) M_SUM=$(field sum)
+  field sha; M_SHA=$V
+  field state; M_STATE=$V
+  field from; M_FROM=$V
+  field sum; M_SUM=$V
+}
+# After read_marker: as much as is known of the sum of the file of the release in force; nothing in a clone.
+sum_here() {
+  is_releases || return 0
+  R=$(release) S=
+  case $R in *-*) S=${R#*-} ;; esac
+  case $M_SUM in "$S"*) [ "$M_SHA" != "${R%%-*}" ] || S=$M_SUM ;; esac
+  printf '%s' "$S"
 }
 # WORDS: what could not be written, and how much room there is.
 unwritten() {

@@ -1,7 +1,12 @@
-# $1 working directory, $2 url, $3 branch, $4 sha, $5 a bundle that was sent or nothing. The clone, made if need be, has the
-# commit afterwards; its tree is as it was.
-WD=$1 URL=$2 BRANCH=$3 SHA=$4 BUNDLE=$5; shift 5
-[ -z "$BUNDLE" ] || trap 'rm -f "$BUNDLE"' EXIT
+# $1 working directory, $2 url, $3 branch, $4 sha, $5 a bundle that was sent, or nothing to ask the origin, or - where the
+# commit has to be here, or = or + with a bundle in base64: with + the origin is asked where that one does not do. The clone,
+# made if need be, has the commit afterwards; its tree is as it was.
+WD=$1 URL=$2 BRANCH=$3 SHA=$4 BUNDLE=$5 ALONG=; shift 5
+case $BUNDLE in
+  "" | -) ;;
+  [=+]*) ALONG=$BUNDLE BUNDLE= ;;
+  *) trap 'rm -f "$BUNDLE"' EXIT ;;
+esac
 command -v git >/dev/null 2>&1 || refuse no-git
 [ -d "$WD" ] || [ ! -e "$WD" ] || refuse not-git "said it is a file"
 [ ! -L "$WD/current" ] || [ -e "$WD/.git" ] || refuse not-git "said it holds the releases of an :artifact"
@@ -43,17 +48,29 @@ read_marker
 ORIGIN=$(g remote get-url origin 2>/dev/null) || { ORIGIN=$URL; g remote add origin "$URL" || exit 1; }
 
 # Whether a commit is here with all it needs: a killed fetch leaves parts.
-have() { g cat-file -e "$1^{commit}" 2>/dev/null && g rev-list --quiet --objects "$1" --not --all 2>/dev/null; }
-fetch() {
-  [ -n "${GIT_SSH_COMMAND:-}${GIT_SSH:-}" ] || g config core.sshCommand >/dev/null || export GIT_SSH_COMMAND='ssh -o BatchMode=yes'
-  g -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=60 fetch --no-progress origin "$1" >&2
-}
-if [ -n "$BUNDLE" ] && ! have "$SHA"; then
-  say "taking in $BRANCH as it was sent"
-  g fetch --no-progress "$BUNDLE" "+refs/heads/$BRANCH:refs/remotes/origin/$BRANCH" >&2 || refuse fetch "origin $BUNDLE"
-  have "$SHA" || refuse no-commit "origin $BUNDLE"
+have() { g rev-list --quiet --objects "$1" --not --all 2>/dev/null; }
+HERE=no
+! have "$SHA" || HERE=yes
+[ "$HERE" = yes ] || [ "$BUNDLE" != - ] || refuse no-commit "origin $WD"
+if [ "$HERE" = no ] && [ -n "$ALONG" ]; then
+  BUNDLE=$GIT/airplanes.bundle
+  trap 'rm -f "$BUNDLE"' EXIT
+  if ! printf %s "${ALONG#?}" | base64 -d >"$BUNDLE"; then
+    case $ALONG in +*) rm -f "$BUNDLE"; BUNDLE= ;; *) unwritten "$BUNDLE could not be written" ;; esac
+  fi
 fi
-if ! have "$SHA"; then
+if [ "$HERE" = no ] && [ -n "$BUNDLE" ]; then
+  say "taking in $BRANCH as it was sent"
+  if SAID=$(g fetch --no-progress "$BUNDLE" "+refs/heads/$BRANCH:refs/remotes/origin/$BRANCH" 2>&1); then
+    [ -z "$SAID" ] || say "$SAID"
+    # Which has looked for all that it needs.
+    HERE=yes
+  else
+    say "$SAID"
+    case $ALONG in +*) ;; *) refuse fetch "origin $BUNDLE" ;; esac
+  fi
+fi
+if [ "$HERE" = no ]; then
   say "fetching $BRANCH from $ORIGIN"
   fetch "+refs/heads/$BRANCH:refs/remotes/origin/$BRANCH" || refuse fetch "origin $ORIGIN"
   have "$SHA" || fetch "$SHA" || :

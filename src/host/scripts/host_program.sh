@@ -10,6 +10,8 @@ else
   sudo -n "$PROGRAM" "$2" "$3"
 fi
 CODE=$?
+# A verb or a unit's kind that it does not know.
+[ $CODE != 2 ] || refuse old
 [ $CODE = 0 ] || [ $CODE = 10 ] || exit $CODE
 echo end
 exit $CODE

@@ -3,12 +3,11 @@
 [ -d "$1" ] || { [ ! -e "$1" ] || echo 'exists file'; echo end; exit 0; }
 enter "$1"
 echo 'exists folder'
-[ -n "$(ls -A)" ] || echo 'empty yes'
 if is_releases; then
   echo 'releases yes'
   read_marker
   [ -z "$M" ] || printf 'marker %s\n' "$M"
-  printf 'head %s\n' "$(release)"
+  printf 'head %s\nsum %s\n' "$(head_here)" "$(sum_here)"
 fi
 [ -e .git ] || { echo end; exit 0; }
 command -v git >/dev/null 2>&1 || refuse no-git

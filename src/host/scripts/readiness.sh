@@ -7,7 +7,7 @@ if [ -d "$1" ]; then
   if [ -L "$1/current" ] && [ ! -e "$1/.git" ]; then
     enter "$1"
     echo 'releases yes'
-    printf 'head %s\n' "$(release)"
+    printf 'head %s\n' "$(head_here)"
   fi
   if [ -e "$1/.git" ] && command -v git >/dev/null 2>&1; then
     enter "$1"

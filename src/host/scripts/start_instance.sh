@@ -10,5 +10,6 @@ rm -f "$GIT/airplanes.$3" || exit 1
 say "systemctl restart $2@$3"
 $SUDO systemctl restart "$2@$3" >&2 || exit 1
 read_marker
-printf '%s %s %s\n' "$(systemctl show -p InvocationID --value "$2@$3.service")" "$4" "${M_SUM:--}" >"$GIT/airplanes.$3.new" && mv -f "$GIT/airplanes.$3.new" "$GIT/airplanes.$3" || exit 1
+SUM=$(sum_here | cut -c 1-12)
+printf '%s %s %s\n' "$(systemctl show -p InvocationID --value "$2@$3.service")" "$4" "${SUM:--}" >"$GIT/airplanes.$3.new" && mv -f "$GIT/airplanes.$3.new" "$GIT/airplanes.$3" || exit 1
 echo end

@@ -81,6 +81,13 @@ impl RolloutView {
             let hosts: Vec<&HostName> = meant.iter().filter(|name| environment.hosts.contains(name)).copied().collect();
             plan(&environment.rollout, &hosts, Some(&environment.name));
         }
+        if let Some(zero) = app.zero_downtime.as_ref().filter(|_| !meant.is_empty()) {
+            let ([one, other], drain) = (zero.ports, zero.drain.as_secs_f32());
+            notes.push(format!(
+                "a host switches to its other instance (at {one} or {other}) once that is well; the old one has {drain} s to \
+                 answer what it was asked"
+            ));
+        }
         let rollout = app.rollout.clone();
         Self { app: app.name.clone(), live: None, batches, environments, notes, held: None, rollout }
     }
@@ -108,6 +115,15 @@ pub struct RollbackView {
     pub migrated: Vec<JobId>,
     /// How it would get to the hosts.
     pub rollout: RolloutView,
+}
+
+impl RollbackView {
+    /// What it does not undo, in words; none if there is nothing.
+    pub fn warning(&self) -> Option<String> {
+        let jobs: Vec<String> = self.migrated.iter().map(|job| job.to_string()).collect();
+        let (to, jobs) = (self.to.short(), (!jobs.is_empty()).then(|| jobs.join(", "))?);
+        Some(format!(":migrate has run since {to} was live (job {jobs}), and what it changed is not taken back"))
+    }
 }
 
 /// What a promotion would do.

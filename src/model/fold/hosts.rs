@@ -2,21 +2,39 @@
 
 use super::{FoldError, JobState, order};
 use crate::model::job::{HostResult, Step};
-use crate::model::names::{HostName, Sha};
+use crate::model::names::{FileSum, HostName, Sha};
 use crate::model::progress::{Back, HostState, Migration, Progress};
 
 impl JobState {
-    pub(super) fn start_host(&mut self, name: &HostName, previous: Option<Sha>) -> Result<(), FoldError> {
+    pub(super) fn start_host(
+        &mut self,
+        name: &HostName,
+        previous: Option<Sha>,
+        sum: &Option<FileSum>,
+    ) -> Result<(), FoldError> {
         self.must_run("host-started", &Step::Rollout)?;
         let host = self.host_mut("host-started", name)?;
         // A second attempt finds what the first one put there: that is not what it ran before.
         if host.state != Progress::Running && host.previous.is_none() && host.restarting.is_none() {
-            host.previous = previous;
+            (host.previous, host.previous_sum) = (previous, sum.clone());
         }
         host.state = Progress::Running;
         host.touched = true;
         host.locked = false;
         host.error = None;
+        // Its window is open: from here on it lets no other job have its app.
+        self.waiting = None;
+        Ok(())
+    }
+
+    pub(super) fn install_host(&mut self, name: &HostName) -> Result<(), FoldError> {
+        self.must_run("host-installing", &Step::Rollout)?;
+        let host = self.host_mut("host-installing", name)?;
+        if host.state != Progress::Running || host.back.is_some() {
+            return Err(order("host-installing", format!("{name}'s turn is not under way")));
+        }
+        host.installed = true;
+        host.changed = true;
         Ok(())
     }
 
@@ -30,6 +48,7 @@ impl JobState {
             return Err(order(entry, format!("{name} has not begun that")));
         }
         host.prepared = Some(done);
+        self.waiting = None;
         Ok(())
     }
 
@@ -104,6 +123,10 @@ impl JobState {
         if *result == HostResult::RolledBack && (host.back.is_none() || host.state != Progress::Running) {
             return Err(order("host-finished", format!("{name} is not on its way back")));
         }
+        let is_put_back = matches!(result, HostResult::PutBack { .. });
+        if is_put_back && (host.back.is_some() || host.state != Progress::Running) {
+            return Err(order("host-finished", format!("{name}'s turn is not under way")));
+        }
         (host.state, host.error) = match result {
             HostResult::Done { changed } => {
                 host.changed |= *changed;
@@ -120,6 +143,10 @@ impl JobState {
             HostResult::RolledBack => {
                 host.touched = false;
                 (Progress::RolledBack, host.error.take())
+            }
+            HostResult::PutBack { error } => {
+                (host.changed, host.touched) = (false, false);
+                (Progress::RolledBack, Some(error.clone()))
             }
             HostResult::Unreachable { error } => (Progress::Unreachable, Some(error.clone())),
             HostResult::Skipped { reason } => (Progress::Skipped, Some(reason.clone())),

@@ -35,8 +35,10 @@ impl JobState {
             name: name.clone(),
             state: Progress::Pending,
             previous: None,
+            previous_sum: None,
             restarting: None,
             prepared: None,
+            installed: false,
             changed: false,
             touched: false,
             locked: false,
@@ -50,6 +52,7 @@ impl JobState {
         self.hosts = self.app.hosts.iter().filter(|h| is_meant(&h.name)).map(|h| host(&h.name)).collect();
         if let Some(carried) = carried {
             (self.published, self.base) = (Some(carried.commit), Some((carried.branch, carried.commit)));
+            self.sum = carried.sum;
         }
     }
 }

@@ -31,6 +31,12 @@ impl Standing {
     pub fn at(&mut self, repo: RepoId, sha: Sha, moved: Moved) {
         self.instead.insert(repo, Instead { sha, moved });
     }
+    /// What an app before has committed on a branch, and where.
+    fn beside(&self, repo: &RepoId, branch: &Branch) -> Option<(Sha, PathBuf)> {
+        let own = self.instead.get(repo)?;
+        let is_it = matches!(&own.moved, Moved::Branch { name: Some(name), .. } if name == branch);
+        Some((own.sha, self.stand_ins.get(repo).filter(|_| is_it)?.clone()))
+    }
     pub fn stand_in(&mut self, git: &Mirrors, repo: RepoId, dir: PathBuf) {
         self.borrowed.push(git.path(&repo));
         self.stand_ins.insert(repo, dir);
@@ -40,7 +46,10 @@ impl Standing {
 /// What an app would be built from.
 struct ToBuild {
     branch: Branch,
+    /// What apps of the same repository made of the branch's head.
     base: Sha,
+    /// The branch's head as it is.
+    head: Sha,
     bumps: Vec<Bump>,
     files: Vec<(String, Vec<u8>)>,
 }
@@ -101,10 +110,16 @@ impl Inner {
             self.build_both(asked, index, app, &to_build, (&git, &plain), standing).await?;
         }
         if !to_build.files.is_empty() {
-            let (dir, place) = (folder.join("commit.git"), (&app.git_url, &to_build.branch, to_build.base));
-            let stamp = trial::stamp(&plain);
-            let commit = plain.commit_beside(place, &dir, &to_build.files, MESSAGE, &stamp).await?;
-            standing.stand_in(&plain, app.repo(), dir);
+            let (url, branch, files, stamp) = (&app.git_url, &to_build.branch, &to_build.files, trial::stamp(&plain));
+            let commit = match standing.beside(&app.repo(), branch) {
+                Some((_, dir)) => plain.commit_within((url, branch), &dir, files, MESSAGE, &stamp).await?,
+                None => {
+                    let (dir, place) = (folder.join("commit.git"), (url, branch, to_build.base));
+                    let commit = plain.commit_beside(place, &dir, files, MESSAGE, &stamp).await?;
+                    standing.stand_in(&plain, app.repo(), dir);
+                    commit
+                }
+            };
             standing.at(app.repo(), commit, Moved::Branch { name: Some(to_build.branch), is_default: None });
         }
         asked.edit_app(&app.name, |view| {
@@ -126,18 +141,21 @@ impl Inner {
         if let Some(own) = standing.instead.get(&repo).filter(|_| repo == asked.url.id()) {
             let branch = asked.view.borrow().onto.clone();
             let branch = branch.ok_or_else(|| unknown("the branch is not known"))?;
-            return Ok(ToBuild { branch, base: own.sha, bumps: Vec::new(), files: Vec::new() });
+            return Ok(ToBuild { branch, base: own.sha, head: own.sha, bumps: Vec::new(), files: Vec::new() });
         }
         let heads = self.rooms.load().git.clone().fetch(&app.git_url, &asked.stop).await?.heads;
         let branch = app.branch.clone().or(heads.head_branch);
         let there = branch.and_then(|branch| Some((heads.branches.get(&branch).copied()?, branch)));
-        let Some((base, branch)) = there else {
+        let Some((head, branch)) = there else {
             return Err(unknown(format!("{} does not have the app's branch", app.git_url)));
         };
-        let tree = Tree::Commit { git, repo: &repo, sha: base };
-        let files = tree.files(&app.updates).await.map_err(unknown)?;
+        // Its neighbours have committed there before it.
+        let base = standing.beside(&repo, &branch).map_or(head, |(sha, _)| sha);
+        let at = async |sha| Tree::Commit { git, repo: &repo, sha }.files(&app.updates).await.map_err(unknown);
+        let files = at(base).await?;
         let asking = Asking { git, url_of: &|repo| self.url_of(repo), stop: &asked.stop };
         let held = self.held_libs(git, app, base).await?;
+        let index = self.store.index(&app.name).map_err(unknown)?;
         let rules = Rules {
             wants: &HashMap::new(),
             all: false,
@@ -147,8 +165,16 @@ impl Inner {
             own: Some(&repo),
             lives_on: &|repo| self.branches_of(repo),
             had: &|repo| self.had(repo),
+            seen: &|lib, repo, at| index.as_ref()?.branch_of(lib, repo, at),
         };
         let due = asking.tried(&files, &standing.instead, &rules).await.map_err(unknown)?;
+        if due.bumps.is_empty() && base != head {
+            // What is its as well as theirs has been bumped by them.
+            let bumps = asking.tried(&at(head).await?, &standing.instead, &rules).await.map_err(unknown)?.bumps;
+            if !bumps.is_empty() {
+                return Ok(ToBuild { branch, base, head, bumps, files: Vec::new() });
+            }
+        }
         if due.bumps.is_empty() {
             let mut why: Vec<String> = due.kept.iter().map(ToString::to_string).collect();
             why.dedup();
@@ -164,7 +190,7 @@ impl Inner {
             return Err(Verdict { state: TrialState::Breaks, why });
         }
         let bytes = |file: bumps::File| (file.path, file.text.into_bytes());
-        Ok(ToBuild { branch, base, bumps: due.bumps, files: due.files.into_iter().map(bytes).collect() })
+        Ok(ToBuild { branch, base, head, bumps: due.bumps, files: due.files.into_iter().map(bytes).collect() })
     }
 
     /// Builds an app with the change; if that breaks, without it too.
@@ -186,7 +212,7 @@ impl Inner {
         let own_base = match app.repo() == asked.url.id() {
             // What the branch has without it.
             true => plain.known_heads(&app.repo()).await?.branches.get(&to_build.branch).copied(),
-            false => Some(to_build.base),
+            false => Some(to_build.head),
         };
         let with = Trial {
             inner: self,
@@ -223,7 +249,7 @@ impl Inner {
 
     /// A build, and the end of what it printed.
     async fn tell(&self, trial: &Trial<'_>, log: &Path) -> Result<(Tried, String), TrialError> {
-        let mut file = LogFile::open(log, self.masker()).await?;
+        let mut file = LogFile::open(log, self.masker(&trial.app.name)).await?;
         let tried = trial.build(&mut file).await?;
         drop(file);
         let bytes = tokio::fs::read(log).await.unwrap_or_default();

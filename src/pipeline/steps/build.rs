@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{StepError, Work, say};
+use super::{StepError, Work, rollout, say};
 use crate::model::{App, Step, StepResult};
 use crate::pipeline::culprit;
 use crate::runner::{Build, BuildOutcome, Limit};
@@ -34,6 +34,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     let (dir, tmp, git_config) = (work.clone_folder(), folder.join("tmp"), folder.join("gitconfig"));
     // Later steps find what the earlier ones left; a build that was interrupted begins with its first.
     if first {
+        rollout::fetch_ahead(work);
         work.clone_to_build().await?;
         let preflight = work.preflight(&updated.bumps).await?;
         for (_, error) in &preflight.left {
@@ -77,7 +78,7 @@ pub(in crate::pipeline) async fn run(work: &mut Work, name: Option<&str>) -> Res
     say(&mut log, format!("[{} after {:.1} s]", ended(&outcome), began.elapsed().as_secs_f64())).await?;
     if outcome == BuildOutcome::Done
         && index + 1 == app.build.len()
-        && let Some(said) = work.keep_artifact(&updated.tree).await?
+        && let Some(said) = work.keep_artifact().await?
     {
         say(&mut log, said).await?;
     }

@@ -134,6 +134,7 @@ async fn of(
         let apart = if all { inner.apart(job)? } else { BTreeMap::new() };
         say(log, format!("looking for what is due for {}", app.name)).await?;
         let asking = Asking { git: &rooms.git, url_of: &|repo| inner.url_of(repo), stop: &work.stop };
+        let index = inner.store.index(&app.name)?;
         let rules = Rules {
             wants: &wants,
             all,
@@ -143,6 +144,7 @@ async fn of(
             own: Some(&own),
             lives_on: &|repo| inner.branches_of(repo),
             had: &|repo| inner.had(repo),
+            seen: &|lib, repo, at| index.as_ref()?.branch_of(lib, repo, at),
         };
         due = asking.due(&files, &rules).await.map_err(|error| work.bumps(error))?;
     }

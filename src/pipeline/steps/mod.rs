@@ -26,7 +26,7 @@ use crate::bumps::{self, BumpsError, Preflight, Tree};
 use crate::git::{GitError, WorkClone};
 use crate::model::rollout::Because;
 use crate::model::{Branch, Entry, HostName, JobState, Narrowed, Outcome, Progress, Sha, Step};
-use crate::process::{LogFile, ProcessError};
+use crate::process::{LogFile, Masker, ProcessError};
 use crate::store::StoreError;
 
 /// A job in the hands of its worker.
@@ -47,8 +47,14 @@ pub(super) struct Work {
     pub reads: Vec<PathBuf>,
     /// What the steps of the build under way have taken so far: its time-out is for all of them.
     pub building: Duration,
+    /// What was seen of hosts just before their turns.
+    pub asked: rollout::Asked,
+    /// What hosts fetch while the build runs.
+    pub ahead: rollout::Ahead,
     /// Hosts that could not be reached when the rollout began.
     pub away: Vec<HostName>,
+    /// What was made for hosts to be sent.
+    pub bundles: rollout::Bundles,
     /// A person's cancel.
     pub cancel: CancellationToken,
     /// A person's cancel or the daemon's end.
@@ -119,10 +125,18 @@ impl Work {
     pub(super) fn rooms(&self) -> Arc<Rooms> {
         self.inner.rooms.load_full()
     }
+    /// What no log of the job may show.
+    pub(super) fn masker(&self) -> Masker {
+        self.inner.masker(&self.job.app.name)
+    }
+    /// A text without it.
+    pub(super) fn masked(&self, text: &str) -> String {
+        self.inner.masked(&self.job.app.name, text)
+    }
     /// The log of the step that is under way.
     pub(super) async fn log(&self, step: &Step) -> Result<LogFile, ProcessError> {
         let attempt = self.job.step(step).map_or(1, |s| s.attempt);
-        self.inner.logs.step(self.job.id, step, attempt, self.inner.masker()).await
+        self.inner.logs.step(self.job.id, step, attempt, self.masker()).await
     }
     /// The folder of the job's clone.
     pub(super) fn clone_folder(&self) -> PathBuf {
@@ -207,9 +221,13 @@ impl Work {
     /// Sees that the app's mirror has the base: prepare fetched it, but a state folder that comes from a backup has no
     /// mirrors, and a power cut or a person may have damaged one.
     pub(super) async fn bring_base(&self, base: Sha) -> Result<(), StepError> {
+        self.bring_until(base, &self.stop).await.map_err(|e| self.git(e))
+    }
+    /// The same, for any commit, and until `stop`.
+    pub(super) async fn bring_until(&self, commit: Sha, stop: &CancellationToken) -> Result<(), GitError> {
         let (rooms, url) = (self.rooms(), &self.job.app.git_url);
-        if !matches!(rooms.git.contains(&url.id(), base).await, Ok(true)) {
-            rooms.git.fetch(url, &self.stop).await.map_err(|e| self.git(e))?;
+        if !matches!(rooms.git.contains(&url.id(), commit).await, Ok(true)) {
+            rooms.git.fetch(url, stop).await?;
         }
         Ok(())
     }

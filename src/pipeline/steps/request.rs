@@ -19,6 +19,7 @@ use crate::git::{PushError, WorkClone};
 use crate::model::progress::REQUESTS;
 use crate::model::{Branch, Bump, Entry, JobId, Outcome, Request, Sha, Step, StepResult};
 use crate::pipeline::requests::{Closed, Heads, Looked, NAMES, RequestError, offers};
+use crate::pipeline::waits::Wait;
 use crate::process::LogFile;
 use crate::store::StoreError;
 
@@ -165,6 +166,8 @@ async fn wait(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
 
 async fn wait_for(work: &mut Work, log: &mut LogFile, bell: &Notify) -> Result<(), StepError> {
     let (mut pause, mut waiting, began) = (LOOKS[0], Waiting::default(), Instant::now());
+    let inner = work.inner.clone();
+    let waits = inner.waits.begin(work.job.id, Wait::Merge(None));
     loop {
         let Some(job) = work.inner.store.job(work.job.id)? else { return Err(StepError::Ending) };
         work.job = job;
@@ -193,7 +196,15 @@ async fn wait_for(work: &mut Work, log: &mut LogFile, bell: &Notify) -> Result<(
                 return Err(StepError::Over);
             }
             Ok(Next::Soon) => (pause, longer) = (LOOKS[0], LOOKS[0]),
-            Ok(Next::Waits(why)) => waiting.tell(work.job.id, why, log).await?,
+            Ok(Next::Waits(why)) => {
+                waits.says(Wait::Merge(why.clone()));
+                let Request { number, url, .. } = &request;
+                let words = match why {
+                    Some(why) => format!("pull request {number} is {why}"),
+                    None => format!("waiting for somebody to merge pull request {number}: {url}"),
+                };
+                waiting.tell(work.job.id, words, log).await?;
+            }
             Err(RequestError::Store(error)) => return Err(error.into()),
             Err(error) => {
                 if matches!(error, RequestError::NotShown(_)) {
@@ -201,6 +212,7 @@ async fn wait_for(work: &mut Work, log: &mut LogFile, bell: &Notify) -> Result<(
                     (pause, longer) = (LOOKS[0], LOOKS[0]);
                 }
                 longer = longer.max(error.wait().unwrap_or_default()).min(LONGEST);
+                waits.says(Wait::Merge(Some(error.to_string())));
                 waiting.tell(work.job.id, error.to_string(), log).await?;
             }
         }
@@ -228,7 +240,8 @@ enum Next {
     Goes(String),
     /// What it is shows in a moment.
     Soon,
-    Waits(String),
+    /// What is in the way of the merge, but that somebody has to do it.
+    Waits(Option<String>),
     Ends(Outcome, String),
 }
 
@@ -239,11 +252,17 @@ async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Dur
     let Request { number, url, .. } = request;
     if let Some((newer, by)) = inner.superseded_by(job) {
         let word = format!("pull request {} has this and what came since: {}", by.number, by.url);
+        let superseded = format!("superseded by job {newer}: {word}");
         // Of another app's own job.
         if request.by.is_none() {
+            if !inner.is_ours_alone(request, &repo).await? {
+                let left =
+                    format!("{superseded}. Somebody has pushed to {url}: it stays open, theirs to merge or to close");
+                return Ok(Next::Ends(Outcome::Skipped, left));
+            }
             inner.close_request(&repo, *number, &word).await?;
         }
-        return Ok(Next::Ends(Outcome::Skipped, format!("superseded by job {newer}: {word}")));
+        return Ok(Next::Ends(Outcome::Skipped, superseded));
     }
     let looked = inner.look_at_request(job, waiting.unshown.map(|since| since.elapsed())).await;
     let seen: PullRequest = match looked {
@@ -251,7 +270,7 @@ async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Dur
         Ok(Looked::Closed) => {
             return Ok(match inner.closed(job).await? {
                 Closed::BeginsAgain => Next::Again,
-                Closed::WaitsFor(newer) => Next::Waits(format!("pull request {number} is closed; job {newer} goes on")),
+                Closed::WaitsFor(newer) => Next::Waits(Some(format!("closed; job {newer} goes on"))),
                 Closed::ByPeople => {
                     let reason = format!("pull request {number} was closed and not merged: {url}");
                     Next::Ends(Outcome::Canceled, reason)
@@ -267,22 +286,21 @@ async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Dur
         waiting.left_behind = None;
     }
     if let Some((head, why)) = outdated {
-        let why = format!("pull request {number} is left behind: {why}");
+        let why = format!("left behind: {why}");
         if waiting.left_behind.get_or_insert_with(Instant::now).elapsed() < LEFT_BEHIND {
             return Ok(Next::Soon);
         }
-        if inner.begin_again(job, &seen, head, &why).await?.is_some() {
-            return Ok(Next::Goes(why));
+        let told = format!("pull request {number} is {why}");
+        if inner.begin_again(job, &seen, head, &told).await?.is_some() {
+            return Ok(Next::Goes(told));
         }
-        return Ok(Next::Waits(format!(
-            "{why}; somebody has pushed to its branch, so it is theirs to mend or to close"
-        )));
+        let theirs = format!("{why}; somebody has pushed to its branch, so it is theirs to mend or to close");
+        return Ok(Next::Waits(Some(theirs)));
     }
     if !job.app.updates.auto_merge {
-        let waits = format!("waiting for somebody to merge pull request {number}: {url}");
         return Ok(Next::Waits(match seen.state {
-            Life::Open(Err(why)) => format!("{waits} ({why})"),
-            _ => waits,
+            Life::Open(Err(why)) => Some(format!("not merged yet: {why}")),
+            _ => None,
         }));
     }
     let why = match inner.merge_request(job, request, &seen, waited).await? {
@@ -297,7 +315,7 @@ async fn look(work: &Work, request: &Request, waiting: &mut Waiting, waited: Dur
             return Ok(Next::Goes(why));
         }
     }
-    Ok(Next::Waits(format!("pull request {number} is not merged yet: {why}")))
+    Ok(Next::Waits(Some(format!("not merged yet: {why}"))))
 }
 
 impl Waiting {

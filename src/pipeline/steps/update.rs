@@ -11,6 +11,7 @@ use super::{StepError, Work, due, rollout, say};
 use crate::bumps::{self, Preflight};
 use crate::deps;
 use crate::git::{Stamp, WorkClone, message};
+use crate::host::HostState;
 use crate::model::{AppName, Bump, Entry, Outcome, Publish, Sha, Step, StepResult, Why};
 use crate::pipeline::culprit;
 use crate::pipeline::explain::LEFT_ALONE;
@@ -61,18 +62,19 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         work.preflight(&[]).await?;
         let updated = Entry::Updated { commit: base, tree, time, bumps };
         let skipped = StepResult::Skipped { reason: reason.clone() };
-        if work.job.races == 0 && is_unchanged(work, base).await? {
+        let unchanged = if work.job.races == 0 { unchanged(work, base).await? } else { None };
+        if let Some(seen) = unchanged {
             let is = if app.hosts.is_empty() { "was taken in" } else { "is what runs" };
             let reason = format!("{} {is} already, and {reason}", base.short());
             say(&mut log, &reason).await?;
             log.settle().await?;
-            work.append(vec![
-                updated,
+            let artifact = seen.sum.map(|sum| Entry::Artifact { sum });
+            let ends = [
                 Entry::StepFinished { step: Step::Update, result: skipped },
                 Entry::Published { commit: base },
                 Entry::Ended { outcome: Outcome::Unchanged, reason },
-            ])
-            .await?;
+            ];
+            work.append([updated].into_iter().chain(artifact).chain(ends).collect()).await?;
             return Err(StepError::Over);
         }
         work.append(left_alone.into_iter().chain([updated]).collect()).await?;
@@ -105,14 +107,19 @@ fn told(kept: &[bumps::Kept], is_told: impl Fn(&bumps::Kept) -> bool) -> String 
     told.join("; ")
 }
 
-/// Whether there is nothing to do at all: every host runs the base and is well, or without hosts, it was built.
-async fn is_unchanged(work: &Work, base: Sha) -> Result<bool, StepError> {
-    let app = &work.job.app;
-    if !app.hosts.is_empty() {
-        let live = rollout::is_live_everywhere(work, base).await;
-        // A look that was cut short has seen nothing.
-        return if work.stop.is_cancelled() { Err(work.stopped()) } else { Ok(live) };
+/// Whether there is nothing to do at all, with how its hosts are: every one runs the base and is well, or without hosts, it
+/// was built.
+async fn unchanged(work: &Work, base: Sha) -> Result<Option<HostState>, StepError> {
+    if work.job.app.hosts.is_empty() {
+        return Ok(was_built(work, base).await?.then(HostState::default));
     }
+    let live = rollout::live_everywhere(work, base).await;
+    // A look that was cut short has seen nothing.
+    if work.stop.is_cancelled() { Err(work.stopped()) } else { Ok(live) }
+}
+
+async fn was_built(work: &Work, base: Sha) -> Result<bool, StepError> {
+    let app = &work.job.app;
     let good = work.inner.store.last_good(&app.name)?;
     if good.as_ref().is_some_and(|good| good.sha == base) {
         return Ok(true);

@@ -140,6 +140,33 @@ async fn a_rewritten_history_leaves_the_sha_and_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn where_the_branch_that_it_was_seen_on_was_rewritten_it_goes_nowhere_though_another_branch_has_it() {
+    let mut ask = Ask::new();
+    let lib = ask.scene.repo("lib");
+    let base = lib.at("main").parse().unwrap();
+    let dropped = lib.pushes("a", "1");
+    let unmerged = pushes_to(&lib, "wip", "b");
+    ask.mirrors.fetch(&lib.url(), &super::CancellationToken::new()).await.unwrap();
+    goes_to(&lib, "main");
+    force(&lib, &base, "main");
+    let new = lib.pushes("c", "2");
+    // Nobody has looked before: all that is known is where it is now.
+    assert_eq!(ask.of(&lib, &dropped.to_string()).await, Some(Ok(unmerged.to_string())));
+    ask.seen = Some((branch("main"), dropped));
+    let words = ["on the branch main", "rewritten", "by hand once", &new.to_string()];
+    says(&ask.of(&lib, &dropped.to_string()).await, &words);
+    ask.pushed(&lib, "wip", unmerged);
+    says(&ask.of(&lib, &dropped.to_string()).await, &words);
+    // A branch that was merged before it was rewritten is done: the default one has what it had.
+    ask.wants.clear();
+    (ask.all, ask.seen) = (true, Some((branch("wip"), unmerged)));
+    git(&lib.person, &["merge", "-q", "--no-edit", &unmerged.to_string()]);
+    let merged = lib.pushes("d", "3");
+    force(&lib, &base, "wip");
+    assert_eq!(ask.of(&lib, &unmerged.to_string()).await, Some(Ok(merged.to_string())));
+}
+
+#[tokio::test]
 async fn an_orphaned_sha_whose_commit_the_remote_no_longer_shows_is_told() {
     let ask = Ask::new();
     let lib = ask.scene.repo("lib");

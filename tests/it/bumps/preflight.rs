@@ -143,6 +143,29 @@ async fn deps_root_and_local_roots_lead_to_the_right_manifest() {
 }
 
 #[tokio::test]
+async fn a_deps_edn_that_is_no_map_and_a_local_root_without_a_manifest_are_told_as_tools_deps_does() {
+    let ask = Ask::new();
+    let lib = ask.scene.repo("lib");
+    for (text, shown) in [("", "nil"), ("; later\n", "nil"), ("[1 2]", "[1 2]")] {
+        let words = format!("Error reading deps deps.edn. Found: {shown}, expected: map?");
+        let found = look(&ask, text).await;
+        assert_eq!(found.faults.iter().map(|fault| &fault.words).collect::<Vec<_>>(), [&words], "{text}");
+    }
+    let blank = lib.pushes("deps.edn", "");
+    let found = look(&ask, &deps(&[dep("lib", &lib, &blank, "")])).await;
+    assert!(found.faults[0].words.contains("Found: nil, expected: map?"), "{found:?}");
+    lib.commits("old/src/a.clj", "");
+    lib.commits("libs/a.jar", "");
+    let text = "{:deps {acme/old {:local/root \"../old\"}
+                        acme/jar {:local/root \"../libs/a.jar\"}
+                        acme/pom {:local/root \"../old\" :deps/manifest :pom}}}";
+    let sha = lib.pushes("web/deps.edn", text);
+    let found = look(&ask, &deps(&[dep("web", &lib, &sha, ":deps/root \"web\"")])).await;
+    let [fault] = found.faults.as_slice() else { panic!("{found:?}") };
+    assert_eq!((fault.line, fault.words.as_str()), (1, "Manifest file not found for acme/old in coordinate old"));
+}
+
+#[tokio::test]
 async fn a_dep_whose_own_deps_edn_is_broken_is_named() {
     let ask = Ask::new();
     let lib = ask.scene.repo("lib");

@@ -37,6 +37,14 @@ fn environments_are_in_the_order_they_are_written_and_have_what_the_app_has_wher
 }
 
 #[test]
+fn what_hosts_are_sent_and_run_before_is_of_use_where_environments_have_the_hosts() {
+    let more = r#":build "make" :artifact "a.jar" :keep-releases 3 :prepare "p" :migrate "m" :reversible? true
+                  :environments {:staging {:hosts [:c]} :production {:hosts [:a] :promote :manual}}"#;
+    let loaded = World::new(CONFIG, &deploy(more)).loaded();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+}
+
+#[test]
 fn a_window_is_days_and_hours_of_a_place() {
     let more = r#":window {:days [:fri :mon] :hours "09:00-16:30" :tz "Europe/Zurich"}
                   :environments {:s {:hosts [:a]} :t {:hosts [:b] :window {:hours "22:00-04:00"}}}"#;

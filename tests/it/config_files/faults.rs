@@ -130,6 +130,7 @@ fn every_fault_of_config_edn_has_words_of_its_own() {
              KB, MB, GB, TB, KiB, MiB, GiB, TiB"
                 .into(),
         ),
+        ("{:builds {:concurrency 5000000}}", "config 1:24 no machine builds so many at once | expected 1000 or less".into()),
         ("{:builds {:concurrency 0}}", "config 1:24 with `:concurrency 0` nothing would ever be built | expected 1 or more".into()),
         (
             "{:builds {:concurrency \"2\"}}",
@@ -178,6 +179,10 @@ fn every_fault_of_config_edn_has_words_of_its_own() {
         ),
         (
             "{:webhooks {:gitlab {:signing-token \"hunter2\"}}}",
+            "config 1:37 `:webhooks :gitlab :signing-token` is no signing token | expected `whsec_` and base64, as GitLab shows it".into(),
+        ),
+        (
+            "{:webhooks {:gitlab {:signing-token \"whsec_hunter 2!\"}}}",
             "config 1:37 `:webhooks :gitlab :signing-token` is no signing token | expected `whsec_` and base64, as GitLab shows it".into(),
         ),
         ("{:a 1 :a 2}", "config 1:7 the key `:a` stands twice in this map | here".into()),

@@ -1,5 +1,6 @@
 //! `:service`, `:nginx`, `:postgres` and `:templates`: the maps of today and those of the Clojure airplanes.
 
+use airplanes::model::api::RolloutView;
 use airplanes::model::{Certificate, RestartPolicy};
 
 use super::{World, app, lines};
@@ -120,6 +121,26 @@ fn an_app_with_two_instances_names_their_ports_once() {
     let zero = shop.zero_downtime.as_ref().unwrap();
     assert_eq!((zero.ports, zero.drain.as_secs(), shop.nginx[0].port), ([7000, 7001], 30, None));
     assert_eq!(shop.health_at(&shop.hosts[0], Some(7001)).as_deref(), Some("http://127.0.0.1:7001/"));
+    let told = RolloutView::of(shop, |_| true).notes;
+    let switches = "a host switches to its other instance (at 7000 or 7001) once that is well";
+    assert!(told.iter().any(|note| note.starts_with(switches)), "{told:?}");
+    // Another app's on the same host are others.
+    let two = |ports: &str| {
+        let entry = |name: &str, ports: &str| {
+            let service = SHOP.replace("shop", name);
+            let more =
+                format!("{service} {ASKED} :nginx {{:host \"{name}.example.com\"}} :zero-downtime {{:ports {ports}}}");
+            deploy(&more).replace(":shop", &format!(":{name}")).replace("/srv/shop", &format!("/srv/{name}"))
+        };
+        let (shop, api) = (entry("shop", "[7000 7001]"), entry("api", ports));
+        World::new(CONFIG, &format!("{} {}", shop.strip_suffix('}').unwrap(), api.strip_prefix('{').unwrap()))
+    };
+    let faults = two("[7001 7002]").faults();
+    assert!(
+        faults[0].contains("instances of :shop and :api have one port on web-1 | expected other `:ports`"),
+        "{faults:?}"
+    );
+    two("[7002 7003]").loaded();
     // A job keeps it with its app.
     let kept = serde_json::to_string(shop).unwrap();
     assert_eq!(serde_json::from_str::<airplanes::model::App>(&kept).unwrap(), *shop);

@@ -1,6 +1,7 @@
 //! Rollouts of the real binary to real sshds: hosts that are down, changed by hand, slow, or not well.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -46,13 +47,14 @@ fn ends(job: &Value) -> (&str, &str, Vec<&str>) {
     (text(job, "state"), text(job, "reason"), hosts)
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Where health urls are answered, and its port.
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
 }
 /// Answers health urls: `is_well` is asked with the path's name.
-fn health(port: u16, mut is_well: impl FnMut(&str) -> bool + Send + 'static) {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+fn health(listener: TcpListener, mut is_well: impl FnMut(&str) -> bool + Send + 'static) {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut asked = vec![0; 4096];
@@ -149,10 +151,10 @@ async fn a_host_that_does_not_get_well_ends_the_rollout_and_one_that_needs_a_whi
     // `{host}` in the health url: each host has a port of its own, named by a file.
     let restart =
         r#":restart "date +%s%N > up" :health {:url "http://localhost:{port}/{host}" :timeout "2s" :stable "100ms"}"#;
-    let (port, sick) = (free_port(), Arc::new(AtomicBool::new(false)));
+    let ((listener, port), sick) = (listener(), Arc::new(AtomicBool::new(false)));
     let world = app(&restart.replace("{port}", &port.to_string())).await;
     let (is_sick, srv) = (sick.clone(), world.path("srv"));
-    health(port, move |name| {
+    health(listener, move |name| {
         // Well a second after its restart.
         let up = std::fs::metadata(srv.join(name).join("up")).and_then(|m| m.modified()).ok();
         let well = up.is_some_and(|up| up.elapsed().is_ok_and(|e| e.as_millis() > 1000));
@@ -318,12 +320,12 @@ async fn an_app_with_nothing_to_restart_is_cloned_where_it_is_absent_and_live_at
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_while_a_live_host_is_looked_at_does_not_restart_it() {
-    let port = free_port();
+    let (listener, port) = listener();
     let health_url = format!(r#" :health {{:url "http://localhost:{port}/{{host}}" :timeout "10s" :stable "0s"}}"#);
     let mut world = app(&format!("{RESTART}{health_url}")).await;
     let (dir, armed) = (world.open(), Arc::new(AtomicBool::new(false)));
     let (is_armed, mut looks) = (armed.clone(), 0);
-    health(port, move |_| {
+    health(listener, move |_| {
         looks += usize::from(is_armed.load(SeqCst));
         if looks == 2 {
             // The first was update's, this is the rollout's.

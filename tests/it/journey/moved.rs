@@ -92,6 +92,9 @@ async fn killed_in_the_middle_of_a_step_and_moved_it_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_a_daemon_at_work_goes_on_elsewhere_with_its_jobs_and_logs() {
     let (mut world, id) = under_way().await;
+    let log = format!("/jobs/{id}/logs/build?attempt=1");
+    let is_told = async || world.text(&log).await.contains("\n2\n").then_some(());
+    world.until("the log that is to come along", is_told).await;
     let file = world.path("b.airplanes").display().to_string();
     let backup = world.call(&["backup", &file]).await;
     assert_eq!(backup.code, Some(0), "{backup:?}");

@@ -48,8 +48,8 @@ impl Call {
     pub fn is_sync(&self) -> bool {
         self.name == "fsync" || self.name == "fdatasync"
     }
-    pub fn is_to_socket(&self) -> bool {
-        self.path.starts_with("socket:") || self.path.starts_with("UNIX")
+    pub fn is_to_host(&self) -> bool {
+        ["socket:", "UNIX", "pipe:"].iter().any(|kind| self.path.starts_with(kind))
     }
     /// Whether it makes, renames or removes something under a folder.
     pub fn changes(&self, folder: &str) -> bool {

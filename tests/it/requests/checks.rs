@@ -84,6 +84,11 @@ async fn where_none_are_demanded_they_have_some_time_and_what_failed_or_is_held_
     api.check(&pull.offers, "cla", "success");
     api.check(&pull.offers, "ci", "failure");
     says(&world, &id, "its check ci failed").await;
+    let reason = world.get(&format!("/jobs/{id}")).await["reason"].as_str().unwrap().to_owned();
+    assert!(
+        reason.starts_with("for pull request ") && reason.ends_with(", not merged yet: its check ci failed"),
+        "{reason}"
+    );
     let said = world.call(&["hold", "shop", "acme/lib", "--reason", "the sale"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     api.check(&pull.offers, "ci", "success");
@@ -97,6 +102,53 @@ async fn where_none_are_demanded_they_have_some_time_and_what_failed_or_is_held_
     world.settled().await;
     assert_eq!(live(&world), world.head("shop").to_string());
     assert!(world.file("shop", "deps.edn").contains(&world.head("lib").to_string()));
+}
+
+/// `one` and `two` share what they offer, and `hand` beside them leaves merging to people.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_merged_for_an_app_that_shares_it_and_is_held_nor_along_with_one_for_an_app_that_people_merge() {
+    let mut world = World::new(0);
+    let api = ForgeApi::start(Kind::Github, world.path("repos")).await;
+    api.demand("ci");
+    world.config = api.config();
+    world.write_config();
+    let lib = world.commit("lib", &[("deps.edn", "{}")]);
+    let deps = world.deps(&[("lib", lib)]);
+    let names = ["one", "two", "hand"];
+    let files = names.map(|name| format!("{name}/deps.edn"));
+    world.commit("shop", &[(&files[0], deps.as_str()), (&files[1], &deps), (&files[2], &deps)]);
+    let app = |name: &str| {
+        let more = if name == "hand" { "" } else { ":auto-merge? true" };
+        format!(
+            ":{name} {{:git-url \"{{repo:shop}}\" :update? true :directory \"{name}\" :build \"true\"
+              :publish :pull-request {more}}}"
+        )
+    };
+    world.deploy_edn(&names.map(app).concat());
+    world.start().await;
+    world.push("lib", &[("a", "1")]).await;
+    let waiting = async || {
+        let jobs = world.get("/jobs").await;
+        let jobs = jobs["jobs"].as_array()?.clone();
+        let waits = |job: &serde_json::Value| job["state"] == "waiting" && job["sha"].is_string();
+        (jobs.len() == 3 && jobs.iter().all(waits)).then_some(jobs)
+    };
+    let jobs = world.until("all three wait", waiting).await;
+    let pulls = api.pulls("shop");
+    let edited = |offers: &str| world.in_bare("shop", &["diff", "--name-only", "main", offers]);
+    let by_hand = pulls.iter().find(|pull| edited(&pull.offers) == "hand/deps.edn").expect("one of its own");
+    let shared = pulls.iter().find(|pull| pull.number != by_hand.number).unwrap();
+    assert_eq!((pulls.len(), edited(&shared.offers).as_str()), (2, "one/deps.edn\ntwo/deps.edn"));
+
+    // One of both has ended: its word counts all the same.
+    let (owner, other) = if shared.body.contains("\none was built") { ("one", "two") } else { ("two", "one") };
+    let id = |app: &str| text(jobs.iter().find(|job| job["app"] == app).unwrap(), "id").to_owned();
+    assert_eq!(world.call(&["cancel", &id(other)]).await.code, Some(0));
+    assert_eq!(world.ended(&id(other)).await["state"], "canceled");
+    assert_eq!(world.call(&["hold", other, "acme/lib", "--reason", "breaks"]).await.code, Some(0));
+    api.check(&shared.offers, "ci", "success");
+    says(&world, &id(owner), &format!("acme/lib of {other} is held by")).await;
+    assert!(api.pulls("shop").iter().all(|pull| pull.state == "open"), "{:#?}", api.pulls("shop"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,6 +118,12 @@ async fn an_own_push_goes_live_while_one_waits_and_a_merge_that_is_another_tree_
     let tree = world.in_bare("shop", &["rev-parse", "main^{tree}"]);
     assert_eq!(trees.lines().filter(|line| *line == tree).count(), 1, "what runs was built: {trees}");
     assert_eq!(api.pulls("shop").len(), 1);
+    // The older job came last: it is what is there, and the way back is to the younger one.
+    let plan = world.call(&["rollback", "shop", "--plan", "--json"]).await;
+    let plan: Value = serde_json::from_str(&plan.out).unwrap();
+    assert_eq!((text(&plan, "from"), text(&plan, "to")), (&*merged, &*own), "{plan:#}");
+    let has = world.call(&["where", "acme/lib"]).await;
+    assert!(has.out.contains(&pushed[..10]) && !has.out.contains(&first[..10]), "{has:?}");
     // A person puts the library back and then on again: what was kept back meanwhile is offered.
     let deps = world.file("shop", "deps.edn");
     by_hand(&world, &deps.replace(&pushed, &first)).await;
@@ -209,6 +215,25 @@ async fn a_newer_one_takes_the_place_of_an_older_one_that_it_covers() {
     assert_eq!(world.ended(text(&second, "id")).await["state"], "succeeded");
     assert_eq!(live(&world), merged);
     assert!(world.file("shop", "deps.edn").contains(&newest.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_a_person_has_pushed_to_is_not_closed_for_a_newer_one() {
+    let (world, api) = world(Kind::Github, "", "").await;
+    world.push("lib", &[("a", "1")]).await;
+    let (older, first) = offered(&world, &api, 1).await;
+    api.push_to(older.number);
+    world.push("lib", &[("a", "2")]).await;
+    offered(&world, &api, 2).await;
+    let first = world.ended(text(&first, "id")).await;
+    assert_eq!(first["state"], "skipped", "{first:#}");
+    let reason = text(&first, "reason");
+    assert!(
+        reason.contains("superseded by") && reason.contains("it stays open, theirs to merge or to close"),
+        "{reason}"
+    );
+    let pulls = api.pulls("shop");
+    assert_eq!((pulls[0].state, pulls[1].state, pulls[0].comments.len()), ("open", "open", 0), "{pulls:?}");
 }
 
 /// A person changes the app's deps.edn, and the forge tells of it.

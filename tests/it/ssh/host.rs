@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use airplanes::host::{Brought, Check, Error, MarkerState, Remote, Restart};
+use airplanes::host::{Brought, Check, Error, MarkerState, Remote, Restart, Source};
 use airplanes::model::{Branch, RepoUrl, Sha};
 use tokio_util::sync::CancellationToken;
 
@@ -88,13 +88,13 @@ impl Shop {
         (result, String::from_utf8(said).unwrap())
     }
     async fn bring(&self, sha: &Sha, ours: &[Sha]) -> Result<Brought, Error> {
-        self.bring_of(sha, None, ours).await
+        self.bring_of(sha, Source::Origin, ours).await
     }
-    pub(super) async fn bring_of(&self, sha: &Sha, bundle: Option<&str>, ours: &[Sha]) -> Result<Brought, Error> {
+    pub(super) async fn bring_of(&self, sha: &Sha, source: Source<'_>, ours: &[Sha]) -> Result<Brought, Error> {
         let url = RepoUrl::new(self.site.folder.path().join("remote.git").to_str().unwrap()).unwrap();
         let branch = Branch::new("main").unwrap();
         let (brought, said) =
-            self.with(async |remote| remote.bring(&self.path(), &url, &branch, sha, bundle, ours).await).await;
+            self.with(async |remote| remote.bring(&self.path(), &url, &branch, sha, source, ours).await).await;
         if let Err(error) = &brought {
             println!("{error}\n{said}");
         }

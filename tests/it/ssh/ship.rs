@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use airplanes::git::{GitConfig, Mirrors};
-use airplanes::host::{Brought, Error, MarkerState, Release, calls};
-use airplanes::model::{Branch, RepoUrl, Sha};
+use airplanes::host::{Brought, Error, MarkerState, Release, Source, calls};
+use airplanes::model::{Branch, FileSum, RepoUrl, Sha, hex};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
 
 use super::host::{Shop, git};
 
@@ -36,20 +39,62 @@ async fn a_commit_that_is_sent_needs_nothing_of_the_hosts_access_to_the_forge() 
     };
     let (bundle, head) = send(shop.first, None).await;
     assert!(head.starts_with(&format!("# v2 git bundle\n{}", shop.first)), "{head}");
-    assert_eq!(shop.bring_of(&shop.first, Some(&bundle), &[]).await.unwrap(), Brought { from: None, moved: true });
+    assert_eq!(
+        shop.bring_of(&shop.first, Source::Bundle(&bundle), &[]).await.unwrap(),
+        Brought { from: None, moved: true }
+    );
     shop.assert_at(&shop.first).await;
     // Only what is new, and git thinks well of it.
     let (bundle, head) = send(shop.second, Some(shop.first)).await;
     git(&shop.at(), &["bundle", "verify", "-q", &bundle]);
     assert!(head.starts_with(&format!("# v2 git bundle\n-{}", shop.first)), "{head}");
-    let brought = shop.bring_of(&shop.second, Some(&bundle), &[]).await.unwrap();
+    let brought = shop.bring_of(&shop.second, Source::Bundle(&bundle), &[]).await.unwrap();
     assert_eq!(brought, Brought { from: Some(shop.first), moved: true });
     shop.assert_at(&shop.second).await;
     assert_eq!(files(&folder.join("cache")), [""; 0], "nothing is left of what was sent");
     // The way back has it all already.
-    shop.bring_of(&shop.first, None, &[]).await.unwrap();
+    shop.bring_of(&shop.first, Source::Origin, &[]).await.unwrap();
     shop.assert_at(&shop.first).await;
     assert_eq!(git(&shop.at(), &["fsck", "--connectivity-only"]), "");
+}
+
+#[tokio::test]
+async fn little_goes_along_with_the_call() {
+    let shop = Shop::new(57);
+    let folder = shop.site.folder.path();
+    let remote = folder.join("remote.git");
+    let url = RepoUrl::new(remote.to_str().unwrap()).unwrap();
+    let mirrors = Mirrors::new(GitConfig::new(folder.join("state"))).unwrap();
+    mirrors.fetch(&url, &shop.cancel).await.unwrap();
+    std::fs::rename(&remote, folder.join("unreachable")).unwrap();
+    let (main, repo) = (Branch::new("main").unwrap(), url.id());
+    let file = folder.join("first.bundle");
+    mirrors.bundle(&repo, &main, shop.first, None, file.clone()).await.unwrap();
+    shop.bring_of(&shop.first, Source::Bundle(file.to_str().unwrap()), &[]).await.unwrap();
+    let small = async |have, most| mirrors.small_bundle(&repo, &main, shop.second, have, most).await.unwrap();
+    let bytes = small(shop.first, 60_000).await.unwrap();
+    assert_eq!(small(shop.first, bytes.len() - 1).await, None, "it is larger");
+    assert_eq!(small(shop.first, 1).await, None);
+    let unknown: Sha = "1234567890123456789012345678901234567890".parse().unwrap();
+    assert_eq!(small(unknown, 60_000).await, None, "nobody knows what the host has");
+
+    // One that does not do: the origin is asked where it may be.
+    let text = STANDARD.encode(&bytes[..bytes.len() / 2]);
+    let broken = async |or_origin| {
+        let source = Source::Along { bundle: &text, or_origin };
+        shop.bring_of(&shop.second, source, &[]).await.unwrap_err().to_string()
+    };
+    let said = broken(false).await;
+    assert!(said.contains("airplanes.bundle"), "{said}");
+    let said = broken(true).await;
+    assert!(said.contains("remote.git"), "{said}");
+    let text = STANDARD.encode(&bytes);
+    let source = Source::Along { bundle: &text, or_origin: false };
+    let brought = shop.bring_of(&shop.second, source, &[]).await.unwrap();
+    assert_eq!(brought, Brought { from: Some(shop.first), moved: true });
+    shop.assert_at(&shop.second).await;
+    assert!(!shop.at().join(".git/airplanes.bundle").exists());
+    assert_eq!(git(&shop.at(), &["rev-parse", "origin/main"]), shop.second.to_string());
 }
 
 #[tokio::test]
@@ -93,7 +138,7 @@ async fn a_release_is_put_in_force_by_one_rename_and_some_are_kept_for_the_way_b
             }
         };
         let release = Release { sha, name: "app.jar", sum: None, keep: 2 };
-        shop.with(async |remote| remote.place(&path, &release, sent.as_deref(), &shas[..1]).await).await.0
+        shop.with(async |remote| remote.place(&path, &release, sent.as_deref(), &[(shas[0], None)]).await).await.0
     };
     let in_force = || std::fs::read_to_string(shop.at().join("current/app.jar")).unwrap();
     assert_eq!(place(&shas[0], Some("one")).await.unwrap(), Brought { from: None, moved: true });
@@ -116,11 +161,87 @@ async fn a_release_is_put_in_force_by_one_rename_and_some_are_kept_for_the_way_b
     let gone = place(&shas[1], None).await.unwrap_err();
     assert!(matches!(gone, Error::NoRelease { .. }), "{gone}");
     assert_eq!(in_force(), "one");
+    // Another tool's releases are left as they are, whatever `current` leads to.
+    std::fs::create_dir(shop.at().join("releases/20261120 1")).unwrap();
+    let before = files(&shop.at().join("releases"));
+    let theirs = place(&shas[2], Some("three")).await.unwrap_err();
+    assert!(matches!(theirs, Error::NotReleases { .. }) && theirs.to_string().contains("20261120 1"), "{theirs}");
+    std::fs::remove_dir(shop.at().join("releases/20261120 1")).unwrap();
+    std::fs::remove_file(shop.at().join("current")).unwrap();
+    std::os::unix::fs::symlink("releases/20261121", shop.at().join("current")).unwrap();
+    let theirs = place(&shas[2], Some("three")).await.unwrap_err();
+    assert!(matches!(theirs, Error::NotReleases { .. }) && theirs.to_string().contains("leads to"), "{theirs}");
+    assert!(files(&shop.at().join("releases")).len() == before.len() - 1);
     // Neither way takes the other's folder.
-    let clone = shop.bring_of(&shop.first, None, &[]).await.unwrap_err();
+    let clone = shop.bring_of(&shop.first, Source::Origin, &[]).await.unwrap_err();
     assert!(matches!(clone, Error::NotGit { .. }), "{clone}");
     std::fs::remove_dir_all(shop.at()).unwrap();
-    shop.bring_of(&shop.first, None, &[]).await.unwrap();
+    shop.bring_of(&shop.first, Source::Origin, &[]).await.unwrap();
     let release = place(&shas[0], Some("one")).await.unwrap_err();
     assert!(matches!(release, Error::NotReleases { .. }), "{release}");
+}
+
+#[tokio::test]
+async fn each_file_of_a_commit_is_a_release_of_its_own_and_those_of_before_that_stay_what_they_are() {
+    let shop = Shop::new(53);
+    let path = shop.path();
+    let sha: Sha = format!("{:040}", 1).parse().unwrap();
+    let sum = |text: &str| -> FileSum { hex(Sha256::digest(text)).parse().unwrap() };
+    let send = async |text: &str| {
+        let file = shop.site.folder.path().join("target.jar");
+        std::fs::write(&file, text).unwrap();
+        let name = shop.site.folder.path().join("sent");
+        shop.with(async |remote| remote.send(&file, name.to_str().unwrap()).await).await.0.unwrap()
+    };
+    let place = async |sum: &FileSum, sent: Option<&str>| {
+        let release = Release { sha: &sha, name: "app.jar", sum: Some(sum), keep: 1 };
+        let brought = shop.with(async |remote| remote.place(&path, &release, sent, &[]).await).await.0?;
+        shop.with(async |remote| remote.mark_live(&path, &sha).await).await.0?;
+        Ok::<_, Error>(brought.moved)
+    };
+    let in_force = || {
+        let release = std::fs::read_link(shop.at().join("current")).unwrap().display().to_string();
+        (release, std::fs::read_to_string(shop.at().join("current/app.jar")).unwrap())
+    };
+    let named = |text: &str| format!("releases/{sha}-{}", sum(text).short());
+
+    // As it was before the sum was in the name.
+    let old = shop.at().join(format!("releases/{sha}"));
+    std::fs::create_dir_all(&old).unwrap();
+    std::fs::write(old.join("app.jar"), "one").unwrap();
+    std::os::unix::fs::symlink(format!("releases/{sha}"), shop.at().join("current")).unwrap();
+    let marker = format!("{{\"sha\":\"{sha}\",\"state\":\"live\",\"sum\":\"{}\"}}\n", sum("one"));
+    std::fs::write(shop.at().join("airplanes.json"), &marker).unwrap();
+    let seen = shop.observe().await;
+    assert!(seen.is_live_at(&sha) && seen.has_file(Some(&sum("one"))) && !seen.has_file(Some(&sum("two"))));
+    assert!(!place(&sum("one"), None).await.unwrap());
+    assert_eq!(std::fs::read_to_string(shop.at().join("airplanes.json")).unwrap(), marker, "nothing was touched");
+
+    // Another file of it: taken in beside what is in force, then in its place.
+    let sent = send("two").await;
+    let two = sum("two");
+    let beside = Release { sha: &sha, name: "app.jar", sum: Some(&two), keep: 1 };
+    let staged = shop.with(async |remote| remote.place_beside(&path, &beside, Some(&sent)).await).await.0.unwrap();
+    assert_eq!((staged, in_force().1), (shop.at().join(named("two")).display().to_string(), "one".to_owned()));
+    assert!(place(&two, None).await.unwrap());
+    assert_eq!(in_force(), (named("two"), "two".to_owned()));
+    let seen = shop.observe().await;
+    assert_eq!((seen.head, seen.sum.as_ref()), (Some(sha), Some(&two)));
+    assert!(seen.is_live_at(&sha) && !seen.has_file(Some(&sum("one"))));
+    // The way back finds the old one, also by no more than how its sum begins.
+    let first = sum("one").short().parse().unwrap();
+    assert!(place(&first, None).await.unwrap());
+    assert_eq!(in_force(), (format!("releases/{sha}"), "one".to_owned()));
+    // So many stay, whatever their commit; and nothing else is taken for what is asked for.
+    let sent = send("three").await;
+    assert!(place(&sum("three"), Some(&sent)).await.unwrap());
+    assert_eq!(in_force(), (named("three"), "three".to_owned()));
+    let three = named("three").trim_start_matches("releases/").to_owned();
+    assert_eq!(files(&shop.at().join("releases")), [sha.to_string(), three]);
+    assert!(matches!(place(&two, None).await.unwrap_err(), Error::NoRelease { .. }));
+    // Somebody who leads `current` elsewhere by hand is seen.
+    std::fs::remove_file(shop.at().join("current")).unwrap();
+    std::os::unix::fs::symlink(named("four"), shop.at().join("current")).unwrap();
+    let seen = shop.observe().await;
+    assert!(!seen.has_file(Some(&sum("three"))), "{seen:?}");
 }

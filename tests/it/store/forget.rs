@@ -1,6 +1,7 @@
 //! Forgetting: what may go goes whole, what may not stays, and what was answered stays answered.
 
-use airplanes::model::{Bump, Step};
+use airplanes::model::rollout::{Because, Carried, Rollout};
+use airplanes::model::{Bump, Environment, Host, HostName, HostResult};
 use airplanes::store::{Forget, JobFilter, Old, OwnCommit, Past, Retention};
 use jiff::{SignedDuration, Timestamp};
 
@@ -61,6 +62,96 @@ async fn jobs_beyond_the_number_go_with_their_journals_and_the_newest_of_each_ap
     assert_eq!(rows, 4 * (success().len() + 1));
 }
 
+/// An app whose production gets what a person promotes.
+fn two_environments(app_: &str) -> App {
+    let host =
+        |n: usize| Host { name: web(n), address: web(n).as_str().parse().unwrap(), port: 22, user: "deploy".into() };
+    let there = |name: &str, n: usize, manual| Environment {
+        name: name.parse().unwrap(),
+        hosts: vec![web(n)],
+        manual,
+        rollout: Rollout::default(),
+        health: None,
+        window: None,
+    };
+    let environments = vec![there("staging", 1, false), there("production", 2, true)];
+    App { hosts: vec![host(1), host(2)], environments, ..app(app_) }
+}
+fn web(n: usize) -> HostName {
+    format!("web-{n}").parse().unwrap()
+}
+/// The entries of a job up to its rollout, and those of that on one host.
+fn built(commit: u32) -> Vec<Entry> {
+    let start = |step| Entry::StepStarted { step };
+    let done = |step| Entry::StepFinished { step, result: StepResult::Done };
+    let (commit, tree, bumps) = (sha(commit), "t".to_owned(), Vec::new());
+    let mut entries = vec![Entry::Started, start(Step::Prepare), Entry::Based { branch: branch("main"), sha: commit }];
+    entries.extend([done(Step::Prepare), start(Step::Update)]);
+    entries.extend([Entry::Updated { commit, tree, time: Timestamp::UNIX_EPOCH, bumps }, done(Step::Update)]);
+    entries.extend([start(Step::Publish), Entry::Published { commit }, done(Step::Publish)]);
+    entries
+}
+fn brought_to(n: usize) -> Vec<Entry> {
+    let step = Step::Rollout;
+    let mut entries = vec![Entry::StepStarted { step: step.clone() }];
+    entries.push(Entry::HostStarted { host: web(n), previous: None, sum: None });
+    entries.push(Entry::HostFinished { host: web(n), result: HostResult::Done { changed: true } });
+    entries.push(Entry::StepFinished { step, result: StepResult::Done });
+    entries.extend(ended(Outcome::Succeeded));
+    entries
+}
+
+#[tokio::test]
+async fn what_built_and_brought_what_an_environment_runs_stays_and_what_came_later_is_told_by_the_rollouts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let of_app = |why| Planned { app: two_environments("a"), why, ..planned("a", &[]) };
+    let mut builds = Vec::new();
+    for n in 1..=2 {
+        let job = planned_event(&store, n, vec![of_app(Why::Dependency)]).await.1[0];
+        store.append(job, [built(n), brought_to(1)].concat()).await.unwrap();
+        builds.push(job);
+    }
+    let (event, because) = (
+        store.submit(EventKind::Deploy { app: name("a"), by: "ada".into(), makes_up: false }).await.unwrap(),
+        Because::Promote { from: "staging".parse().unwrap(), to: "production".parse().unwrap() },
+    );
+    let carried = Carried {
+        of: builds[1],
+        commit: sha(2),
+        sum: None,
+        branch: branch("main"),
+        hosts: vec![web(2)],
+        because,
+        by: "ada".into(),
+    };
+    let promotion = store.plan(event, draft(vec![of_app(Why::Rollout(carried))])).await.unwrap().created[0];
+    store.append(promotion, [vec![Entry::Started], brought_to(2)].concat()).await.unwrap();
+    for n in 3..=7 {
+        let job = planned_event(&store, n, vec![of_app(Why::Dependency)]).await.1[0];
+        store.append(job, [built(n), brought_to(1)].concat()).await.unwrap();
+        builds.push(job);
+    }
+    assert_eq!(forget(&store, newest(1)).await.0, 4);
+    let order =
+        |store: &Store| -> Vec<JobId> { store.rollouts(&name("a")).unwrap().map(|job| job.unwrap().id).collect() };
+    // The newest and the one before it, and what production runs: who brought it, and who built it.
+    assert_eq!(order(&store), [builds[6], builds[5], promotion, builds[1]]);
+    let good = store.last_good_in(&name("a"), &"production".parse().unwrap()).unwrap().unwrap();
+    assert_eq!((good.job, good.brought_by()), (builds[1], promotion));
+
+    // One that waited for people brings its commit after a younger one.
+    let waits = planned_event(&store, 8, vec![of_app(Why::Dependency)]).await.1[0];
+    store.append(waits, built(8)).await.unwrap();
+    let younger = planned_event(&store, 9, vec![of_app(Why::Dependency)]).await.1[0];
+    store.append(younger, [built(9), brought_to(1)].concat()).await.unwrap();
+    assert_eq!(order(&store)[..2], [younger, builds[6]]);
+    store.append(waits, brought_to(1)).await.unwrap();
+    assert_eq!(order(&store)[..3], [waits, younger, builds[6]]);
+    drop(store);
+    assert_eq!(order(&open_again(folder.path()))[..3], [waits, younger, builds[6]]);
+}
+
 #[tokio::test]
 async fn of_long_ago_only_the_last_job_of_an_app_its_event_and_a_branchs_last_head_stay() {
     let folder = tempfile::tempdir().unwrap();
@@ -79,7 +170,7 @@ async fn of_long_ago_only_the_last_job_of_an_app_its_event_and_a_branchs_last_he
     // One of each: version, delivery and its duplicate, event, plan and row, job, app's job, journal, dedupe, head, good.
     let db = raw(folder.path());
     let count = |prefix: u8| db.scan_prefix([prefix]).count();
-    assert_eq!([b'k', b'h', b'e', b'p', b'q', b'j', b'a', b'g'].map(count), [1; 8]);
+    assert_eq!([b'k', b'h', b'e', b'p', b'q', b'j', b'a', b'R', b'g'].map(count), [1; 9]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use airplanes::store;
+use airplanes::store::{self, JobFilter};
 
 use super::*;
 
@@ -17,6 +17,10 @@ fn store_of_format(format: u32, state: &Path) {
     store::restore(&of_format(format), state, true, false).unwrap();
     let db = raw_unopened(state);
     db.insert(b"m/version", format.to_string().as_bytes()).unwrap();
+    // Which it had no place for.
+    for row in db.scan_prefix([b'R']) {
+        db.remove(row.unwrap().0).unwrap();
+    }
     db.flush().unwrap();
     drop(db);
     let_go(state);
@@ -73,6 +77,10 @@ async fn is_brought_here(format: u32) {
     store_of_format(format, &state);
     let store = Store::open(&state).unwrap();
     is_all_there(&store);
+    for job in store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).unwrap() {
+        let mut of_app = store.rollouts(&job.app.name).unwrap().map(|job| job.unwrap().id);
+        assert!(of_app.any(|id| id == job.id), "{} has a place among the rollouts", job.id);
+    }
     events(&store.accept(delivery("new", vec![push(1)])).await.unwrap());
     drop(store);
     drop(open_again(&state));

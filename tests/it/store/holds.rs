@@ -98,7 +98,7 @@ async fn a_second_rollback_remembers_what_the_first_took_back_and_partial_counts
         for (host, result) in hosts.iter().zip(results) {
             let host = host.name.clone();
             if matches!(result, HostResult::Done { .. }) {
-                entries.push(Entry::HostStarted { host: host.clone(), previous: None });
+                entries.push(Entry::HostStarted { host: host.clone(), previous: None, sum: None });
             }
             entries.push(Entry::HostFinished { host, result });
         }
@@ -115,7 +115,7 @@ async fn a_second_rollback_remembers_what_the_first_took_back_and_partial_counts
     let asked = || Why::Asked { by: "ada".into() };
     let carried = |of, to, because| {
         let (branch, hosts, by) = ("main".parse().unwrap(), Vec::new(), "ada".to_owned());
-        Why::Rollout(Carried { of, commit: sha(to), branch, hosts, because, by })
+        Why::Rollout(Carried { of, commit: sha(to), sum: None, branch, hosts, because, by })
     };
     let rollback = |of, to, bad| carried(of, to, Because::Rollback { bad: sha(bad) });
     let kind = || store.holds()[&(app("a").name, None)].kind.clone();

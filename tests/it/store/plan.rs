@@ -188,7 +188,7 @@ async fn a_job_of_two_hundred_hosts_with_long_errors_is_read_back_whole() {
     entries.truncate(entries.len() - 1);
     entries.push(Entry::StepStarted { step: Step::Rollout });
     for n in 0..200 {
-        entries.push(Entry::HostStarted { host: host(n), previous: Some(sha(3)) });
+        entries.push(Entry::HostStarted { host: host(n), previous: Some(sha(3)), sum: None });
         let error = format!("begins {}ends", "é line of the unit's journal\n".repeat(2000));
         entries.push(Entry::HostFinished { host: host(n), result: HostResult::Failed { error } });
     }

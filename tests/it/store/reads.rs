@@ -29,10 +29,10 @@ async fn an_app_that_is_given_up_is_noted_once_and_a_plan_without_it_is_whole() 
     };
     let unread = [app.clone()];
     let (first, incomplete) = of(1, &unread, &[]).await;
-    assert!(incomplete && !store.missed().unwrap()[0].1.is_open());
+    assert!(incomplete && !store.missed().unwrap()[0].1.given_up);
     let (_, incomplete) = of(2, &[], &unread).await;
     let missed = store.missed().unwrap();
-    assert!(!incomplete && missed[0].1.is_open() && missed[0].1.first == first, "{missed:?}");
+    assert!(!incomplete && missed[0].1.given_up && missed[0].1.first == first, "{missed:?}");
     of(3, &unread, &[]).await;
     assert_eq!(store.missed().unwrap(), missed, "a later daemon, which has not given it up yet, takes nothing back");
     let made = MakeUp { app: app.clone(), missed: missed[0].1, by: Some("the daemon".to_owned()) };
@@ -241,6 +241,7 @@ async fn what_an_app_depends_on_takes_as_many_rows_as_it_needs() {
         at: Some(sha(n)),
         tag: None,
         stays: None,
+        root: None,
     };
     let index = |count: u32, at: u32| AppIndex {
         repo: app("a").repo(),

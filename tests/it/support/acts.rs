@@ -149,13 +149,19 @@ pub fn is_alive(pid: &str) -> bool {
 }
 /// The live processes whose command line holds a text.
 pub fn processes(with: &str) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let line = |entry: std::fs::DirEntry| {
+    found(with).map(|(_, line)| line).collect()
+}
+/// Their ids.
+pub fn pids(with: &str) -> Vec<String> {
+    found(with).map(|(pid, _)| pid).collect()
+}
+fn found(with: &str) -> impl Iterator<Item = (String, String)> {
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(move |entry| {
         let text = std::fs::read(entry.path().join("cmdline")).ok()?;
         let text = String::from_utf8_lossy(&text).replace('\0', " ");
-        (text.contains(with) && is_alive(entry.file_name().to_str()?)).then_some(text)
-    };
-    entries.filter_map(line).collect()
+        let pid = entry.file_name().into_string().ok()?;
+        (text.contains(with) && is_alive(&pid)).then_some((pid, text))
+    })
 }
 
 /// The command line on a world's daemon with something on its standard input: its exit code, output and words.
@@ -176,4 +182,14 @@ pub fn given(world: &World, args: &[&str], input: &str) -> (i32, String, String)
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// So many letters that can't be packed to less than half.
+pub fn noise(letters: usize) -> String {
+    let mut state: u64 = 1;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b' ' + (state >> 33) as u8 % 90)
+    };
+    (0..letters).map(letter).collect()
 }

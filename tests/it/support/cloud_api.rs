@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use airplanes::demo::sshd::{Sshd, SshdOptions};
 use airplanes::model::Provider;
@@ -106,7 +106,8 @@ impl CloudApi {
         format!(":{} {{:token \"{TOKEN}\" :api \"http://{}\"}}", self.provider, self.at)
     }
     pub fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap()
+        // An assertion that failed meanwhile has said so: its words are not to be lost among those of all who come after.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// What the next calls that begin so are answered.
     pub fn will(&self, call: &'static str, fault: Fault) {

@@ -52,6 +52,15 @@ impl ForgeApi {
         assert!(heard.wrong.is_empty(), "{:#?}", heard.wrong);
         heard.pulls.iter().filter(|pull| pull.repo == repo).cloned().collect()
     }
+    /// A person pushes a commit to its branch.
+    pub fn push_to(&self, number: u64) {
+        let mut heard = self.heard();
+        let pull = heard.pulls.iter_mut().find(|pull| pull.number == number).unwrap();
+        let bare = self.repos.join(format!("{}.git", pull.repo));
+        let tree = git(&bare, &["rev-parse", &format!("{}^{{tree}}", pull.offers)]);
+        pull.offers = git(&bare, &["commit-tree", &tree, "-p", &pull.offers, "-m", "by a person"]);
+        git(&bare, &["update-ref", &format!("refs/heads/{}", pull.head), &pull.offers]);
+    }
     /// A person closes one.
     pub fn close(&self, number: u64) {
         self.heard().pulls.iter_mut().find(|pull| pull.number == number).unwrap().state = "closed";

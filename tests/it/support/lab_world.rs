@@ -149,6 +149,18 @@ impl LabWorld {
         self.world.job("app").await
     }
 
+    /// Another deploy.edn, once it is in force.
+    pub async fn edit(&mut self, text: &str) {
+        let edits = |world: &World| world.log().matches("the configuration is in force").count();
+        let before = edits(&self.world);
+        self.world.deploy_edn(text);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while edits(&self.world) == before {
+            assert!(Instant::now() < deadline, "{}", self.world.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// A push to the library, told by a webhook.
     pub async fn push(&self) -> Sha {
         let round = self.world.count("lib").to_string();
@@ -207,10 +219,18 @@ pub fn starts(host: &str) -> Vec<String> {
 pub fn invocation(host: &str) -> String {
     inside(host, "systemctl show -p InvocationID --value shop")
 }
-/// Shuts a gate: `start` before the unit starts, `fetch` before the host fetches.
+/// Shuts a gate: `start` before the unit starts, `fetch` while the host fetches: before it asks its origin, and before it
+/// takes in what came along.
 pub fn shut(host: &str, gate: &str) {
     if gate == "fetch" {
-        inside(host, &format!("git config --file {FOLDER}/.git/config core.sshCommand 'sh /var/tmp/gate fetch; ssh'"));
+        inside(
+            host,
+            &format!(
+                "cd {FOLDER}/.git; git config --file config core.sshCommand 'sh /var/tmp/gate fetch; ssh'; \
+                 printf '#!/bin/sh\\nexec sh /var/tmp/gate fetch\\n' >hooks/reference-transaction; \
+                 chmod +x hooks/reference-transaction"
+            ),
+        );
     }
     inside(host, &format!("touch /var/tmp/gates/{gate}"));
 }

@@ -1,16 +1,20 @@
-//! The way back: hosts that a rollout changed and that go back to what they ran, since too many of it failed.
+//! The way back: hosts that a rollout changed and that go back to what they ran, since too many of it failed: to the commit,
+//! and to the unit, sites and credentials that the rollout has replaced.
 //!
 //! Idempotent like a turn: the way back is journaled before anything moves, and its restart with the unit's InvocationID.
-//! Nobody cancels it; the daemon's end leaves it where it is, and the next daemon goes on.
+//! Nobody cancels it, and it needs neither the repository nor its mirror; the daemon's end leaves it where it is, and the
+//! next daemon goes on.
 
 use super::super::{StepError, Work};
-use super::turn::{Cut, Turn, Way, close_log, open_log};
+use super::turn::{Cut, Turn, close_log, open_log};
+use super::{migration, now};
 use crate::host::HostState;
+use crate::host::install::BroughtBack;
+use crate::host::instances::Goal;
 use crate::model::{Entry, Host, HostResult, Progress, Sha};
 
 /// Brings one host back.
 pub(super) async fn back(work: &Work, host: &Host) -> Result<HostResult, StepError> {
-    let log = open_log(work, host).await?;
     let state = work.inner.store.job(work.job.id)?.and_then(|job| job.host(&host.name).cloned());
     let was = state.as_ref().and_then(|state| state.error.clone());
     let after = |said: String| match &was {
@@ -20,25 +24,38 @@ pub(super) async fn back(work: &Work, host: &Host) -> Result<HostResult, StepErr
     if !state.as_ref().is_some_and(|state| state.back.is_some() && state.state == Progress::Running) {
         work.inner.store.append(work.job.id, vec![Entry::HostReturning { host: host.name.clone() }]).await?;
     }
-    let result = match state.and_then(|state| state.previous).filter(|previous| Some(*previous) != work.job.published) {
-        None => {
-            let said = "nothing is known that it ran before, so it stays as it is".to_owned();
-            log.line(&said);
-            HostResult::Failed { error: after(said) }
+    let log = open_log(work, host).await?;
+    let is_installed = state.as_ref().is_some_and(|state| state.installed);
+    let sum = state.as_ref().and_then(|state| state.previous_sum.clone());
+    // The same commit may have been built again.
+    let is_same_file = work.job.sum.as_ref().is_none_or(|ours| sum.as_ref().is_some_and(|sum| sum.is(ours)));
+    let previous = match state.and_then(|state| state.previous) {
+        None => Err("nothing is known that it ran before, so it stays as it is"),
+        Some(previous) if Some(previous) == work.job.published && is_same_file && !is_installed => {
+            Err("it ran this commit before, and by the same unit and secrets, so it stays as it is")
         }
-        Some(previous) => {
-            let turn = Turn::new(work, host, previous, &log)?;
-            match turn.alone(Way::Back).await {
-                Ok(result) => result,
+        Some(previous) => Ok(previous),
+    };
+    let result = match previous {
+        Err(said) => {
+            log.line(said);
+            HostResult::Failed { error: after(said.to_owned()) }
+        }
+        Ok(previous) => {
+            let mut turn = Turn::new(work, host, previous, &log)?;
+            turn.sum = sum;
+            match turn.locked(turn.back()).await {
+                Ok(()) => HostResult::RolledBack,
                 Err(Cut::Step(error)) => return Err(error),
                 Err(Cut::Host(error)) => {
-                    let mut text = work.inner.masked(&error.to_string());
+                    let mut text = work.masked(&error.to_string());
                     log.line(&text);
                     if error.is_unreachable() {
                         text.push_str("; what it ran comes back to it once it can be reached");
                         HostResult::Unreachable { error: after(text) }
                     } else {
-                        text.push_str(&turn.last_lines().await);
+                        let (said, lines) = turn.last_lines().await;
+                        text.push_str(&(said + &lines));
                         HostResult::Failed { error: after(text) }
                     }
                 }
@@ -50,14 +67,44 @@ pub(super) async fn back(work: &Work, host: &Host) -> Result<HostResult, StepErr
 }
 
 impl Turn<'_> {
+    /// Puts back there and then what a turn has changed that failed before the requests went to a new instance, whatever
+    /// `:on-failure` says of the other hosts: what has the requests would be started anew by the files that lie there. Gives
+    /// what came of it, in words; none where it is not so, nobody has the requests, or what ran before may not be started
+    /// any more.
+    pub(super) async fn put_back(&self) -> Result<Option<Result<String, String>>, StepError> {
+        let (Some((zero, unit)), true) = (self.instances(), self.is_unswitched()) else { return Ok(None) };
+        let job = now(self.work)?;
+        if migration::stays(&job) {
+            return Ok(None);
+        }
+        let before = job.host(&self.host.name).and_then(|state| Some((state.previous?, state.previous_sum.clone())));
+        let Some((previous, sum)) = before else { return Ok(None) };
+        let serves = self.look(zero, unit).await.is_ok_and(|seen| seen.who_serves().is_some());
+        self.hosts.hang_up().await;
+        if !serves {
+            return Ok(None);
+        }
+        let mut turn = Turn::new(self.work, self.host, previous, self.log)?;
+        turn.sum = sum;
+        Ok(Some(match turn.locked(turn.back()).await {
+            Ok(()) => Ok(format!("; no request was sent to the new instance, and all is back at {}", previous.short())),
+            Err(Cut::Step(error)) => return Err(error),
+            Err(Cut::Host(error)) => Err(format!("; on the way back: {}", self.work.masked(&error.to_string()))),
+        }))
+    }
+
     pub(super) async fn back(&self) -> Result<(), Cut> {
         let before = self.state();
         self.log.line(&format!("going back to {}", self.to));
         let seen = self.observe().await?;
-        let kept = self.work.kept(self.to).await;
-        let moved = self.bring(seen.head, kept.as_ref()).await?;
+        let moved = self.bring(seen.head).await?;
+        let brought = match before.as_ref().is_some_and(|state| state.installed) {
+            true => self.bring_back().await?,
+            false => BroughtBack::default(),
+        };
         if let Some((zero, unit)) = self.instances() {
-            return self.switch(zero, unit, false).await;
+            let goal = if brought.newer { Goal::Anew } else { Goal::Back(self.to) };
+            return self.switch(zero, unit, goal).await;
         }
         let back = before.as_ref().and_then(|state| state.back.clone()).unwrap_or_default();
         let forward = before.and_then(|state| state.restarting);

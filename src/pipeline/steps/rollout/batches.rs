@@ -1,8 +1,8 @@
 //! The order of a rollout: which hosts are next, as the job's state says. Pure.
 //!
 //! Environment after environment, and each in its own batches: the next one begins only if the one before it is well.
-//! Hosts that were passed by before anything was done to them count in no batch: the canary is the first one that could
-//! be reached.
+//! Hosts that were passed by before anything was done to them, and those that were lost in their turn, count in no batch:
+//! the canary is the first one that could be reached until its end.
 
 use crate::model::rollout::{OnFailure, Rollout};
 use crate::model::{EnvName, HostName, HostState, JobState, Progress};
@@ -48,7 +48,7 @@ impl Group<'_> {
         self.hosts.iter().filter(|host| self.rollout.counts_as_failed(host.state)).copied()
     }
     fn is_over(&self) -> bool {
-        u32::try_from(self.failed().count()).unwrap_or(u32::MAX) > self.rollout.max_failures
+        self.rollout.is_over(self.hosts.iter().map(|host| host.state))
     }
     fn is_settled(&self) -> bool {
         !self.hosts.iter().any(|host| is_open(host))
@@ -93,7 +93,11 @@ pub(super) fn next(job: &JobState) -> Option<Batch> {
 }
 
 fn was_passed_by(host: &HostState) -> bool {
-    !host.touched && matches!(host.state, Progress::Failed | Progress::Unreachable | Progress::Skipped)
+    match host.state {
+        Progress::Unreachable => true,
+        Progress::Failed | Progress::Skipped => !host.touched,
+        _ => false,
+    }
 }
 
 /// Why nothing more is begun, in words: more hosts of an environment have failed than may, or none of it has got the
@@ -117,11 +121,12 @@ pub(super) fn over(job: &JobState) -> Option<String> {
     None
 }
 
-/// Whether the hosts that were changed are to go back, and why.
+/// Whether the hosts that were changed are to go back, and why. One that was put back when it failed is back already.
 pub(super) fn goes_back(job: &JobState) -> Option<String> {
     let groups = groups(job);
     let group = groups.iter().find(|group| group.is_over())?;
-    let is_wanted = group.rollout.on_failure == OnFailure::Rollback && job.hosts.iter().any(|host| host.touched);
+    let is_changed = |host: &HostState| host.touched || host.state == Progress::RolledBack;
+    let is_wanted = group.rollout.on_failure == OnFailure::Rollback && job.hosts.iter().any(is_changed);
     let words = |host: &HostState| format!("{}: {}", host.name, host.error.as_deref().unwrap_or("failed"));
     is_wanted.then(|| group.failed().map(words).collect::<Vec<_>>().join("; "))
 }

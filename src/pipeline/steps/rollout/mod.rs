@@ -7,29 +7,37 @@
 //! A host's turn is not canceled half-way, not even by a crash in between; the next one's is. A way back is ended,
 //! whoever cancels.
 
+mod ahead;
 mod back;
 mod batches;
+mod bundle;
 mod installs;
+mod migration;
 mod preflight;
 mod ready;
 mod ship;
+mod side_by_side;
 mod switch;
 mod turn;
-
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 
 use super::{StepError, Work, say};
 use crate::model::{Entry, Host, HostName, HostResult, JobState, Progress, Sha, Step, StepResult};
 use crate::pipeline::windows;
 use crate::process::LogFile;
-pub(super) use turn::is_live_everywhere;
+pub(in crate::pipeline) use ahead::Ahead;
+pub(super) use ahead::fetch_ahead;
+pub(in crate::pipeline) use bundle::Bundles;
+pub(in crate::pipeline) use preflight::Asked;
+use side_by_side::each;
+pub(super) use turn::live_everywhere;
 
 pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, StepError> {
     let Some(commit) = work.job.published else {
         return Err(StepError::failed("publish has left no commit; deploy the app again"));
     };
     let mut log = work.log(&Step::Rollout).await?;
+    work.ahead.end().await;
+    migration::end_begun(work, &mut log, commit).await?;
     if work.job.rolling_back.is_none() {
         go_on(work, &mut log, commit).await?;
         begin_way_back(work, &mut log).await?;
@@ -43,10 +51,15 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let errors = errors(&work.job);
     match &work.job.rolling_back {
         None if errors.is_empty() => Ok(StepResult::Done),
-        None if batches::goes_back(&work.job).is_some() && ready::stays(&work.job) => Err(StepError::failed(format!(
-            "{}; the hosts stay as they are, since :migrate has run and is not :reversible?",
-            errors.join("; ")
-        ))),
+        None if batches::goes_back(&work.job).is_some()
+            && migration::stays(&work.job)
+            && work.job.hosts.iter().any(|host| host.touched) =>
+        {
+            Err(StepError::failed(format!(
+                "{}; the hosts stay as they are, since :migrate has run and is not :reversible?",
+                errors.join("; ")
+            )))
+        }
         None => Err(StepError::failed(errors.join("; "))),
         Some(_) => Err(StepError::failed(format!("{}; {}", errors.join("; "), back::words(&work.job)))),
     }
@@ -72,6 +85,7 @@ async fn go_on(work: &mut Work, log: &mut LogFile, commit: Sha) -> Result<(), St
     while let Some(batch) = batches::next(&work.job) {
         let is_running = |name: &HostName| work.job.host(name).is_some_and(|host| host.state == Progress::Running);
         if let Some(why) = batches::over(&work.job).filter(|_| !batch.hosts.iter().any(is_running)) {
+            work.asked.clear();
             skip_rest(work, &why).await?;
             continue;
         }
@@ -103,7 +117,9 @@ async fn go_on(work: &mut Work, log: &mut LogFile, commit: Sha) -> Result<(), St
             let names: Vec<&str> = batch.hosts.iter().map(HostName::as_str).collect();
             say(log, format!("batch {} of {}: {}", batch.number, batch.of, names.join(", "))).await?;
         }
-        turns(work, log, batch.hosts, Way::To(commit)).await?;
+        let done = turns(work, log, batch.hosts, Way::To(commit)).await;
+        work.asked.clear();
+        done?;
     }
     Ok(())
 }
@@ -124,7 +140,7 @@ async fn skip_rest(work: &mut Work, why: &str) -> Result<(), StepError> {
 async fn begin_way_back(work: &mut Work, log: &mut LogFile) -> Result<(), StepError> {
     let job = &work.job;
     let Some(reason) = batches::goes_back(job) else { return Ok(()) };
-    if ready::stays(job) {
+    if migration::stays(job) {
         return Ok(say(log, "not rolling back: :migrate has run, and is not :reversible?").await?);
     }
     say(log, "rolling back").await?;
@@ -132,68 +148,71 @@ async fn begin_way_back(work: &mut Work, log: &mut LogFile) -> Result<(), StepEr
     Ok(work.append(vec![Entry::RollingBack { reason }]).await?)
 }
 
-/// Where hosts go.
+/// Which way hosts go: to a commit, or back to what they ran.
 #[derive(Clone, Copy)]
 enum Way {
     To(Sha),
     Back,
 }
 
-/// The turns of a batch's hosts, so many at once. Nothing is begun any more once too many have failed, or somebody
-/// wants the end; what is begun comes to its end.
+/// The turns of a batch's hosts, so many at once. Nothing is begun any more once too many have failed, somebody wants the
+/// end, or the store takes no writes; what is begun comes to its end.
 async fn turns(work: &mut Work, log: &mut LogFile, names: Vec<HostName>, way: Way) -> Result<(), StepError> {
     let mut all = hosts(&work.job);
     all.retain(|host| names.contains(&host.name));
     all.sort_by_key(|host| names.iter().position(|name| *name == host.name));
     let rollout = all.first().map(|host| work.job.app.rollout_on(&host.name));
     let at_once = usize::try_from(rollout.map_or(1, |rollout| rollout.parallel)).unwrap_or(1).max(1);
-    let mut stopped = None;
-    {
+    let stopped = {
         let work: &Work = work;
-        let mut waiting = all.iter();
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            while under_way.len() < at_once
-                && stopped.is_none()
-                && let Some(host) = waiting.as_slice().first()
-            {
-                let job = now(work)?;
-                let begun = job.host(&host.name).is_some_and(|host| host.state == Progress::Running);
-                let goes_on = begun || matches!(way, Way::Back);
-                if !goes_on && batches::over(&job).is_some() {
-                    break;
-                }
-                // A turn that a killed daemon began is ended, also if the job was canceled: half a move is nobody's wish.
-                let end = if goes_on { &work.inner.ending } else { &work.stop };
-                if end.is_cancelled() {
-                    stopped = Some(if goes_on { StepError::Ending } else { work.stopped() });
-                    break;
-                }
-                waiting.next();
-                if let Way::To(commit) = way {
-                    say(log, format!("{}: to {}", host.name, commit.short())).await?;
-                } else {
-                    say(log, format!("{}: back to what it ran", host.name)).await?;
-                }
-                under_way.push(async move {
-                    let result = match way {
-                        Way::To(commit) => turn::forward(work, host, commit).await?,
-                        Way::Back => back::back(work, host).await?,
-                    };
-                    let entry = Entry::HostFinished { host: host.name.clone(), result: result.clone() };
-                    work.inner.store.append(work.job.id, vec![entry]).await?;
-                    Ok::<_, StepError>((host, result))
-                });
+        let begin = |host: &Host| {
+            let job = now(work)?;
+            let begun = job.host(&host.name).is_some_and(|host| host.state == Progress::Running);
+            let goes_on = begun || matches!(way, Way::Back);
+            if !goes_on && batches::over(&job).is_some() {
+                return Ok(None);
             }
-            let Some(ended) = under_way.next().await else { break };
-            let (host, result) = ended?;
+            // A turn that a killed daemon began is ended, also if the job was canceled: half a move is nobody's wish.
+            let end = if goes_on { &work.inner.ending } else { &work.stop };
+            if end.is_cancelled() {
+                return Err(if goes_on { StepError::Ending } else { work.stopped() });
+            }
+            Ok(Some(match way {
+                Way::To(commit) => format!("{}: to {}", host.name, commit.short()),
+                Way::Back => format!("{}: back to what it ran", host.name),
+            }))
+        };
+        let act = |host| async move {
+            let result = match way {
+                Way::To(commit) => turn::forward(work, host, commit).await,
+                Way::Back => back::back(work, host).await,
+            };
+            let result = of_one(work, host, result)?;
+            let entry = Entry::HostFinished { host: host.name.clone(), result: result.clone() };
+            work.inner.store.append(work.job.id, vec![entry]).await?;
             let told = told(&result);
-            say(log, format!("{}: {told}", host.name)).await?;
             tracing::info!(job = %work.job.id, app = %work.job.app.name, host = %host.name, "its turn ended: {told}");
-        }
-    }
+            Ok(format!("{}: {told}", host.name))
+        };
+        each(Some(log), &all, at_once, begin, act, |line: &String| Some(line.clone())).await.1
+    };
     work.job = now(work)?;
-    stopped.map_or(Ok(()), Err)
+    stopped
+}
+
+/// How a turn ended, also one that could not be made from here: that is its host's end and no other's.
+fn of_one(work: &Work, host: &Host, ended: Result<HostResult, StepError>) -> Result<HostResult, StepError> {
+    match ended {
+        Err(StepError::Failed { error, .. } | StepError::Retry(error)) => {
+            let error = work.masked(&error);
+            let is_begun = now(work)?.host(&host.name).is_some_and(|host| host.state == Progress::Running);
+            Ok(match is_begun {
+                true => HostResult::Failed { error },
+                false => HostResult::Refused { error, locked: false },
+            })
+        }
+        ended => ended,
+    }
 }
 
 /// The job as its journal has it now.
@@ -211,7 +230,9 @@ fn told(result: &HostResult) -> String {
     match result {
         HostResult::Done { changed: true } => "live".to_owned(),
         HostResult::Done { changed: false } => "was live already".to_owned(),
-        HostResult::Failed { error } | HostResult::Refused { error, .. } => format!("failed: {error}"),
+        HostResult::Failed { error } | HostResult::Refused { error, .. } | HostResult::PutBack { error } => {
+            format!("failed: {error}")
+        }
         HostResult::Unreachable { error } => format!("unreachable: {error}"),
         HostResult::Skipped { reason } => format!("skipped: {reason}"),
         HostResult::RolledBack => "back at what it ran".to_owned(),

@@ -3,17 +3,17 @@
 //!
 //! Idempotent: what is there already is not sent again, and a move that was interrupted is ended.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::bundle::Bundle;
 use super::installs;
 use super::turn::{Cut, OPERATION, PATIENCE, Turn, again};
 use crate::files::crash;
 use crate::host::{Error, Release, Remote};
 use crate::model::rollout::{Artifact, Ship};
-use crate::model::{Branch, Sha};
+use crate::model::{FileSum, Sha};
 use crate::pipeline::artifacts::Kept;
 
 impl Turn<'_> {
@@ -24,47 +24,50 @@ impl Turn<'_> {
         Ok(last.chain(self.work.job.published).collect())
     }
 
+    /// Releases that stay there for a way back: what did well last, and what the host goes back to if need be.
+    fn ways_back(&self) -> Result<Vec<(Sha, Option<FileSum>)>, Cut> {
+        let store = &self.work.inner.store;
+        let mut ways = Vec::new();
+        for good in store.goods(&self.app.name)? {
+            ways.push((good.sha, store.job(good.brought_by())?.and_then(|job| job.sum.clone())));
+        }
+        ways.extend(self.state().and_then(|state| Some((state.previous?, state.previous_sum))));
+        Ok(ways)
+    }
+
     /// Its tree at the commit; whether it moved. `has` is what it has.
-    pub async fn bring(&self, has: Option<Sha>, kept: Option<&Kept>) -> Result<bool, Cut> {
+    pub async fn bring(&self, has: Option<Sha>) -> Result<bool, Cut> {
         let (branch, _) = self.work.base()?;
-        let bundle = match &self.app.rollout.ship {
-            Ship::Artifact(artifact) => return self.place(artifact, kept).await,
-            Ship::Push if has != Some(self.to) => Some(self.bundle(&branch, has).await?),
-            _ => None,
+        let is_sent = match &self.app.rollout.ship {
+            Ship::Artifact(artifact) => return self.place(artifact).await,
+            Ship::Push => has != Some(self.to),
+            Ship::Pull => false,
         };
         let ours = self.ours()?;
         self.log.line(&format!("bringing {} to {} on {branch}", self.folder, self.to));
-        let (folder, url) = (&self.folder, &self.app.git_url);
-        let brought = again!(self, |remote| async {
-            let sent = match &bundle {
-                Some((file, name)) => Some(remote.send(file, name).await?),
-                None => None,
-            };
-            remote.bring(folder, url, &branch, &self.to, sent.as_deref(), &ours).await
-        });
-        if let Some((file, _)) = &bundle {
-            self.work.clear(file).await?;
-        }
-        let brought = brought?;
+        let bring = async |bundle: Bundle| {
+            let (folder, url, name) = (&self.folder, &self.app.git_url, self.name_there());
+            again!(self, |remote| async {
+                let sent = bundle.send(remote, &name).await?;
+                remote.bring(folder, url, &branch, &self.to, bundle.source(sent.as_deref()), &ours).await
+            })
+        };
+        // What it ran before it has, and needs neither mirror nor forge for its way back.
+        let had = match is_sent && self.state().is_some_and(|state| state.previous == Some(self.to)) {
+            true => match bring(Bundle::Needless).await {
+                Err(Error::NoCommit { .. }) => None,
+                brought => Some(brought?),
+            },
+            false => None,
+        };
+        let brought = match had {
+            Some(brought) => brought,
+            None => bring(self.bundle(&branch, has).await?).await?,
+        };
         if let Some(from) = brought.from.filter(|_| brought.moved) {
             self.log.line(&format!("moved from {from}"));
         }
         Ok(brought.moved)
-    }
-
-    /// What the host lacks of the commit, as a file, and the file's name there.
-    async fn bundle(&self, branch: &Branch, has: Option<Sha>) -> Result<(PathBuf, String), Cut> {
-        let (work, rooms) = (self.work, self.work.rooms());
-        work.bring_base(self.to).await?;
-        let name = format!("{}-{}.bundle", work.job.id, self.host.name);
-        let file = work.work_file(&name).await?;
-        rooms
-            .git
-            .bundle(&self.app.repo(), branch, self.to, has, file.clone())
-            .await
-            .map_err(|error| work.git(error))?;
-        self.log.line("sending what it lacks");
-        Ok((file, name))
     }
 
     /// The commit's files beside what runs, which is not touched; where they are.
@@ -74,7 +77,7 @@ impl Turn<'_> {
             self.make_folder(&seen).await;
         }
         if let Ship::Artifact(artifact) = &self.app.rollout.ship {
-            let kept = self.work.kept(self.to).await;
+            let kept = self.work.kept(self.sum.as_ref()).await?;
             let (release, folder) = (self.release(artifact, kept.as_ref()), &self.folder);
             return Ok(again!(self, |remote| async {
                 match (remote.place_beside(folder, &release, None).await, &kept) {
@@ -87,35 +90,25 @@ impl Turn<'_> {
             })?);
         }
         let (branch, _) = self.work.base()?;
-        let bundle = match &self.app.rollout.ship {
-            Ship::Push if seen.head != Some(self.to) => Some(self.bundle(&branch, seen.head).await?),
-            _ => None,
-        };
-        let (folder, url) = (&self.folder, &self.app.git_url);
+        let bundle = self.bundle(&branch, seen.head).await?;
+        let (folder, url, name) = (&self.folder, &self.app.git_url, self.name_there());
         let staged = again!(self, |remote| async {
-            let sent = match &bundle {
-                Some((file, name)) => Some(remote.send(file, name).await?),
-                None => None,
-            };
-            remote.stage(folder, url, &branch, &self.to, sent.as_deref()).await
+            let sent = bundle.send(remote, &name).await?;
+            remote.stage(folder, url, &branch, &self.to, bundle.source(sent.as_deref())).await
         });
-        if let Some((file, _)) = &bundle {
-            self.work.clear(file).await?;
-        }
         Ok(staged?)
     }
 
     /// The release of the commit in force; whether it was not before. The file is sent only where the host lacks it.
-    async fn place(&self, artifact: &Artifact, kept: Option<&Kept>) -> Result<bool, Cut> {
-        let (mut ours, release) = (self.ours()?, self.release(artifact, kept));
-        // The release that it goes back to if need be stays there.
-        ours.extend(self.state().and_then(|state| state.previous));
+    async fn place(&self, artifact: &Artifact) -> Result<bool, Cut> {
+        let kept = self.work.kept(self.sum.as_ref()).await?;
+        let (ways_back, release) = (self.ways_back()?, self.release(artifact, kept.as_ref()));
         self.log.line(&format!("bringing {} to {}", self.folder, self.to));
         let brought = again!(self, |remote| async {
-            match (remote.place(&self.folder, &release, None, &ours).await, kept) {
+            match (remote.place(&self.folder, &release, None, &ways_back).await, &kept) {
                 (Err(Error::NoRelease { .. }), Some(kept)) => {
                     let sent = self.send(remote, kept).await?;
-                    remote.place(&self.folder, &release, Some(&sent), &ours).await
+                    remote.place(&self.folder, &release, Some(&sent), &ways_back).await
                 }
                 (placed, _) => placed,
             }
@@ -128,13 +121,15 @@ impl Turn<'_> {
     }
 
     fn release<'r>(&'r self, artifact: &'r Artifact, kept: Option<&'r Kept>) -> Release<'r> {
-        let (sum, name) = (kept.map(|kept| &*kept.sha256), kept.map_or(artifact.name(), |kept| &kept.name));
+        let name = kept.map_or(artifact.name(), |kept| &kept.name);
+        // All of it, where the host knew no more than how it begins.
+        let sum = kept.map(|kept| &kept.sum).or(self.sum.as_ref());
         Release { sha: &self.to, name, sum, keep: artifact.keep }
     }
 
     /// Sends the file; where it is on the host.
     async fn send(&self, remote: &mut Remote<'_>, kept: &Kept) -> Result<String, Error> {
-        self.log.line(&format!("sending {}, sha256 {}", kept.name, kept.sha256));
+        self.log.line(&format!("sending {}, sha256 {}", kept.name, kept.sum));
         let sent = remote.send(&kept.file, &format!("{}-{}.artifact", self.work.job.id, self.host.name)).await?;
         crash::at("artifact-sent");
         Ok(sent)

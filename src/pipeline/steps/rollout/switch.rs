@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::turn::{Cut, OPERATION, PATIENCE, Turn, again, check};
-use crate::host::instances::{Goal, Instances, Next, Serving, instance_of};
+use crate::host::instances::{Goal, Instances, Next, Serves, Serving, instance_of};
 use crate::host::{Check, Error, Remote};
 use crate::model::{App, Entry, UnitName, ZeroDowntime};
 
@@ -29,17 +29,21 @@ impl Turn<'_> {
         instances(self.app)
     }
 
-    async fn look(&self, zero: &ZeroDowntime, unit: &UnitName) -> Result<Instances, Error> {
+    pub(super) async fn look(&self, zero: &ZeroDowntime, unit: &UnitName) -> Result<Instances, Error> {
         again!(self, |remote| remote.instances(&self.folder, unit, zero))
     }
 
-    /// Moves the requests to an instance of the commit, its tree being there. `anew`: what it runs by has changed too, so
-    /// that one which runs already does not count.
-    pub(super) async fn switch(&self, zero: &ZeroDowntime, unit: &UnitName, anew: bool) -> Result<(), Cut> {
-        let mut goal = if anew { Goal::Anew } else { Goal::Runs(self.to) };
+    /// Moves the requests to an instance as is wanted, the commit's tree being there.
+    pub(super) async fn switch(&self, zero: &ZeroDowntime, unit: &UnitName, mut goal: Goal) -> Result<(), Cut> {
         for _ in 0..MOVES {
             let seen = self.look(zero, unit).await?;
-            match seen.next(goal) {
+            let next = seen.next(goal);
+            self.set_unswitched(match next {
+                Next::Install => self.is_unswitched(),
+                Next::Start(_) | Next::Switch(_) => true,
+                Next::Settle(_) | Next::Retire(_) | Next::Done(_) | Next::Stay => false,
+            });
+            match next {
                 Next::Install => {
                     let (host, path) = (&self.host.name, format!("/etc/nginx/airplanes/{unit}.server"));
                     let said = format!("{path} is not there on {host}; `airplanes host install {}`", self.app.name);
@@ -57,23 +61,33 @@ impl Turn<'_> {
                     goal = Goal::Instance(port);
                 }
                 Next::Switch(port) => {
-                    self.wait_until_well(unit, port, None).await?;
+                    self.wait_until_well(&instance_of(unit, port), Some(port), None).await?;
                     self.log.line(&format!("switching nginx to {unit}@{port}"));
                     again!(self, |remote| remote.switch(unit, port))?;
                 }
                 Next::Retire(port) => {
                     // With its requests now: while the old one is there, the way back is another switch.
-                    if let Serving::Port(serving) = seen.serving {
-                        self.wait_until_well(unit, serving, Some(Duration::ZERO)).await?;
+                    if let Some(Serves::Instance(serving)) = seen.who_serves() {
+                        self.wait_until_well(&instance_of(unit, serving), Some(serving), Some(Duration::ZERO)).await?;
                     }
-                    self.drain(zero, unit, port).await?;
+                    if seen.is_up(port) || seen.plain.is_some() {
+                        self.drain(zero, unit, port).await?;
+                    }
                     self.log.line(&format!("stopping {unit}@{port}"));
                     again!(self, |remote| remote.retire(unit, port))?;
                 }
                 Next::Done(port) => {
+                    let instance = instance_of(unit, port);
+                    self.wait_until_well(&instance, Some(port), Some(Duration::ZERO)).await?;
+                    again!(self, |remote| remote.mark_live(&self.folder, &self.to))?;
+                    self.log.line(&format!("live at {} as {instance}", self.to));
+                    return Ok(());
+                }
+                Next::Stay => {
+                    let port = seen.plain.and_then(|plain| plain.port);
                     self.wait_until_well(unit, port, Some(Duration::ZERO)).await?;
                     again!(self, |remote| remote.mark_live(&self.folder, &self.to))?;
-                    self.log.line(&format!("live at {} as {unit}@{port}", self.to));
+                    self.log.line(&format!("live at {} as {unit}, as before", self.to));
                     return Ok(());
                 }
             }
@@ -82,16 +96,15 @@ impl Turn<'_> {
         Err(Error::Install { said }.into())
     }
 
-    /// Waits until an instance is well, and has been for the app's own time or `stable`.
-    async fn wait_until_well(&self, unit: &UnitName, port: u16, stable: Option<Duration>) -> Result<(), Error> {
-        let (instance, health) = (instance_of(unit, port), self.app.health_at(self.host, Some(port)));
-        let check = check(self.app, self.host, &self.folder, health.as_deref(), &self.to, Some(&instance));
+    /// Waits until a unit that listens at a port is well, and has been for the app's own time or `stable`.
+    async fn wait_until_well(&self, unit: &UnitName, port: Option<u16>, stable: Option<Duration>) -> Result<(), Error> {
+        let health = port.and_then(|port| self.app.health_at(self.host, Some(port)));
+        let check = check(self.app, self.host, &self.folder, health.as_deref(), &self.to, Some(unit));
         let check = Check { stable: stable.unwrap_or(check.stable), ..check };
         // It looks again and again by itself.
-        let (rooms, never, mut said) =
-            (self.work.rooms(), CancellationToken::new(), |bytes: &[u8]| self.log.bytes(bytes));
+        let (never, mut said) = (CancellationToken::new(), |bytes: &[u8]| self.log.bytes(bytes));
         let mut remote =
-            Remote { hosts: &rooms.hosts, host: self.host, timeout: OPERATION, cancel: &never, log: &mut said };
+            Remote { hosts: &self.hosts, host: self.host, timeout: OPERATION, cancel: &never, log: &mut said };
         remote.wait_until_well(&check).await.map(drop)
     }
 
@@ -122,9 +135,14 @@ impl Turn<'_> {
     /// Where requests go after a switch that failed, in words; and the instance that it was for.
     pub(super) async fn of_instances(&self, zero: &ZeroDowntime, unit: &UnitName) -> (String, Option<UnitName>) {
         let Ok(seen) = self.look(zero, unit).await else { return (String::new(), None) };
-        let (Serving::Port(serving) | Serving::CutOff(serving)) = seen.serving else { return (String::new(), None) };
-        let is_new = seen.at(serving).is_some_and(|one| one.runs == Some(self.to));
-        let failed = if is_new { serving } else { seen.spare() };
-        (format!("; requests go to {unit}@{serving}"), Some(instance_of(unit, failed)))
+        let spare = instance_of(unit, seen.spare());
+        let serving = match (seen.who_serves(), seen.serving) {
+            (Some(Serves::Plain), _) => return (format!("; requests go to {unit}"), Some(spare)),
+            (_, Serving::Nobody) => return (String::new(), None),
+            (_, Serving::Port(port) | Serving::CutOff(port)) => port,
+        };
+        let is_new = !self.is_unswitched() && seen.at(serving).is_some_and(|one| one.runs == Some(self.to));
+        let serving = instance_of(unit, serving);
+        (format!("; requests go to {serving}"), Some(if is_new { serving } else { spare }))
     }
 }

@@ -2,27 +2,32 @@
 //!
 //! Idempotent: it is looked at before anything is done, what it ran is journaled before its tree moves, and its unit's
 //! InvocationID after that and before the restart, so that a resumed restart happens only if it has not. A turn is not
-//! canceled half-way, not even by a crash in between. Its end is an answer, never an error of the step, unless the store
-//! fails.
+//! canceled half-way, not even by a crash in between. Its end is an answer of its own: what went wrong here for one host
+//! is no other's end, unless the store fails.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::super::artifact::is_same;
 use super::super::{StepError, Work};
 use super::{installs, switch};
-use crate::host::install::{Standings, Wanted};
-use crate::host::instances::instance_of;
-use crate::host::lock::{Holder, Lock, lock};
+use crate::host::install::{BroughtBack, Standings, Wanted};
+use crate::host::instances::{Goal, instance_of};
+use crate::host::lock::{Holder, alone};
 use crate::host::{Check, Error, HostState, MarkerState, Remote, Restart};
-use crate::model::{App, Entry, Host, HostResult, Progress, Sha, Step, UnitName};
+use crate::model::{App, Entry, FileSum, Host, HostResult, Progress, Sha, Step, UnitName};
 use crate::pipeline::log::HostLog;
+use crate::ssh::Hosts;
 
 /// How long one operation on a host may take; a first clone is the longest.
 pub(super) const OPERATION: Duration = Duration::from_secs(600);
 /// How long an app without `:health` may take to be active, and how long it has to stay so.
 const ACTIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1));
+/// So many hosts are looked at at once.
+pub(super) const AT_ONCE: usize = 32;
 /// How often an operation that lost its connection is tried.
 const TRIES: u32 = 3;
 /// No try begins later than this after the first that failed: who hears nothing at all has waited long enough.
@@ -34,13 +39,13 @@ const LAST_LINES: u32 = 20;
 /// its argument to a future can't be sent between threads yet.
 macro_rules! again {
     ($turn:expr, |$remote:ident| $operation:expr) => {{
-        let (turn, rooms, never) = ($turn, $turn.work.rooms(), CancellationToken::new());
+        let (turn, never) = ($turn, CancellationToken::new());
         let mut tries = 0;
         let mut lost: Option<tokio::time::Instant> = None;
         loop {
             let mut said = |bytes: &[u8]| turn.log.bytes(bytes);
             let mut remote =
-                Remote { hosts: &rooms.hosts, host: turn.host, timeout: OPERATION, cancel: &never, log: &mut said };
+                Remote { hosts: &turn.hosts, host: turn.host, timeout: OPERATION, cancel: &never, log: &mut said };
             let $remote = &mut remote;
             tries += 1;
             match $operation.await {
@@ -80,45 +85,57 @@ impl From<crate::store::StoreError> for Cut {
     }
 }
 
-/// Which way a turn goes.
-#[derive(Clone, Copy)]
-pub(super) enum Way {
-    Forward,
-    Back,
-}
-
-/// How long it may take to let go of a host's lock: where the connection is gone, the host does that itself.
-const FREED_WITHIN: Duration = Duration::from_secs(2);
-
 /// A host and the commit that it is brought to.
 pub(super) struct Turn<'a> {
     pub work: &'a Work,
     pub app: &'a App,
     pub host: &'a Host,
     pub to: Sha,
+    /// Which file of it, where hosts are sent one.
+    pub sum: Option<FileSum>,
     pub folder: String,
     pub restart: Option<Restart>,
     pub log: &'a HostLog,
+    /// One conversation with the host, which has the folder's lock: no other daemon, and no person who wants to be alone
+    /// there, comes in between. One that was lost has it again before anything else is asked.
+    pub hosts: Hosts,
+    /// Whether its files are the commit's, or on the way there, while an instance from before has the requests.
+    unswitched: AtomicBool,
+}
+
+/// What the app runs by on a host and is not there as it is to be.
+struct Due {
+    wanted: Wanted,
+    /// Whether the unit is to be restarted for it.
+    is_for_the_unit: bool,
 }
 
 /// Brings a host to the job's commit.
 pub(super) async fn forward(work: &Work, host: &Host, to: Sha) -> Result<HostResult, StepError> {
     let log = open_log(work, host).await?;
-    let turn = Turn::new(work, host, to, &log)?;
+    let mut turn = Turn::new(work, host, to, &log)?;
+    let mut seen = None;
+    if let Some((hosts, asked)) = work.asked.take(&host.name) {
+        (turn.hosts, seen) = (hosts, Some(asked));
+    }
     let was_begun = turn.state().is_some_and(|state| state.touched);
-    let result = match turn.alone(Way::Forward).await {
+    let result = match turn.locked(turn.forward(seen)).await {
         Ok(result) => result,
         Err(Cut::Step(error)) => return Err(error),
         Err(Cut::Host(error)) => {
-            let mut text = work.inner.masked(&error.to_string());
+            let text = work.masked(&error.to_string());
             log.line(&text);
             let now = turn.state();
             if !error.is_unreachable() {
-                if error.left_it_alone() && !was_begun {
+                if error.left_it_alone() && !was_begun && !turn.is_unswitched() {
                     HostResult::Refused { error: text, locked: matches!(error, Error::Locked { .. }) }
                 } else {
-                    text.push_str(&turn.last_lines().await);
-                    HostResult::Failed { error: text }
+                    let (said, lines) = turn.last_lines().await;
+                    match turn.put_back().await? {
+                        Some(Ok(back)) => HostResult::PutBack { error: text + &said + &back + &lines },
+                        Some(Err(back)) => HostResult::Failed { error: text + &said + &back + &lines },
+                        None => HostResult::Failed { error: text + &said + &lines },
+                    }
                 }
             } else if now.as_ref().is_some_and(|h| h.restarting.is_some()) {
                 HostResult::Failed { error: format!("{text}; it was being restarted, and how it is now is not known") }
@@ -136,7 +153,7 @@ pub(super) async fn forward(work: &Work, host: &Host, to: Sha) -> Result<HostRes
 
 pub(super) async fn open_log(work: &Work, host: &Host) -> Result<HostLog, StepError> {
     let attempt = work.job.step(&Step::Rollout).map_or(1, |s| s.attempt);
-    Ok(work.inner.logs.host(work.job.id, &host.name, attempt, work.inner.masker()).await?)
+    Ok(work.inner.logs.host(work.job.id, &host.name, attempt, work.masker()).await?)
 }
 
 pub(super) async fn close_log(work: &Work, host: &Host, log: HostLog) {
@@ -151,7 +168,18 @@ impl<'a> Turn<'a> {
         let folder = app.folder_on(host);
         let folder =
             folder.ok_or_else(|| StepError::failed(format!("{} has hosts and no :working-directory", app.name)))?;
-        Ok(Self { work, app, host, to, folder, restart: Restart::of(app), log })
+        let hosts = alone(&work.rooms().hosts, host, &folder, &holder(work));
+        let (restart, unswitched) = (Restart::of(app), AtomicBool::new(false));
+        Ok(Self { work, app, host, to, sum: work.job.sum.clone(), folder, restart, log, hosts, unswitched })
+    }
+
+    /// Whether its files are the commit's, or on the way there, while an instance from before has the requests.
+    pub fn is_unswitched(&self) -> bool {
+        self.unswitched.load(Ordering::Relaxed)
+    }
+
+    pub fn set_unswitched(&self, unswitched: bool) {
+        self.unswitched.store(unswitched, Ordering::Relaxed);
     }
 
     /// How often an operation is tried: nobody waits twice for a host that preflight has waited for in vain.
@@ -184,72 +212,59 @@ impl<'a> Turn<'a> {
         again!(self, |remote| remote.look_at(wanted))
     }
 
-    /// The turn, with the host's lock: no other daemon, and no person who wants to be alone there, comes in between.
-    pub async fn alone(&self, way: Way) -> Result<HostResult, Cut> {
-        self.locked(async {
-            match way {
-                Way::Forward => self.forward().await,
-                Way::Back => self.back().await.map(|()| HostResult::RolledBack),
-            }
-        })
-        .await
-    }
-
-    /// What is to be done alone there, once the lock is ours.
+    /// What is to be done alone there; the lock is free afterwards.
     pub async fn locked<T>(&self, alone: impl Future<Output = Result<T, Cut>>) -> Result<T, Cut> {
-        let lock = self.lock().await?;
         let result = alone.await;
-        if let Some(lock) = lock {
-            let _ = tokio::time::timeout(FREED_WITHIN, lock.free()).await;
-        }
+        self.hosts.hang_up().await;
         result
     }
 
-    /// The lock of its folder; none where there is no folder yet.
-    pub async fn lock(&self) -> Result<Option<Lock>, Error> {
-        let job = &self.work.job;
-        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let machine = machine.trim();
-        let state = self.work.inner.state.display().to_string().replace(char::is_whitespace, "_");
-        let holder = Holder {
-            id: format!("{machine}:{state}"),
-            who: format!("airplanes on {machine}"),
-            since: jiff::Timestamp::now(),
-            why: format!("job {} of {}", job.id, self.app.name),
+    /// `asked` is what was seen of the host a moment ago, with the lock that is held.
+    async fn forward(&self, asked: Option<HostState>) -> Result<HostResult, Cut> {
+        let seen = match asked {
+            Some(seen) => seen,
+            None => {
+                self.log.line(&format!("looking at {}", self.folder));
+                self.observe().await?
+            }
         };
-        again!(self, |remote| lock(remote.hosts, remote.host, &self.folder, &holder, remote.cancel))
-    }
-
-    async fn forward(&self) -> Result<HostResult, Cut> {
-        self.log.line(&format!("looking at {}", self.folder));
-        let seen = self.observe().await?;
         let resumed = self.state().is_some_and(|h| h.state == Progress::Running);
-        self.append(Entry::HostStarted { host: self.host.name.clone(), previous: self.ran(&seen)? }).await?;
+        let (previous, sum) = self.ran(&seen)?;
+        self.append(Entry::HostStarted { host: self.host.name.clone(), previous, sum }).await?;
         let restarting = self.state().and_then(|h| h.restarting);
         let due = self.install_due(&seen).await?;
-        let kept = self.work.kept(self.to).await;
-        if due.is_none()
+        if due.as_ref().is_none_or(|due| !due.is_for_the_unit)
             && seen.is_live_at(&self.to)
-            && is_same(kept.as_ref(), &seen)
-            && is_well(self.work, self.host, self.to, &CancellationToken::new()).await
+            && seen.has_file(self.sum.as_ref())
+            && is_well(self.work, &self.hosts, self.host, self.to, &CancellationToken::new()).await
         {
             self.log.line("it is live and well at the commit already");
-            let changed = resumed && restarting.is_some();
+            if let Some(due) = &due {
+                self.install(&due.wanted).await?;
+            }
+            let changed = due.is_some() || resumed && restarting.is_some();
             return Ok(HostResult::Done { changed });
         }
         if due.is_some() {
             self.make_folder(&seen).await;
         }
+        self.lock_what_is_new(&seen).await;
         if self.state().is_some_and(|state| state.prepared != Some(true)) {
             // It was away when the others were prepared.
             self.prepare().await?;
         }
-        let moved = self.bring(seen.head, kept.as_ref()).await?;
-        if let Some(wanted) = &due {
-            again!(self, |remote| remote.install(wanted))?;
+        let moved = self.bring(seen.head).await;
+        let refused = matches!(&moved, Err(Cut::Host(error)) if error.left_it_alone());
+        // Of one that is resumed it is known once it is asked where requests go.
+        self.set_unswitched(self.instances().is_some() && !refused && !resumed);
+        let moved = moved?;
+        self.lock_what_is_new(&seen).await;
+        if let Some(due) = &due {
+            self.install(&due.wanted).await?;
         }
         if let Some((zero, unit)) = self.instances() {
-            return self.switch(zero, unit, due.is_some()).await.map(|()| HostResult::Done { changed: true });
+            let goal = if due.is_some_and(|due| due.is_for_the_unit) { Goal::Anew } else { Goal::Runs(self.to) };
+            return self.switch(zero, unit, goal).await.map(|()| HostResult::Done { changed: true });
         }
         if self.restart.is_some() {
             let before = match restarting {
@@ -263,6 +278,13 @@ impl<'a> Turn<'a> {
         Ok(HostResult::Done { changed: true })
     }
 
+    /// A folder that was not there could not be locked: what is asked next is asked in a conversation that has its lock.
+    async fn lock_what_is_new(&self, seen: &HostState) {
+        if !seen.exists {
+            self.hosts.hang_up().await;
+        }
+    }
+
     /// The app's folder, if it is not there: where our user may make it, what follows does.
     pub async fn make_folder(&self, seen: &HostState) {
         if !seen.exists
@@ -274,12 +296,13 @@ impl<'a> Turn<'a> {
     }
 
     /// What the app runs by there, if anything of it is missing, another, or newer than what runs.
-    async fn install_due(&self, seen: &HostState) -> Result<Option<Wanted>, Cut> {
+    async fn install_due(&self, seen: &HostState) -> Result<Option<Due>, Cut> {
         let Some(wanted) = installs::wanted(self.work, self.host)? else { return Ok(None) };
         match self.look_at(&wanted).await {
             Ok(standings) => {
                 installs::tell(self.log, &standings);
-                Ok((!standings.is_settled()).then_some(wanted))
+                let is_for_the_unit = standings.is_for_the_unit();
+                Ok((!standings.is_settled()).then_some(Due { wanted, is_for_the_unit }))
             }
             // A host that was not set up, with a unit that somebody else made: that one stays.
             Err(Error::NoProgram { said }) if seen.unit.as_ref().is_some_and(|unit| !unit.is_missing()) => {
@@ -290,22 +313,42 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Puts it there. The host keeps what that replaces, for this job's way back.
+    async fn install(&self, wanted: &Wanted) -> Result<(), Cut> {
+        if !self.state().is_some_and(|state| state.installed) {
+            self.append(Entry::HostInstalling { host: self.host.name.clone() }).await?;
+        }
+        again!(self, |remote| remote.install(wanted))?;
+        Ok(())
+    }
+
+    /// Puts back what this job has replaced of it.
+    pub async fn bring_back(&self) -> Result<BroughtBack, Error> {
+        again!(self, |remote| remote.bring_back(self.app, self.work.job.id))
+    }
+
     /// What the host goes back to if need be: what is there, or, where that was left in the middle of a move that nobody
     /// saw the end of, what last did well.
-    fn ran(&self, seen: &HostState) -> Result<Option<Sha>, Cut> {
+    fn ran(&self, seen: &HostState) -> Result<(Option<Sha>, Option<FileSum>), Cut> {
         let is_moving = seen.marker.as_ref().is_some_and(|marker| marker.state == MarkerState::Moving);
-        let good = self.work.inner.store.last_good_on(self.app, &self.host.name)?.map(|good| good.sha);
-        Ok(good.filter(|good| is_moving && *good != self.to).or(seen.head))
+        let store = &self.work.inner.store;
+        if let Some(good) = store.last_good_on(self.app, &self.host.name)?.filter(|_| is_moving) {
+            let sum = store.job(good.brought_by())?.and_then(|job| job.sum.clone());
+            if (good.sha, &sum) != (self.to, &self.sum) {
+                return Ok((Some(good.sha), sum));
+            }
+        }
+        Ok((seen.head, seen.sum.clone()))
     }
 
     /// Journals that the app is about to be restarted, with the unit as it is now.
     pub async fn journal_restart(&self, seen: &HostState) -> Result<Option<String>, Cut> {
         // Seen only now: one that came up by itself before the tree moved runs what was there then.
-        let seen = match self.unit() {
-            Some(_) => self.observe().await?,
-            None => seen.clone(),
+        let unit = match self.unit() {
+            Some(unit) => again!(self, |remote| remote.unit(unit))?,
+            None => seen.unit.clone(),
         };
-        let invocation = seen.unit.and_then(|u| u.invocation_id);
+        let invocation = unit.and_then(|unit| unit.invocation_id);
         let entry = Entry::HostRestarting { host: self.host.name.clone(), invocation: invocation.clone() };
         self.append(entry).await?;
         Ok(invocation)
@@ -327,31 +370,41 @@ impl<'a> Turn<'a> {
         let health = self.app.health_on(self.host);
         let check = check(self.app, self.host, &self.folder, health.as_deref(), &self.to, self.unit());
         // It looks again and again by itself.
-        let (rooms, never, mut said) =
-            (self.work.rooms(), CancellationToken::new(), |bytes: &[u8]| self.log.bytes(bytes));
+        let (never, mut said) = (CancellationToken::new(), |bytes: &[u8]| self.log.bytes(bytes));
         let mut remote =
-            Remote { hosts: &rooms.hosts, host: self.host, timeout: OPERATION, cancel: &never, log: &mut said };
+            Remote { hosts: &self.hosts, host: self.host, timeout: OPERATION, cancel: &never, log: &mut said };
         remote.verify(&check).await?;
         self.log.line(&format!("live at {}", self.to));
         Ok(())
     }
 
-    /// The last journal lines of a unit that failed, as an end of the host's error.
-    pub async fn last_lines(&self) -> String {
+    /// Where requests go, and the last journal lines of a unit that failed: the end of the host's error.
+    pub async fn last_lines(&self) -> (String, String) {
         let (said, unit) = match self.instances() {
             Some((zero, unit)) => self.of_instances(zero, unit).await,
             None => (String::new(), self.unit().cloned()),
         };
-        let Some(unit) = &unit else { return said };
+        let Some(unit) = &unit else { return (said, String::new()) };
         let lines = match again!(self, |remote| remote.last_journal_lines(unit, LAST_LINES)) {
             Ok(lines) if !lines.is_empty() => {
-                let text = self.work.inner.masked(&lines.join("\n"));
+                let text = self.work.masked(&lines.join("\n"));
                 self.log.line(&text);
                 format!(". The last lines of {unit}:\n{text}")
             }
             _ => String::new(),
         };
-        format!("{said}{lines}")
+        (said, lines)
+    }
+}
+
+/// Who holds the lock, for whoever is refused meanwhile.
+pub(super) fn holder(work: &Work) -> Holder {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Holder {
+        id: work.inner.identity.clone(),
+        who: format!("airplanes on {}", machine.trim()),
+        since: jiff::Timestamp::now(),
+        why: format!("job {} of {}", work.job.id, work.job.app.name),
     }
 }
 
@@ -374,11 +427,11 @@ pub(super) fn check<'a>(
 
 /// Whether what is live there answers now. Changes nothing but, at the most, a marker that says `live` already. Not to
 /// be canceled where a host's turn has begun: what was not seen to be well is restarted.
-async fn is_well(work: &Work, host: &Host, commit: Sha, cancel: &CancellationToken) -> bool {
+async fn is_well(work: &Work, hosts: &Hosts, host: &Host, commit: Sha, cancel: &CancellationToken) -> bool {
     let app = &work.job.app;
     let Some(folder) = app.folder_on(host) else { return false };
-    let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
-    let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel, log: &mut quiet };
+    let mut quiet = |_: &[u8]| ();
+    let mut remote = Remote { hosts, host, timeout: OPERATION, cancel, log: &mut quiet };
     let (unit, health) = match switch::instances(app) {
         Some((zero, unit)) => {
             let seen = remote.instances(&folder, unit, zero).await;
@@ -395,32 +448,44 @@ async fn is_well(work: &Work, host: &Host, commit: Sha, cancel: &CancellationTok
     remote.verify(&check).await.is_ok()
 }
 
-/// Whether every host that the job is for is live and well at the commit: nothing is to be done.
-pub(in crate::pipeline::steps) async fn is_live_everywhere(work: &Work, commit: Sha) -> bool {
+/// Whether every host that the job is for is live and well at the commit, with one file of it: nothing is to be done. Gives
+/// how one of them is. The first is asked alone, since it mostly says no, and then all others at once.
+pub(in crate::pipeline::steps) async fn live_everywhere(work: &Work, commit: Sha) -> Option<HostState> {
+    let hosts = super::hosts(&work.job);
+    let Some((first, others)) = hosts.split_first() else { return Some(HostState::default()) };
+    let first = live(work, first, commit).await?;
+    let (mut others, mut looks) = (others.iter(), FuturesUnordered::new());
+    loop {
+        while looks.len() < AT_ONCE
+            && let Some(host) = others.next()
+        {
+            looks.push(live(work, host, commit));
+        }
+        match looks.next().await {
+            Some(Some(seen)) if seen.has_file(first.sum.as_ref()) => {}
+            Some(_) => return None,
+            None => return Some(first),
+        }
+    }
+}
+
+/// A host that is live and well at the commit.
+async fn live(work: &Work, host: &Host, commit: Sha) -> Option<HostState> {
     let app = &work.job.app;
     let restart = Restart::of(app);
     let unit = restart.as_ref().and_then(Restart::unit);
-    let kept = work.kept(commit).await;
-    for host in &super::hosts(&work.job) {
-        let Some(folder) = app.folder_on(host) else { return false };
-        let (rooms, mut quiet) = (work.rooms(), |_: &[u8]| ());
-        let mut remote = Remote { hosts: &rooms.hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };
-        let seen: Result<HostState, Error> = remote.observe(&folder, unit).await;
-        if !seen.is_ok_and(|seen| seen.is_live_at(&commit) && is_same(kept.as_ref(), &seen)) {
-            return false;
-        }
-        let Ok(wanted) = installs::wanted(work, host) else { return false };
-        if let Some(wanted) = &wanted {
-            match remote.look_at(wanted).await {
-                Ok(standings) if standings.is_settled() => {}
-                // Its unit is not ours to keep then; its turn says so.
-                Err(Error::NoProgram { .. }) => {}
-                _ => return false,
-            }
-        }
-        if !is_well(work, host, commit, &work.stop).await {
-            return false;
+    let folder = app.folder_on(host)?;
+    let hosts = work.rooms().hosts.in_conversation(host, None);
+    let mut quiet = |_: &[u8]| ();
+    let mut remote = Remote { hosts: &hosts, host, timeout: OPERATION, cancel: &work.stop, log: &mut quiet };
+    let seen = remote.observe(&folder, unit).await.ok().filter(|seen| seen.is_live_at(&commit))?;
+    if let Some(wanted) = &installs::wanted(work, host).ok()? {
+        match remote.look_at(wanted).await {
+            Ok(standings) if standings.is_settled() => {}
+            // Its unit is not ours to keep then; its turn says so.
+            Err(Error::NoProgram { .. }) => {}
+            _ => return None,
         }
     }
-    true
+    is_well(work, &hosts, host, commit, &work.stop).await.then_some(seen)
 }

@@ -1,0 +1,136 @@
+//! `:migrate` on a host with systemd, before its first deploy: with the app's own user, environment and secret, on its own,
+//! whatever becomes of the daemon and the network meanwhile.
+//!
+//! Skipped unless a lab is up; see `lab`. With a real PostgreSQL: `scripts/bare-host`.
+
+use std::time::{Duration, Instant};
+
+use super::support::acts::given;
+use super::support::lab_world::{HOSTS, LabWorld, inside, switch};
+
+/// host2, where our user has sudo for the program alone, is the first.
+const DEPLOY: &str = r#":app {:git-url "{repo:app}" :working-directory "/srv/moved" :hosts [:host2 :host1] :ship :push
+    :service {:name "moved" :exec-start "/bin/sleep 9999" :environment {"WHERE" "th%re"} :secrets ["greeting"]}
+    :migrate "exec sh ./migrate \"$WHERE\" 'a \"b\\c'"}"#;
+
+/// Says who and where it is, and waits while the gate is shut.
+const MIGRATE: &str = r#"id -u; printf '%s %s %s\n' "$1" "$2" "$(cat "$CREDENTIALS_DIRECTORY/greeting")"
+echo run >>"$HOME/runs"
+while [ -e /srv/moved-gate ]; do sleep 0.1; done
+printf "moved on" >&2
+exit "$(cat code)"
+"#;
+
+const UNIT: &str = "airplanes-migrate-moved";
+
+/// The hosts as they were.
+struct Bare;
+
+impl Bare {
+    fn make() {
+        for host in HOSTS {
+            switch(&["heal", host]);
+            inside(
+                host,
+                "PATH=/usr/sbin:/usr/bin; rm -f /srv/moved-gate; systemctl disable --now moved airplanes-migrate-moved 2>/dev/null; \
+                 rm -rf /srv/moved* /etc/systemd/system/moved* /run/systemd/system/airplanes-migrate-* /etc/credstore /var/lib/airplanes-* \
+                 /var/lib/moved /var/lib/private/moved /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host; \
+                 userdel mover 2>/dev/null; systemctl daemon-reload; systemctl reset-failed",
+            );
+        }
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        Self::make();
+    }
+}
+
+fn runs() -> String {
+    inside("host2", "grep -c run /var/lib/moved/runs 2>/dev/null || :")
+}
+
+/// Until a log has these words.
+async fn says(lab: &LabWorld, id: &str, log: &str, words: &str) {
+    let said = async || lab.world.whole_log(id, log).await.contains(words).then_some(());
+    lab.world.until(words, said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_has_what_the_unit_has_and_outlives_the_daemon_and_the_network() {
+    let Some(mut lab) = LabWorld::open(DEPLOY).await else { return };
+    Bare::make();
+    let _bare = Bare;
+    lab.world.commit("app", &[("migrate", MIGRATE), ("code", "0\n")]);
+    let (code, _, err) = given(&lab.world, &["host", "setup", "host2"], "");
+    assert_eq!(code, 0, "{err}");
+    lab.world.start().await;
+    given(&lab.world, &["secret", "set", "app", "greeting"], "hello-7f3a9");
+    inside("host2", "touch /srv/moved-gate");
+    let id = lab.world.deploy("app").await;
+    lab.until("host2", "grep -qs run /var/lib/moved/runs").await;
+    // Nothing of the app itself is there yet.
+    assert_eq!(inside("host2", "ls /etc/systemd/system | grep moved || :"), "");
+    assert_eq!(inside("host1", "ls /etc/systemd/system | grep moved || :"), "");
+
+    // The daemon is killed; the next is told to end, and does at once; the one after it is cut off from the host.
+    lab.world.kill();
+    lab.world.start().await;
+    says(&lab, &id, "rollout", "looking what became of :migrate").await;
+    let asked = Instant::now();
+    assert_eq!(lab.world.stop(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert_eq!(inside("host2", &format!("systemctl is-active {UNIT}")), "active");
+    lab.world.start().await;
+    says(&lab, &id, "rollout", "looking what became of :migrate").await;
+    switch(&["cut", "host2", "silent"]);
+    says(&lab, &id, "rollout/host2", "goes on there, and is looked at again").await;
+    inside("host2", "rm /srv/moved-gate");
+    lab.until("host2", "test -e /var/lib/airplanes-migrate/moved/end").await;
+    switch(&["heal", "host2"]);
+    let job = lab.world.ended(&id).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}\n{}", lab.world.log());
+    assert_eq!(runs(), "1");
+    let log = lab.world.whole_log(&id, "rollout/host2").await;
+    let user = inside("host2", "stat -c %u /proc/$(systemctl show -P MainPID moved)");
+    let said = format!("{user}\nth%re a \"b\\c ***\nmoved on");
+    assert!(log.contains(&said), "{log}");
+    assert!(!log.contains("7f3a9") && !lab.world.log().contains("7f3a9"));
+    assert_eq!(inside("host2", "ls /var/lib/airplanes-migrate/moved | xargs"), "began end job log");
+    assert_eq!(inside("host1", "ls /var/lib/airplanes-migrate 2>/dev/null || :"), "");
+
+    // While the app runs, its migration is the same user, and the app's state folder stays the app's.
+    lab.world.commit("app", &[("code", "0 \n")]);
+    let job = lab.deploy().await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let log = lab.world.whole_log(job["id"].as_str().unwrap(), "rollout/host2").await;
+    assert!(log.contains(&format!("\n{user}\n")) && runs() == "2", "{user}: {log}");
+    inside("host2", "rm /var/lib/moved/runs");
+
+    // One that fails, as a user who is made for it and with another secret: what runs is as it was.
+    let runs_by = "systemctl show -P InvocationID moved; cat /etc/credstore/airplanes/moved/greeting; cat /etc/systemd/system/moved.service";
+    let before = inside("host2", runs_by);
+    given(&lab.world, &["secret", "set", "app", "greeting"], "bonjour-7f3a9");
+    lab.edit(&DEPLOY.replace(":secrets", ":user \"mover\" :write [\"/var/lib\"] :secrets")).await;
+    lab.world.commit("app", &[("code", "3\n")]);
+    let job = lab.deploy().await;
+    assert_eq!(job["state"], "failed", "{job:#}");
+    let reason = job["reason"].as_str().unwrap();
+    assert!(reason.contains(":migrate on host2 ended with exit code 3") && reason.contains("moved on"), "{reason}");
+    let log = lab.world.whole_log(job["id"].as_str().unwrap(), "rollout/host2").await;
+    assert!(log.contains(&format!("\n{}\n", inside("host2", "id -u mover"))), "{log}");
+    assert_eq!(inside("host2", runs_by), before);
+
+    // The power goes: nobody can say how far it came, and it is not run again.
+    lab.edit(DEPLOY).await;
+    inside("host2", "rm -f /var/lib/moved/runs; touch /srv/moved-gate");
+    let id = lab.world.deploy("app").await;
+    lab.until("host2", "grep -qs run /var/lib/moved/runs").await;
+    switch(&["stop", "host2"]);
+    switch(&["start", "host2"]);
+    let job = lab.world.ended(&id).await;
+    assert_eq!(job["state"], "failed", "{job:#}");
+    assert!(job["reason"].as_str().unwrap().contains(":migrate was begun on host2 and nobody saw its end"), "{job:#}");
+    assert_eq!(runs(), "1");
+}
