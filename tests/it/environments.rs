@@ -227,10 +227,14 @@ async fn plan_says(world: &World, words: &str) -> Option<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_does_not() {
-    // It opens with a minute that begins in 20 to 80 seconds.
-    let now = jiff::Timestamp::now().as_second();
-    let opens = jiff::Timestamp::from_second((now + 20).div_euclid(60) * 60 + 60).unwrap();
-    let hours = format!("{}-{}", opens.strftime("%H:%M"), (opens + jiff::Span::new().hours(2)).strftime("%H:%M"));
+    // It opens with the first minute that is at least so many seconds away.
+    let after = |seconds: i64| {
+        let now = jiff::Timestamp::now().as_second();
+        let opens = jiff::Timestamp::from_second((now + seconds).div_euclid(60) * 60 + 60).unwrap();
+        (opens, format!("{}-{}", opens.strftime("%H:%M"), (opens + jiff::Span::new().hours(2)).strftime("%H:%M")))
+    };
+    let (opens, closed) = after(3600);
+    let hours = &closed;
     let window = format!(":rollout {{}} :window {{:hours \"{hours}\" :tz \"UTC\"}}");
     let mut world = app("", &window).await;
     let old = at(&world, "web-3");
@@ -257,6 +261,8 @@ async fn what_nobody_asked_for_waits_for_its_window_and_what_a_person_asks_for_d
     );
     assert!(text(&over, "reason").contains("came while it waited for its window, and took its place"), "{over:#}");
     assert_eq!(all(&world), two_and_two(&second, &old));
+    let (opens, hours) = after(1);
+    world.edit("deploy.edn", &closed, &hours);
     let opened =
         async || (!world.get(&format!("/jobs/{}", text(&two, "id"))).await["finished_at"].is_null()).then_some(());
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(150);

@@ -142,11 +142,12 @@ impl LabWorld {
         Some(lab)
     }
 
-    /// Asks for the app to be deployed, and gives the job that has ended.
+    /// Asks for the app to be deployed, and gives that job once nothing is under way: a hold that ended with it makes
+    /// one that comes after it.
     pub async fn deploy(&self) -> Value {
-        let (status, answer) = self.world.post("/apps/app/deploy").await;
-        assert_eq!(status, 202, "{answer}");
-        self.world.job("app").await
+        let id = self.world.deploy("app").await;
+        self.world.settled().await;
+        self.world.ended(&id).await
     }
 
     /// Another deploy.edn, once it is in force.
