@@ -60,8 +60,8 @@
 //!    Unit, site and credentials that it replaces there the host itself keeps, by the job's id, until another installs some.
 //!    What a build made for hosts is kept, and its sum journaled, before the build is journaled as done: later hosts,
 //!    rollbacks and promotions get those bytes, and a host has a folder for each sum.
-//!    An app's `:migrate` is begun once a job (of each environment): the host itself notes
-//!    its begin and its end, and runs it on its own; only where the host can't say how it ended the job fails and says so.
+//!    An app's `:migrate` is begun once a job (of each environment): the host itself notes its begin and its end, and runs
+//!    it on its own; only where the host can't say how it ended the job fails and says so.
 //!    A provider is asked for a server only once that is journaled; what may have come of a call that was not answered is
 //!    looked for by the server's own tag before it is asked again, and only what carries that tag is destroyed.
 //! 6. **Leases are values** that the worker holds: one for the app, one for (repository, branch) from prepare to

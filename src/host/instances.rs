@@ -165,6 +165,11 @@ impl Instances {
         if is_there(spare) { Next::Switch(spare) } else { Next::Start(spare) }
     }
 
+    /// Whether requests are still to go to an instance of that commit.
+    pub fn is_unswitched(&self, to: Sha) -> bool {
+        matches!(self.next(Goal::Runs(to)), Next::Install | Next::Start(_) | Next::Switch(_))
+    }
+
     /// Whether the instance at a port runs.
     pub fn is_up(&self, port: u16) -> bool {
         self.at(port).is_some_and(|one| one.unit.is_active())

@@ -1,5 +1,6 @@
 //! Pushes and tags that are looked at before they are planned: one may end holds, touch only a part of its repository, be one
-//! to a branch that has become the default one, or be the merge of a pull request of ours.
+//! to a branch that has become the default one, or be the merge of a pull request of ours. So is what a person asks of an app
+//! that is held until a push: nobody may have told of that yet.
 //!
 //! Asks remotes and hosts, for no longer than a plan may wait. What can't be told then leaves holds as they are, and
 //! pull requests to the workers that wait for them.

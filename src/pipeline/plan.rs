@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::looks::Looks;
 use super::{Inner, unpoison};
 use crate::model::progress::REQUESTS;
-use crate::model::{AppName, Branch, Cause, Draft, Event, EventId, EventKind, Outcome, Push, Sha};
+use crate::model::{AppName, Branch, Cause, Draft, Event, EventId, EventKind, JobId, Outcome, Push, Sha};
 use crate::planner::{self, Context};
 use crate::store::{OwnCommit, PlanOutcome, StoreError};
 
@@ -28,9 +28,15 @@ impl Inner {
                     self.spawn_worker(job.id);
                 }
             }
+            // They begin once what is asked of one app has its plan too: it joins jobs that have not begun. What spreads
+            // may take a while, so that nothing waits for its plan.
+            let mut planned: Vec<JobId> = Vec::new();
             for event in self.store.unplanned() {
                 if self.ending.is_cancelled() {
                     return;
+                }
+                if !event.what.is_asked() {
+                    planned.drain(..).for_each(|job| self.spawn_worker(job));
                 }
                 let id = event.id;
                 if tries.get(&id).is_some_and(|tries| *tries >= TRIES) {
@@ -48,7 +54,12 @@ impl Inner {
                 // In a task of its own: an event that can't be planned at all keeps no other from it.
                 let planning = self.clone();
                 match tokio::spawn(async move { planning.plan_event(&event).await }).await {
-                    Ok(Ok(_) | Err(StoreError::NotWaiting(_))) => {
+                    Ok(Ok(outcome)) => {
+                        planned.extend(outcome.created);
+                        tries.remove(&id);
+                        looks.planned(id);
+                    }
+                    Ok(Err(StoreError::NotWaiting(_))) => {
                         tries.remove(&id);
                         looks.planned(id);
                     }
@@ -68,6 +79,7 @@ impl Inner {
                     }
                 }
             }
+            planned.drain(..).for_each(|job| self.spawn_worker(job));
             let retry = async {
                 if failed {
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -116,9 +128,6 @@ impl Inner {
         unpoison(self.unread.lock()).noted(&unread, &given_up);
         let delivery = event.delivery.map(tracing::field::display);
         tracing::info!(event = %event.id, delivery, apps, created = outcome.created.len(), joined = outcome.joined.len(), "planned");
-        for job in &outcome.created {
-            self.spawn_worker(*job);
-        }
         self.tick();
         Ok(outcome)
     }

@@ -260,13 +260,7 @@ async fn killed_anywhere_the_next_start_ends_with_the_same_file_everywhere() {
         let text_now = format!("good {n}");
         let sha = world.commit("app", &[("a", &text_now)]).to_string();
         let id = world.deploy("app").await;
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !world.has_died() {
-            assert!(std::time::Instant::now() < deadline, "{point}: not met");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        world.kill();
-        world.env.clear();
+        world.dies().await;
         world.start().await;
         let job = world.ended(&id).await;
         assert_eq!(text(&job, "state"), "succeeded", "{point}: {job:#}");

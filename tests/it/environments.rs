@@ -434,13 +434,7 @@ async fn killed_anywhere_in_a_promotion_the_next_start_ends_it() {
         world.start().await;
         let promoted = world.call(&["promote", "app", "--yes", "--watch"]).await;
         assert_eq!(promoted.code, Some(7), "the daemon is gone: {promoted:?}");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while !world.has_died() {
-            assert!(std::time::Instant::now() < deadline, "{entry}: not met");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        world.kill();
-        world.env.clear();
+        world.dies().await;
         world.start().await;
         let job = world.job("app").await;
         assert_eq!(text(&job["causes"][0], "why"), "promote", "{entry}: {job:#}");

@@ -413,6 +413,20 @@ async fn a_rolled_back_app_is_not_bumped_again_until_a_push_descends_from_the_ba
     }
     let none = async || (world.get("/holds").await["holds"] == json!([])).then_some(());
     world.until("the end of the rollback's hold", none).await;
+    // And one that nobody has told of, once a person asks for the app: what was kept back comes along.
+    world.settled().await;
+    assert_eq!(world.stop(), Some(0));
+    roll_back(&world).await;
+    while world.daemon.is_none() {
+        world.start().await;
+    }
+    let kept = world.push("a", &[("x", "2")]).await;
+    world.settled().await;
+    assert!(!world.has("shop", kept));
+    world.commit("shop", &[("bug", "none")]);
+    world.deployed("shop").await;
+    world.settled().await;
+    assert!(world.has("shop", kept) && world.get("/holds").await["holds"] == json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,13 +98,7 @@ async fn the_way_back_is_the_way_to_the_unit_the_site_and_the_credential_too() {
         lab.world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), at.to_owned())];
         lab.world.start().await;
         assert_eq!(lab.world.post("/apps/app/deploy").await.0, 202);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !lab.world.has_died() {
-            assert!(std::time::Instant::now() < deadline, "{at}: it lives\n{}", lab.world.log());
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        lab.world.kill();
-        lab.world.env.clear();
+        lab.world.dies().await;
         lab.world.start().await;
         let job = lab.world.job("app").await;
         back(&job, "401 for key ***", &lab);

@@ -92,13 +92,7 @@ async fn killed_at_any_moment_of_a_rollout_each_unit_is_restarted_once_for_the_c
                 lab.world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), at.to_owned())];
                 lab.world.start().await;
                 lib = lab.push().await;
-                let deadline = Instant::now() + Duration::from_secs(60);
-                while !lab.world.has_died() {
-                    assert!(Instant::now() < deadline, "{at}: it lives\n{}", lab.world.log());
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                lab.world.kill();
-                lab.world.env.clear();
+                lab.world.dies().await;
                 told = at.to_owned();
             }
         }
@@ -119,13 +113,7 @@ async fn a_unit_that_never_ran_is_started_once_though_the_daemon_is_killed_right
     lab.world.start().await;
     let (status, answer) = lab.world.post("/apps/app/deploy").await;
     assert_eq!(status, 202, "{answer}");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !lab.world.has_died() {
-        assert!(Instant::now() < deadline, "it lives\n{}", lab.world.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    lab.world.kill();
-    lab.world.env.clear();
+    lab.world.dies().await;
     // As if the power had gone before the host said that it was live.
     inside("host1", "cd /srv/shop/.git && sed -i s/live/moving/ airplanes.json");
     lab.world.start().await;

@@ -122,8 +122,31 @@ async fn a_migration_has_what_the_unit_has_and_outlives_the_daemon_and_the_netwo
     assert!(log.contains(&format!("\n{}\n", inside("host2", "id -u mover"))), "{log}");
     assert_eq!(inside("host2", runs_by), before);
 
+    // The network goes, and its job is canceled: it goes on alone, and nobody gets in its way, nor takes its files.
+    lab.edit(&DEPLOY.replace(":migrate", ":prepare \"true\" :migrate")).await;
+    lab.world.commit("app", &[("code", "0\n"), ("n", "1\n")]);
+    inside("host2", "rm -f /var/lib/moved/runs; touch /srv/moved-gate");
+    let id = lab.world.deploy("app").await;
+    lab.until("host2", "grep -qs run /var/lib/moved/runs").await;
+    switch(&["cut", "host2", "silent"]);
+    assert_eq!(lab.world.post(&format!("/jobs/{id}/cancel")).await.0, 202);
+    let job = lab.world.ended(&id).await;
+    assert!(job["reason"].as_str().unwrap().contains(":migrate was begun on host2 and nobody saw its end"), "{job:#}");
+    switch(&["heal", "host2"]);
+    lab.world.commit("app", &[("n", "2\n")]);
+    let job = lab.deploy().await;
+    assert_eq!(job["state"], "failed", "{job:#}");
+    let error = job["hosts"][0]["error"].as_str().unwrap();
+    assert!(error.contains(&format!("the :migrate of job {id} still runs on host2, as {UNIT}")), "{error}");
+    assert_eq!(inside("host2", "cat /srv/moved/.git/airplanes-next/n"), "1");
+    inside("host2", "rm /srv/moved-gate");
+    lab.until("host2", "test -e /var/lib/airplanes-migrate/moved/end").await;
+    let job = lab.deploy().await;
+    assert_eq!((&job["state"], runs().as_str()), (&"succeeded".into(), "2"), "{job:#}");
+
     // The power goes: nobody can say how far it came, and it is not run again.
     lab.edit(DEPLOY).await;
+    lab.world.commit("app", &[("n", "3\n")]);
     inside("host2", "rm -f /var/lib/moved/runs; touch /srv/moved-gate");
     let id = lab.world.deploy("app").await;
     lab.until("host2", "grep -qs run /var/lib/moved/runs").await;

@@ -350,6 +350,29 @@ async fn two_hosts_of_one_jar_are_put_back_before_a_switch_go_back_after_it_move
     let job = lab.deploy().await;
     both("three", &job, "failed", &lab);
     assert_eq!(job["hosts"][0]["state"], "rolled-back", "{job:#}");
+    // Nor had one whose unit is refused, and that by the daemon after the one that was killed.
+    #[cfg(feature = "crash-points")]
+    {
+        let text = jars("7400 7401", r#":restart "no""#, "60s", halts);
+        lab.edit(&text.replace("/bin/perl", "/bin/no-perl")).await;
+        lab.world.commit("app", &[("version", "five\n")]);
+        lab.world.kill();
+        let at = r#""entry":"host-installing","host":"host1":after"#;
+        lab.world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), at.to_owned())];
+        lab.world.start().await;
+        let id = lab.world.deploy("app").await;
+        lab.world.dies().await;
+        lab.world.start().await;
+        lab.world.settled().await;
+        let job = lab.world.ended(&id).await;
+        both("three", &job, "failed", &lab);
+        assert_eq!(job["hosts"][0]["state"], "rolled-back", "{job:#}");
+        let error = job["hosts"][0]["error"].as_str().unwrap();
+        assert!(error.contains("no-perl") && error.contains("no request was sent to the new instance"), "{error}");
+        assert!(inside("host1", "cat /srv/zero/current/app.jar").contains("three"), "{job:#}");
+        lab.world.commit("app", &[("version", "bad\n")]);
+    }
+
     let (asked, failed) = client.end();
     assert!(failed.is_empty() && asked > 300, "{} of {asked} failed: {failed:#?}\n{}", failed.len(), lab.world.log());
     inside("host1", "systemctl restart zero@7401");

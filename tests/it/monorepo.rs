@@ -254,12 +254,7 @@ async fn killed_at_the_push_of_what_two_apps_share_there_is_one_commit_and_both_
         world.env = vec![("AIRPLANES_CRASH_AT".to_owned(), (*at).to_owned())];
         world.start().await;
         let new = world.push("lib", &[("a", &n.to_string())]).await;
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !world.has_died() {
-            assert!(std::time::Instant::now() < deadline, "{at}: it was not killed\n{}", world.log());
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        (world.daemon, world.env) = (None, Vec::new());
+        world.dies().await;
         world.start().await;
         let jobs = world.settled().await;
         assert!(jobs.iter().all(|job| job["state"] == "succeeded"), "{at}: {jobs:#?}\n{}", world.log());

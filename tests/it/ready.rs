@@ -15,7 +15,7 @@ async fn app() -> World {
     world.deploy_edn(
         r#":app {:git-url "{repo:app}" :working-directory "{dir}/srv/{host}" :hosts [:web-1 :web-2] :ship :push
             :prepare ["sh" "-c" "h=$(basename $(dirname $(dirname $PWD))); echo prepare $h $(cat a), beside $(cat ../../a) >> ../../../did; ! grep -q \"prepare $h\" a"]
-            :migrate "h=$(basename $(dirname $(dirname $PWD))); echo migrate $h $(cat a) >> ../../../did; while [ -e {dir}/srv/gate ]; do sleep 0.05; done; printf moved; ! grep -q \"no migrate\" a"
+            :migrate "h=$(basename $(dirname $(dirname $PWD))); echo migrate $h $(cat a) >> ../../../did; while [ -e {dir}/srv/gate ]; do sleep 0.05; done; printf moved; ! grep -q \"timeless\" a || exit 124; ! grep -q \"no migrate\" a"
             :restart "h=$(basename $PWD); echo restart $h $(cat a) >> ../did; ! grep -q \"no restart $h\" a"
             :reversible? false :rollout {}}"#,
     );
@@ -71,6 +71,12 @@ async fn hosts_are_prepared_and_then_migrated_for_before_any_is_touched() {
     assert!(reason.contains(":migrate on web-1 ended with exit code 1") && reason.contains("Nothing was restarted"));
     assert_eq!(did(&world).last().map(String::as_str), Some("migrate web-1 no migrate"));
     assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (one.clone(), one.clone()));
+
+    // Nor one that ends as if it had run for hours.
+    world.commit("app", &[("a", "timeless\n")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert!(text(&job, "reason").contains(":migrate on web-1 ended with exit code 124"), "{job:#}");
+    did(&world);
 
     // A restart that fails after one: the hosts stay, and say why.
     let two = world.commit("app", &[("a", "no restart web-2\n")]).to_string();
@@ -156,6 +162,29 @@ async fn a_migration_is_ended_by_nobody_but_itself_and_its_host() {
     assert_eq!(text(&job, "state"), "canceled", "{job:#}");
     assert!(text(&job, "reason").contains(":migrate has run on web-1"), "{job:#}");
 
+    // One of another job that goes on there, as where its host was lost: until its end nobody else prepares or migrates.
+    let folder = world.path("srv/web-1/.git/airplanes-migration");
+    let other = "1jq3m8x2k4a0c-000";
+    std::fs::remove_file(folder.join("end")).unwrap();
+    std::fs::write(folder.join("job"), format!("{other}\n")).unwrap();
+    let mut goes_on = std::process::Command::new("flock")
+        .arg(folder.join("lock"))
+        .args(["sh", "-c", "read _"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = async || (!pids(folder.join("lock").to_str().unwrap()).is_empty()).then_some(());
+    world.until("it has begun", begun).await;
+    world.save("srv/did", "");
+    world.commit("app", &[("a", "later\n")]);
+    let job = world.deploy_to_the_end("app").await;
+    assert_eq!(text(&job, "state"), "failed", "{job:#}");
+    let said = format!("the :migrate of job {other} still runs on web-1");
+    assert!(text(host(&job, "web-1"), "error").contains(&said), "{job:#}");
+    assert_eq!(world.read("srv/did"), "prepare web-2 later, beside one\n");
+    drop(goes_on.stdin.take());
+    goes_on.wait().unwrap();
+
     // The host goes down with it: nobody can say how far it came.
     world.save("srv/gate", "");
     world.save("srv/did", "");
@@ -208,13 +237,7 @@ async fn killed_anywhere_a_migration_never_runs_twice_in_a_job() {
         world.save("srv/did", "");
         let sha = world.commit("app", &[("a", &format!("good {n}\n"))]).to_string();
         let id = world.deploy("app").await;
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !world.has_died() {
-            assert!(std::time::Instant::now() < deadline, "{point}: not met");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        world.kill();
-        world.env.clear();
+        world.dies().await;
         world.start().await;
         let job = world.ended(&id).await;
         let done = world.read("srv/did");
@@ -229,13 +252,7 @@ async fn killed_anywhere_a_migration_never_runs_twice_in_a_job() {
     world.start().await;
     let sha = world.commit("app", &[("a", "no log\n")]).to_string();
     let id = world.deploy("app").await;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !world.has_died() {
-        assert!(std::time::Instant::now() < deadline, "not met");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    world.kill();
-    world.env.clear();
+    world.dies().await;
     std::fs::create_dir_all(world.state(&format!("logs/{id}/rollout/web-1.1"))).unwrap();
     world.start().await;
     let job = world.ended(&id).await;

@@ -19,7 +19,7 @@ async fn app(hosts: usize, more: &str) -> World {
     let names: Vec<String> = (1..=hosts).map(|n| format!(":web-{n}")).collect();
     world.deploy_edn(&format!(
         r#":app {{:git-url "{{repo:app}}" :working-directory "{{dir}}/srv/{{host}}" :hosts [{}]
-            :restart "h=$(basename $PWD); echo begin $h $(cat .git/HEAD) >> ../turns; sleep 0.2; while [ -e ../wait ]; do sleep 0.05; done; echo end $h $(git rev-parse HEAD) >> ../turns; ! grep -q \"^$h$\" sick" {more}}}"#,
+            :restart "h=$(basename $PWD); echo begin $h $(cat .git/HEAD) >> ../turns; sleep 0.2; while [ -e ../wait ] || [ -e ../wait-$h ]; do sleep 0.05; done; echo end $h $(git rev-parse HEAD) >> ../turns; ! grep -q \"^$h$\" sick" {more}}}"#,
         names.join(" ")
     ));
     world.start().await;
@@ -51,13 +51,19 @@ fn turns(world: &World) -> Vec<String> {
 async fn batches_follow_each_other_hosts_of_one_go_together_and_those_that_failed_go_back() {
     let world = app(5, r#":rollout {:batches [1 "50%" "100%"] :parallel 2 :pause "300ms"}"#).await;
     let good = world.commit("app", &[("a", "1")]).to_string();
-    let job = world.deploy_to_the_end("app").await;
-    assert_eq!((text(&job, "state"), states(&job)), ("succeeded", vec!["done"; 5]), "{job:#}");
-    let seen = turns(&world);
+    let gates = ["srv/wait-web-2", "srv/wait-web-3"];
+    gates.iter().for_each(|gate| world.save(gate, ""));
+    let id = world.deploy("app").await;
+    let two = async || Some(turns(&world)).filter(|seen| seen.len() == 4);
+    let seen = world.until("two of the second batch have begun", two).await;
     // One alone, then three of which two at once, then the last.
     assert_eq!(seen[..2], ["+web-1", "-web-1"], "{seen:?}");
     let both: Vec<&str> = seen[2..4].iter().map(String::as_str).collect();
     assert!(both.contains(&"+web-2") && both.contains(&"+web-3"), "{seen:?}");
+    gates.iter().for_each(|gate| std::fs::remove_file(world.path(gate)).unwrap());
+    let job = world.ended(&id).await;
+    assert_eq!((text(&job, "state"), states(&job)), ("succeeded", vec!["done"; 5]), "{job:#}");
+    let seen = turns(&world);
     assert_eq!(seen[8..], ["+web-5", "-web-5"], "{seen:?}");
     let log = world.whole_log(text(&job, "id"), "rollout").await;
     assert!(log.contains("batch 1 of 3: web-1\n") && log.contains("batch 2 of 3: web-2, web-3, web-4\n"), "{log}");
@@ -140,13 +146,7 @@ async fn killed_anywhere_on_the_way_back_the_next_start_ends_it() {
         world.start().await;
         world.commit("app", &[("sick", "web-2\n"), ("n", &n.to_string())]);
         let id = world.deploy("app").await;
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !world.has_died() {
-            assert!(std::time::Instant::now() < deadline, "{entry}: not met");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        world.kill();
-        world.env.clear();
+        world.dies().await;
         world.start().await;
         let job = world.ended(&id).await;
         assert_eq!((text(&job, "state"), states(&job)), ("rolled-back", vec!["rolled-back"; 2]), "{entry}: {job:#}");

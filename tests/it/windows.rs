@@ -2,8 +2,6 @@
 
 #![cfg(feature = "crash-points")]
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 
 use super::support::acts::text;
@@ -14,16 +12,6 @@ const APP: &str = r#":app {:git-url "{repo:app}" :working-directory "{dir}/srv/{
 
 fn at(world: &World, host: &str) -> String {
     git(&world.path("srv").join(host), &["rev-parse", "HEAD"])
-}
-
-async fn dies(world: &mut World, point: &str) {
-    let deadline = Instant::now() + Duration::from_secs(90);
-    while !world.has_died() {
-        assert!(Instant::now() < deadline, "{point}: it lives\n{}", world.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    world.kill();
-    world.env.clear();
 }
 
 async fn waits(world: &World, commit: &str) -> Value {
@@ -63,14 +51,14 @@ async fn killed_anywhere_a_rollout_that_waits_for_its_window_comes_when_it_opens
         let before = at(&world, "web-1");
         let sha = world.push("app", &[("a", &format!("{n}\n"))]).await.to_string();
         if !is_open {
-            dies(&mut world, point).await;
+            world.dies().await;
             world.start().await;
         }
         let job = waits(&world, &sha).await;
         assert_eq!((at(&world, "web-1"), world.read("srv/did")), (before, String::new()), "{point}: {job:#}");
         world.deploy_edn(&open);
         if is_open {
-            dies(&mut world, point).await;
+            world.dies().await;
             world.start().await;
         }
         let job = world.ended(text(&job, "id")).await;

@@ -36,7 +36,8 @@ SIZE=$(stat -c %s "$D/log" 2>/dev/null) || SIZE=0
 if [ -e "$D/end" ]; then
   NOW=ended
   CODE=$(cat "$D/end")
-  if [ "$CODE" = 124 ]; then echo "how timeout exited $CODE"; else echo "how exit-code exited $CODE"; fi
+  # timeout's own, unless the command ended so before its time.
+  if [ "$CODE" = 124 ] && [ $(($(stat -c %Y "$D/end") - $(stat -c %Y "$D/began"))) -ge "$WITHIN" ]; then echo "how timeout exited $CODE"; else echo "how exit-code exited $CODE"; fi
   # What it said last may have neither an end nor a bound.
   { tail -c 4000 "$D/log" | tail -n 4; echo; } | prefixed word
 fi

@@ -57,13 +57,18 @@ impl Inner {
         Ok(waiting)
     }
 
-    /// The holds that a push or a tag may end.
+    /// The holds that a push or a tag may end; or, where a person asks for an app, what nobody has told of yet.
     pub(in crate::pipeline) fn waiting_for(&self, what: &EventKind) -> Result<Vec<Waiting>, StoreError> {
+        let mut waiting = match what {
+            EventKind::Deploy { makes_up: true, .. } | EventKind::Rollout { .. } => return Ok(Vec::new()),
+            EventKind::Deploy { .. } | EventKind::Push(_) | EventKind::Tag(_) => self.waiting()?,
+        };
         let repos = what.repos();
-        if repos.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(self.waiting()?.into_iter().filter(|waiting| repos.contains(&waiting.repo)).collect())
+        waiting.retain(|waiting| match what {
+            EventKind::Deploy { app, .. } => waiting.hold.app == *app && waiting.hold.lib.is_none(),
+            _ => repos.contains(&waiting.repo),
+        });
+        Ok(waiting)
     }
 
     /// Whether a hold's commit is there already, as far as its mirror knows.

@@ -449,13 +449,8 @@ async fn killed_before_what_is_left_behind_is_closed_it_is_closed_by_the_next_da
     let before = world.file("shop", "deps.edn");
     let conflicting: Vec<String> = before.lines().map(|line| format!("{line} ; ours")).collect();
     by_hand(&world, &conflicting.join("\n")).await;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !world.has_died() {
-        assert!(std::time::Instant::now() < deadline, "it was not killed\n{}", world.log());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    world.dies().await;
     assert_eq!(api.pulls("shop")[0].state, "open");
-    (world.daemon, world.env) = (None, Vec::new());
     world.start().await;
     offered(&world, &api, 2).await;
     let pulls = api.pulls("shop");
@@ -476,13 +471,8 @@ async fn killed_between_the_call_and_the_entry_there_is_one_pull_request() {
             let (pull, _) = offered(&world, &api, 2).await;
             api.merge(pull.number, How::Merge);
         }
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !world.has_died() {
-            assert!(std::time::Instant::now() < deadline, "{at}: it was not killed\n{}", world.log());
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        world.dies().await;
         assert_eq!(api.pulls("shop").len(), round, "{at}");
-        (world.daemon, world.env) = (None, Vec::new());
         world.start().await;
         if round == 1 {
             let (pull, _) = offered(&world, &api, 1).await;

@@ -405,6 +405,17 @@ impl World {
     pub fn has_died(&mut self) -> bool {
         self.daemon.as_mut().is_none_or(|d| d.try_wait().unwrap().is_some())
     }
+    /// Waits until it ended by itself, at the point of its environment: the next one has none.
+    #[cfg(feature = "crash-points")]
+    pub async fn dies(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while !self.has_died() {
+            assert!(Instant::now() < deadline, "{:?}: it lives\n{}", self.env, self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.kill();
+        self.env.clear();
+    }
     /// A push that a person makes and GitHub tells of.
     pub async fn push(&self, repo: &str, files: &[(&str, &str)]) -> Sha {
         let before = self.path("repos").join(format!("{repo}.git")).exists().then(|| self.head(repo));

@@ -111,7 +111,7 @@ impl Turn<'_> {
     async fn migrate(&self, command: &str) -> Result<(), Cut> {
         let name = &self.host.name;
         let shell = By::Shell { working_directory: &self.folder, command };
-        let is_ours = self.app.service.as_ref().is_some_and(|service| service.exec_start.is_some());
+        let is_ours = self.is_unit_ours();
         let mut by = if is_ours { By::Unit(self.app) } else { shell };
         let mut is_begun = is_begun(&self.work.job, name);
         let (mut folder, mut from, mut is_lost, mut tries) = (None::<(String, Instant)>, 0, false, 0);
@@ -136,7 +136,9 @@ impl Turn<'_> {
                             continue;
                         }
                         (Migrating::Not, Some((_, begun))) if begun.elapsed() > BEGINS => {
-                            let said = format!(":migrate could not be begun on {name}; see the journal there");
+                            let said = format!(
+                                ":migrate could not be begun on {name}; see `journalctl -e` there, then deploy again"
+                            );
                             return Err(Error::NotReady { said }.into());
                         }
                         (Migrating::Not | Migrating::Running, _) => {}
@@ -176,6 +178,25 @@ impl Turn<'_> {
                 () = self.work.inner.ending.cancelled() => return Err(StepError::Ending.into()),
             }
         }
+    }
+
+    /// Refuses while the `:migrate` of another job runs there: it works in the files that a new commit's would take the
+    /// place of.
+    pub(super) async fn meets_no_migration(&self) -> Result<(), Error> {
+        let Some(command) = &self.app.rollout.migrate else { return Ok(()) };
+        let job = self.work.job.id;
+        let shell = By::Shell { working_directory: &self.folder, command };
+        if self.is_unit_ours() {
+            match again!(self, |remote| remote.migration(By::Unit(self.app), job, None, 0)) {
+                Err(Error::NoProgram { .. }) => {}
+                looked => return looked.map(drop),
+            }
+        }
+        again!(self, |remote| remote.migration(shell, job, None, 0)).map(drop)
+    }
+
+    fn is_unit_ours(&self) -> bool {
+        self.app.service.as_ref().is_some_and(|service| service.exec_start.is_some())
     }
 
     async fn look_at_migration(&self, by: By<'_>, begin: Option<&str>, from: u64) -> Result<Looked, Error> {

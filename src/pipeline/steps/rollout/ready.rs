@@ -104,6 +104,7 @@ impl Turn<'_> {
     pub async fn prepare(&self) -> Result<(), Cut> {
         let Some(command) = &self.app.rollout.prepare else { return Ok(()) };
         self.append(Entry::HostPreparing { host: self.host.name.clone() }).await?;
+        self.meets_no_migration().await?;
         let folder = self.stage().await?;
         self.log.line(&format!("$ {command}   (in {folder})"));
         self.command("prepare", &folder, command).await?;

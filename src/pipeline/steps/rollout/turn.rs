@@ -255,8 +255,12 @@ impl<'a> Turn<'a> {
         }
         let moved = self.bring(seen.head).await;
         let refused = matches!(&moved, Err(Cut::Host(error)) if error.left_it_alone());
-        // Of one that is resumed it is known once it is asked where requests go.
-        self.set_unswitched(self.instances().is_some() && !refused && !resumed);
+        let is_unswitched = match self.instances() {
+            // What a daemon before has done is asked of the host.
+            Some((zero, unit)) if resumed && moved.is_ok() => self.look(zero, unit).await?.is_unswitched(self.to),
+            instances => instances.is_some() && !refused && !resumed,
+        };
+        self.set_unswitched(is_unswitched);
         let moved = moved?;
         self.lock_what_is_new(&seen).await;
         if let Some(due) = &due {
