@@ -4,7 +4,7 @@
 //! Skipped unless a lab is up; see `lab`.
 
 use super::support::acts::given;
-use super::support::lab_world::{HOSTS, LabWorld, inside};
+use super::support::lab_world::{LabWorld, inside};
 
 /// Answers with its credential and its version, which the build gives it. It takes no bad credential.
 const APP: &str = r#"use strict; use IO::Socket::INET;
@@ -24,27 +24,6 @@ const DEPLOY: &str = r#":app {:git-url "{repo:app}" :working-directory "/srv/jar
     :service {:name "jar" :exec-start "/usr/bin/perl /srv/jar/current/app.pl" :secrets ["greeting"]}
     :health {:url "http://127.0.0.1:7400/" :stable "300ms" :timeout "20s"}}"#;
 
-/// The hosts as they were.
-struct Bare;
-
-impl Bare {
-    fn make() {
-        for host in HOSTS {
-            inside(
-                host,
-                "systemctl disable --now jar 2>/dev/null; rm -rf /srv/jar /etc/systemd/system/jar* /etc/credstore /var/lib/airplanes-host \
-                 /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host /run/airplanes-host.*; systemctl daemon-reload; systemctl reset-failed",
-            );
-        }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        Self::make();
-    }
-}
-
 /// The release in force, the sum of its file and of what `:prepare` made of that, and what the app answers.
 fn runs(host: &str) -> [String; 4] {
     let sum = |name: &str| inside(host, &format!("sha256sum </srv/jar/current/{name} | cut -d ' ' -f 1"));
@@ -54,12 +33,9 @@ fn runs(host: &str) -> [String; 4] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn production_gets_the_bytes_that_staging_runs_and_a_build_that_fails_there_leaves_none() {
-    let Some(mut lab) = LabWorld::open(DEPLOY).await else { return };
-    Bare::make();
-    let _bare = Bare;
+    let Some(mut lab) = LabWorld::bare("jar", DEPLOY).await else { return };
     lab.world.commit("app", &[("app.pl", APP)]);
-    let (code, _, err) = given(&lab.world, &["host", "setup", "host2"], "");
-    assert_eq!(code, 0, "{err}");
+    lab.set_up("host2");
     lab.world.start().await;
     given(&lab.world, &["secret", "set", "app", "greeting"], "hello-7f3a9");
     let job = lab.deploy().await;

@@ -25,37 +25,13 @@ const DEPLOY: &str = r#":app {:git-url "{repo:app}" :working-directory "/srv/fir
  :api {:git-url "{repo:app}" :working-directory "/srv/first-api" :hosts [:host1]
     :service {:name "first.api" :exec-start "/bin/sleep 9999" :secrets ["greeting"]}}"#;
 
-/// The hosts as they were.
-struct Bare;
-
-impl Bare {
-    fn make() {
-        for host in HOSTS {
-            inside(
-                host,
-                "systemctl disable --now first first.api 2>/dev/null; rm -rf /srv/first* /etc/systemd/system/first.* /etc/credstore \
-                 /etc/nginx/conf.d/airplanes* /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host /etc/systemd/system/nginx.service.d; \
-                 systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart nginx",
-            );
-        }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        Self::make();
-    }
-}
-
 fn answer(host: &str) -> String {
     inside(host, "curl -sS -H 'Host: first.example.com' http://127.0.0.1/ 2>&1 || :")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_any() {
-    let Some(mut lab) = LabWorld::open(DEPLOY).await else { return };
-    Bare::make();
-    let _bare = Bare;
+    let Some(mut lab) = LabWorld::bare("first", DEPLOY).await else { return };
     lab.world.commit("app", &[("app.pl", APP), ("version", "one\n")]);
     let cli = |world: &World, args: &[&str]| given(world, args, "");
 

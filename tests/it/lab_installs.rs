@@ -26,40 +26,15 @@ const DEPLOY: &str = r#":app {:git-url "{repo:app}" :working-directory "/srv/kep
 const FILES: &str =
     "sha256sum /etc/systemd/system/kept.service /etc/nginx/conf.d/airplanes*.conf /etc/credstore/airplanes/kept/*";
 
-/// The hosts as they were.
-struct Bare;
-
-impl Bare {
-    fn make() {
-        for host in HOSTS {
-            inside(
-                host,
-                "PATH=/usr/sbin:/usr/bin; systemctl disable --now kept kept@7300 kept@7301 2>/dev/null; rm -rf /srv/kept /etc/systemd/system/kept* \
-                 /etc/credstore /var/lib/airplanes-host /etc/nginx/conf.d/airplanes* /etc/nginx/airplanes /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host \
-                 /usr/local/sbin/mv /usr/local/sbin/systemctl /run/airplanes-host.*; \
-                 systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart nginx",
-            );
-        }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        Self::make();
-    }
-}
-
 fn answer(host: &str) -> String {
     inside(host, "curl -sS -H 'Host: kept.example.com' http://127.0.0.1/ 2>&1 || :")
 }
 
 /// A world whose app is live on both hosts; host2's program is installed, host1 is root's.
 async fn live() -> Option<LabWorld> {
-    let mut lab = LabWorld::open(DEPLOY).await?;
-    Bare::make();
+    let mut lab = LabWorld::bare("kept", DEPLOY).await?;
     lab.world.commit("app", &[("app.pl", APP), ("version", "one\n")]);
-    let (code, _, err) = given(&lab.world, &["host", "setup", "host2"], "");
-    assert_eq!(code, 0, "{err}");
+    lab.set_up("host2");
     lab.world.start().await;
     given(&lab.world, &["secret", "set", "app", "greeting"], "hello-7f3a9");
     let job = lab.deploy().await;
@@ -71,7 +46,6 @@ async fn live() -> Option<LabWorld> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_back_is_the_way_to_the_unit_the_site_and_the_credential_too() {
     let Some(mut lab) = live().await else { return };
-    let _bare = Bare;
     let good = HOSTS.map(|host| inside(host, FILES));
     let back = |job: &serde_json::Value, why: &str, lab: &LabWorld| {
         assert_eq!(job["state"], "rolled-back", "{job:#}\n{}", lab.world.log());
@@ -149,7 +123,6 @@ exec /usr/bin/${0##*/} "$@""#;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_install_that_is_killed_before_any_of_its_effects_is_ended_by_the_next() {
     let Some(lab) = live().await else { return };
-    let _bare = Bare;
     let good = inside("host2", FILES);
     let site =
         format!("curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: kept.example.com' http://{}/", address("host2"));

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::support::acts::given;
-use super::support::lab_world::{HOSTS, LabWorld, inside, switch};
+use super::support::lab_world::{LabWorld, inside, switch};
 
 /// host2, where our user has sudo for the program alone, is the first.
 const DEPLOY: &str = r#":app {:git-url "{repo:app}" :working-directory "/srv/moved" :hosts [:host2 :host1] :ship :push
@@ -23,30 +23,6 @@ exit "$(cat code)"
 
 const UNIT: &str = "airplanes-migrate-moved";
 
-/// The hosts as they were.
-struct Bare;
-
-impl Bare {
-    fn make() {
-        for host in HOSTS {
-            switch(&["heal", host]);
-            inside(
-                host,
-                "PATH=/usr/sbin:/usr/bin; rm -f /srv/moved-gate; systemctl disable --now moved airplanes-migrate-moved 2>/dev/null; \
-                 rm -rf /srv/moved* /etc/systemd/system/moved* /run/systemd/system/airplanes-migrate-* /etc/credstore /var/lib/airplanes-* \
-                 /var/lib/moved /var/lib/private/moved /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host; \
-                 userdel mover 2>/dev/null; systemctl daemon-reload; systemctl reset-failed",
-            );
-        }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        Self::make();
-    }
-}
-
 fn runs() -> String {
     inside("host2", "grep -c run /var/lib/moved/runs 2>/dev/null || :")
 }
@@ -59,12 +35,10 @@ async fn says(lab: &LabWorld, id: &str, log: &str, words: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_has_what_the_unit_has_and_outlives_the_daemon_and_the_network() {
-    let Some(mut lab) = LabWorld::open(DEPLOY).await else { return };
-    Bare::make();
-    let _bare = Bare;
+    let Some(mut lab) = LabWorld::bare("moved", DEPLOY).await else { return };
+    inside("host2", "userdel mover 2>/dev/null || :");
     lab.world.commit("app", &[("migrate", MIGRATE), ("code", "0\n")]);
-    let (code, _, err) = given(&lab.world, &["host", "setup", "host2"], "");
-    assert_eq!(code, 0, "{err}");
+    lab.set_up("host2");
     lab.world.start().await;
     given(&lab.world, &["secret", "set", "app", "greeting"], "hello-7f3a9");
     inside("host2", "touch /srv/moved-gate");

@@ -72,29 +72,6 @@ fn jars(ports: &str, service: &str, timeout: &str, more: &str) -> String {
     jar(service, "", &format!(r#":zero-downtime {{:ports [{ports}] :drain "60s"}} {more} {health}"#))
 }
 
-/// The hosts as they were.
-struct Bare;
-
-impl Bare {
-    fn make() {
-        for host in HOSTS {
-            inside(
-                host,
-                "systemctl disable --now zero zero@7200 zero@7201 zero@7400 zero@7401 2>/dev/null; \
-                 rm -rf /srv/zero /etc/systemd/system/zero* /etc/systemd/system/*.wants/zero* /var/lib/airplanes-host \
-                 /etc/nginx/conf.d/airplanes* /etc/nginx/airplanes /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host \
-                 /run/airplanes-host.*; systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart nginx",
-            );
-        }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        Self::make();
-    }
-}
-
 /// So many requests may be under way: more would be nginx's own limit of connections, where a machine is too slow for them.
 const AT_ONCE: u32 = 64;
 
@@ -181,12 +158,9 @@ fn stands_on(host: &str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_stops_asking_sees_no_failed_request_over_deploys_a_killed_daemon_and_a_way_back() {
-    let Some(mut lab) = LabWorld::open(PLAIN).await else { return };
-    Bare::make();
-    let _bare = Bare;
+    let Some(mut lab) = LabWorld::bare("zero", PLAIN).await else { return };
     lab.world.commit("app", &[("app.pl", APP), ("version", "one\n")]);
-    let (code, _, err) = given(&lab.world, &["host", "setup", "host2"], "");
-    assert_eq!(code, 0, "{err}");
+    lab.set_up("host2");
     lab.world.start().await;
     let job = lab.deploy().await;
     assert_eq!(job["state"], "succeeded", "{job:#}\n{}", lab.world.log());
@@ -272,12 +246,9 @@ async fn two_hosts_of_one_jar_are_put_back_before_a_switch_go_back_after_it_move
         ":port 7200",
         r#":health {:url "http://127.0.0.1:7200/" :stable "300ms" :timeout "60s"}"#,
     );
-    let Some(mut lab) = LabWorld::open(&plain).await else { return };
-    Bare::make();
-    let _bare = Bare;
+    let Some(mut lab) = LabWorld::bare("zero", &plain).await else { return };
     lab.world.commit("app", &[("app.pl", JAR), ("version", "one\n")]);
-    let (code, _, err) = given(&lab.world, &["host", "setup", "host2"], "");
-    assert_eq!(code, 0, "{err}");
+    lab.set_up("host2");
     lab.world.start().await;
     let job = lab.deploy().await;
     assert_eq!(job["state"], "succeeded", "{job:#}\n{}", lab.world.log());

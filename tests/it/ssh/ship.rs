@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use airplanes::git::{GitConfig, Mirrors};
 use airplanes::host::{Brought, Error, MarkerState, Release, Source, calls};
-use airplanes::model::{Branch, FileSum, RepoUrl, Sha, hex};
+use airplanes::model::{Branch, FileSum, RepoId, RepoUrl, Sha, hex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -18,19 +18,26 @@ fn files(folder: &std::path::Path) -> Vec<String> {
     names
 }
 
-#[tokio::test]
-async fn a_commit_that_is_sent_needs_nothing_of_the_hosts_access_to_the_forge() {
-    let shop = Shop::new(50);
+/// A shop whose origin is out of its reach, and a mirror of that.
+async fn mirrored(n: u8) -> (Shop, Mirrors, RepoId) {
+    let shop = Shop::new(n);
     let folder = shop.site.folder.path();
     let remote = folder.join("remote.git");
     let url = RepoUrl::new(remote.to_str().unwrap()).unwrap();
     let mirrors = Mirrors::new(GitConfig::new(folder.join("state"))).unwrap();
     mirrors.fetch(&url, &shop.cancel).await.unwrap();
     std::fs::rename(&remote, folder.join("unreachable")).unwrap();
+    (shop, mirrors, url.id())
+}
+
+#[tokio::test]
+async fn a_commit_that_is_sent_needs_nothing_of_the_hosts_access_to_the_forge() {
+    let (shop, mirrors, repo) = mirrored(50).await;
+    let folder = shop.site.folder.path();
     let main = Branch::new("main").unwrap();
     let send = async |commit: Sha, have: Option<Sha>| {
         let file = folder.join(format!("{commit}.bundle"));
-        mirrors.bundle(&url.id(), &main, commit, have, file.clone()).await.unwrap();
+        mirrors.bundle(&repo, &main, commit, have, file.clone()).await.unwrap();
         let there = folder.join("cache").join(commit.to_string());
         let there = there.to_str().unwrap();
         assert_eq!(shop.with(async |remote| remote.send(&file, there).await).await.0.unwrap(), there);
@@ -60,14 +67,9 @@ async fn a_commit_that_is_sent_needs_nothing_of_the_hosts_access_to_the_forge() 
 
 #[tokio::test]
 async fn little_goes_along_with_the_call() {
-    let shop = Shop::new(57);
+    let (shop, mirrors, repo) = mirrored(57).await;
     let folder = shop.site.folder.path();
-    let remote = folder.join("remote.git");
-    let url = RepoUrl::new(remote.to_str().unwrap()).unwrap();
-    let mirrors = Mirrors::new(GitConfig::new(folder.join("state"))).unwrap();
-    mirrors.fetch(&url, &shop.cancel).await.unwrap();
-    std::fs::rename(&remote, folder.join("unreachable")).unwrap();
-    let (main, repo) = (Branch::new("main").unwrap(), url.id());
+    let main = Branch::new("main").unwrap();
     let file = folder.join("first.bundle");
     mirrors.bundle(&repo, &main, shop.first, None, file.clone()).await.unwrap();
     shop.bring_of(&shop.first, Source::Bundle(file.to_str().unwrap()), &[]).await.unwrap();

@@ -10,6 +10,7 @@ use airplanes::model::Sha;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::acts::given;
 use super::world::{self, Ground, World};
 
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -80,6 +81,8 @@ pub fn address(host: &str) -> String {
 /// started yet.
 pub struct LabWorld {
     pub world: World,
+    /// The unit of an app that begins with nothing there, and ends so.
+    bare: Option<&'static str>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -130,7 +133,21 @@ impl LabWorld {
         let lib = world.commit("lib", &[("deps.edn", "{}")]);
         world.commit("app", &[("deps.edn", &world.deps(&[("lib", lib)])), ("app.pl", APP)]);
         world.deploy_edn(deploy);
-        Some(Self { world, _turn: turn })
+        Some(Self { world, bare: None, _turn: turn })
+    }
+
+    /// As `open`, on hosts that have nothing of an app with this unit, nor of ours; afterwards, too.
+    pub async fn bare(unit: &'static str, deploy: &str) -> Option<Self> {
+        let mut lab = Self::open(deploy).await?;
+        lab.bare = Some(unit);
+        make_bare(unit);
+        Some(lab)
+    }
+
+    /// `host setup`.
+    pub fn set_up(&self, host: &str) {
+        let (code, _, err) = given(&self.world, &["host", "setup", host], "");
+        assert_eq!(code, 0, "{err}");
     }
 
     /// As `open`, with the app live on both hosts.
@@ -191,8 +208,32 @@ impl LabWorld {
     }
 }
 
+/// Takes away what a unit of that name has, and what we put on hosts.
+fn make_bare(unit: &str) {
+    for host in HOSTS {
+        switch(&["heal", host]);
+        inside(
+            host,
+            &format!(
+                "PATH=/usr/sbin:/usr/bin; rm -f /srv/{unit}-gate; \
+                 for one in $(systemctl list-units --all --plain --no-legend '{unit}*' 'airplanes-migrate-*' | cut -d ' ' -f 1); do \
+                 systemctl disable --now $one 2>/dev/null; done; \
+                 rm -rf /srv/{unit}* /etc/systemd/system/{unit}* /etc/systemd/system/*.wants/{unit}* /var/lib/{unit} \
+                 /var/lib/private/{unit} /run/systemd/system/airplanes-migrate-* /var/lib/airplanes-* /run/airplanes-host.* \
+                 /etc/credstore /etc/nginx/conf.d/airplanes* /etc/nginx/airplanes /etc/systemd/system/nginx.service.d \
+                 /etc/sudoers.d/airplanes /usr/local/sbin/airplanes-host /usr/local/sbin/mv /usr/local/sbin/systemctl; \
+                 systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart nginx; :"
+            ),
+        );
+    }
+}
+
 impl Drop for LabWorld {
     fn drop(&mut self) {
+        if let Some(unit) = self.bare {
+            self.world.kill();
+            make_bare(unit);
+        }
         for host in HOSTS {
             if std::thread::panicking() {
                 let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab");

@@ -1,8 +1,8 @@
 //! Rollout: the hosts brought to the exact commit, batch after batch, each restarted and asked whether it is well.
 //!
 //! In the flow: `preflight` looks at all hosts of an environment before anything is changed there; `ready` prepares them and
-//! migrates for them; `batches` says which are next; `turn` is one host's; `back` brings hosts back when too many failed. All of it goes by the journal, so that a rollout that was
-//! interrupted anywhere goes on where it was.
+//! migrates for them; `batches` says which are next; `turn` is one host's; `back` brings hosts back when too many failed.
+//! All of it goes by the journal, so that a rollout that was interrupted anywhere goes on where it was.
 //!
 //! A host's turn is not canceled half-way, not even by a crash in between; the next one's is. A way back is ended,
 //! whoever cancels.
