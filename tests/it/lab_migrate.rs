@@ -41,6 +41,14 @@ async fn a_migration_has_what_the_unit_has_and_outlives_the_daemon_and_the_netwo
     lab.set_up("host2");
     lab.world.start().await;
     given(&lab.world, &["secret", "set", "app", "greeting"], "hello-7f3a9");
+    // A program from before there were migrations says what brings another, and nothing is changed.
+    let program = "/usr/local/sbin/airplanes-host";
+    inside("host2", &format!("cp {program} {program}.new; sed -i 's/| migrate | enable)/| enable)/' {program}"));
+    let job = lab.deploy().await;
+    assert_eq!((&job["state"], runs().as_str()), (&"failed".into(), ""), "{job:#}");
+    assert!(job.to_string().contains("`airplanes host setup host2` brings"), "{job:#}");
+    inside("host2", &format!("mv {program}.new {program}"));
+
     inside("host2", "touch /srv/moved-gate");
     let id = lab.world.deploy("app").await;
     lab.until("host2", "grep -qs run /var/lib/moved/runs").await;
@@ -130,4 +138,21 @@ async fn a_migration_has_what_the_unit_has_and_outlives_the_daemon_and_the_netwo
     assert_eq!(job["state"], "failed", "{job:#}");
     assert!(job["reason"].as_str().unwrap().contains(":migrate was begun on host2 and nobody saw its end"), "{job:#}");
     assert_eq!(runs(), "1");
+}
+
+/// As our user, where the host was not set up and the unit is not ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_somebody_else_made_the_unit_the_login_user_migrates() {
+    let deploy = r#":app {:git-url "{repo:app}" :working-directory "/srv/shop" :hosts [:host2] :ship :push
+        :service {:name "shop" :exec-start "/usr/bin/perl /srv/shop/app.pl"} :migrate "echo moved by $(id -un) in $PWD"
+        :health {:url "http://127.0.0.1:7000/" :stable "300ms" :timeout "20s"}}"#;
+    let Some(mut lab) = LabWorld::bare("none", deploy).await else { return };
+    let unit = inside("host2", "cat /etc/systemd/system/shop.service");
+    lab.world.start().await;
+    let job = lab.deploy().await;
+    assert_eq!(job["state"], "succeeded", "{job:#}\n{}", lab.world.log());
+    let log = lab.world.whole_log(job["id"].as_str().unwrap(), "rollout/host2").await;
+    assert!(log.contains("; :migrate runs as deploy\n"), "{log}");
+    assert!(log.contains("moved by deploy in /srv/shop/.git/airplanes-next\n"), "{log}");
+    assert_eq!(inside("host2", "cat /etc/systemd/system/shop.service"), unit);
 }
