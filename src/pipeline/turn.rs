@@ -12,7 +12,7 @@ use super::owed::Owed;
 use super::slots::Permit;
 use super::waits::Wait;
 use super::worker::Stopped;
-use crate::model::{Entry, JobId, JobState, Outcome, Step};
+use crate::model::{Entry, EventKind, JobId, JobState, Outcome, Step};
 use crate::store::{Change, StoreError};
 
 /// What stands between who failed and who stands in between.
@@ -46,7 +46,7 @@ impl Inner {
                 Some(upstreams) => upstreams,
                 None => return Ok(None),
             };
-            let (holder, builds) = (self.holder(&job), job.carried().is_none());
+            let (holder, builds) = (self.holder(&job).or(self.comes_first(&job)?), job.carried().is_none());
             if upstreams.near && !upstreams.ready && holder.is_none() && looked.is_none() {
                 looked = Some(Instant::now());
                 self.fetch_for(&job, cancel);
@@ -215,6 +215,21 @@ impl Inner {
         let others = self.store.open_jobs_of(&job.app.name);
         let holder = others.iter().find(|other| other.id != job.id && holds(other));
         holder.map(|other| other.id)
+    }
+
+    /// The job of its app that what makes up for a hold comes after: one that is older, waits for nobody and is about to
+    /// begin.
+    fn comes_first(&self, job: &JobState) -> Result<Option<JobId>, StoreError> {
+        let begins = |other: &JobState| {
+            let is_free = other.live_causes().all(|cause| cause.after.is_empty());
+            other.id < job.id && !other.started && other.ended.is_none() && is_free
+        };
+        let Some(first) = self.store.open_jobs_of(&job.app.name).into_iter().find(|other| begins(other)) else {
+            return Ok(None);
+        };
+        let event = self.store.event(job.id.event)?.map(|row| row.event.what);
+        let makes_up = matches!(event, Some(EventKind::Deploy { makes_up: true, .. }));
+        Ok(makes_up.then_some(first.id))
     }
 }
 
