@@ -219,7 +219,7 @@ impl Inner {
 
     /// The job of its app that what makes up for a hold comes after: one that is older, waits for nobody and is about to
     /// begin.
-    fn comes_first(&self, job: &JobState) -> Result<Option<JobId>, StoreError> {
+    pub(super) fn comes_first(&self, job: &JobState) -> Result<Option<JobId>, StoreError> {
         let begins = |other: &JobState| {
             let is_free = other.live_causes().all(|cause| cause.after.is_empty());
             other.id < job.id && !other.started && other.ended.is_none() && is_free

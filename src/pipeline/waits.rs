@@ -118,11 +118,13 @@ impl Inner {
         if !ups.is_empty() {
             return Some(format!("for the apps that it depends on: {}", listed(&ups)));
         }
-        let holder = self.store.job(self.holder(job)?).ok().flatten()?;
+        let holder = self.holder(job).or_else(|| self.comes_first(job).ok()?)?;
+        let holder = self.store.job(holder).ok().flatten()?;
         Some(match holder.outcome() {
             Some(Outcome::Parked) => {
                 format!("for job {}, which is parked: `airplanes cancel {0}` lets go of it", holder.id)
             }
+            _ if !holder.started => format!("for job {}, which comes first", holder.id),
             _ => format!("for job {}, which has {} now", holder.id, job.app.name),
         })
     }
