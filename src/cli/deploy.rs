@@ -14,6 +14,7 @@ use super::rollback::lines;
 use super::show::event_lines;
 use super::{Form, Globals};
 use crate::model::api::{HostView, RolloutView, Submitted};
+use crate::model::hold::{Hold, HoldKind, HoldList};
 use crate::model::{AppName, JobId, Progress};
 
 /// `deploy`.
@@ -104,7 +105,11 @@ pub(super) async fn watch(client: &Client, globals: &Globals, id: JobId) -> Resu
     // Where they ran this commit before too, it is not what was bad.
     let is_back = |host: &&HostView| host.state == Progress::RolledBack;
     let is_another = job.hosts.iter().filter(is_back).any(|host| host.previous_sha != job.sha);
-    if Exit::of_job(&job) == Exit::RolledBack && is_another {
+    let is_its = |hold: &Hold| hold.app == job.app && matches!(hold.kind, HoldKind::Rollback { .. });
+    if Exit::of_job(&job) == Exit::RolledBack
+        && is_another
+        && client.get::<HoldList>(&["holds"], &[]).await?.holds.iter().any(is_its)
+    {
         let bad = job.sha.map(|sha| sha.short()).unwrap_or_default();
         say(&paint.dim(&format!("{} is held: no bump comes until a push on top of {bad}; airplanes hold", job.app)));
     }

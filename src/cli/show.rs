@@ -20,7 +20,7 @@ pub(super) fn job_table(paint: Paint, jobs: &[JobView], now: Timestamp) -> Strin
             job.sha.map_or_else(String::new, |sha| sha.short()),
             ago(now, job.created_at),
             job.finished_at.map_or_else(String::new, |end| took(job.created_at, end)),
-            plain(job.reason.as_deref().unwrap_or_default()),
+            plain(&beginning(job.reason.as_deref().unwrap_or_default())),
         ]
     };
     let head = ["JOB", "APP", "STATE", "COMMIT", "MADE", "TOOK", "WHY"];
@@ -107,14 +107,20 @@ pub(super) fn bump_line(bump: &Bump) -> String {
     format!("{} {} -> {} in {}", bump.lib, short(&bump.from), short(&bump.to), plain(&bump.file))
 }
 
-/// A text that says again what was said in full elsewhere: its beginning.
+/// A text, where what is said in full elsewhere has only its beginning.
 fn brief(text: &str, elsewhere: &[&str]) -> String {
-    let line = plain(text.lines().next().unwrap_or_default());
-    let said = elsewhere.iter().any(|full| !full.is_empty() && text.contains(full));
-    if !said || text.chars().count() <= BRIEF {
-        return plain(text);
+    let mut text = text.to_owned();
+    for full in elsewhere.iter().filter(|full| full.chars().count() > BRIEF) {
+        text = text.replace(*full, &beginning(full));
     }
-    format!("{} …", line.chars().take(BRIEF).collect::<String>().trim_end())
+    plain(&text)
+}
+
+/// As much of a text as a line has room for.
+fn beginning(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let begin: String = line.chars().take(BRIEF).collect();
+    if begin.len() == text.len() { begin } else { format!("{} …", begin.trim_end()) }
 }
 
 /// The errors of a job's hosts, and of its steps.

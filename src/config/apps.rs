@@ -31,6 +31,7 @@ pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTree
     let mut apps = BTreeMap::new();
     let mut folders: BTreeMap<(HostName, u16, String), AppName> = BTreeMap::new();
     let mut ports: BTreeMap<(HostName, u16, u16), AppName> = BTreeMap::new();
+    let mut units: BTreeMap<(HostName, u16, UnitName), AppName> = BTreeMap::new();
     let Value::Map(entries) = &node.value else {
         let label = format!("expected a map like {{:my-app {{:git-url \"…\"}}}}, found {}", node.value.kind().words());
         context.fault(Fault::new(node.span, "deploy.edn has the wrong kind of value", label));
@@ -61,6 +62,16 @@ pub(super) fn read(node: &Node, config: &Config, context: &mut Context) -> BTree
             {
                 let message = format!("the apps :{other} and :{} have one folder on {}", app.name, host.name);
                 let label = format!("expected another `:working-directory` than \"{folder}\"");
+                context.fault(Fault::new(place, message, label));
+            }
+        }
+        let unit = app.service.as_ref().filter(|service| service.exec_start.is_some()).map(|service| &service.name);
+        for (host, unit) in app.hosts.iter().flat_map(|host| unit.map(|unit| (host, unit))) {
+            if let Some(other) = units.insert((host.address.clone(), host.port, unit.clone()), app.name.clone())
+                && other != app.name
+            {
+                let message = format!("the apps :{other} and :{} have one unit on {}", app.name, host.name);
+                let label = format!("expected another `:name` in its `:service` than \"{unit}\"");
                 context.fault(Fault::new(place, message, label));
             }
         }

@@ -73,6 +73,7 @@ impl From<ServersError> for ApiError {
             ServersError::NoProvider(_) | ServersError::NoIdentity => Self::bad_request(said),
             ServersError::None(_) => Self::not_found(said),
             ServersError::Other(_) => Self::new(StatusCode::CONFLICT, "another", said),
+            ServersError::Named { .. } => Self::new(StatusCode::CONFLICT, "named", said),
             ServersError::Going(_) => Self::new(StatusCode::CONFLICT, "going", said),
             ServersError::Foreign { .. } => Self::new(StatusCode::CONFLICT, "foreign", said),
             ServersError::Cloud(error) if error.is_passing() => {

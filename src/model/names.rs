@@ -142,9 +142,16 @@ name!(
     /// A provider's word for a region, a type of server or an image: `eu-central`, `g6-nanode-1`, `linode/debian12`.
     CloudName, "region, type or image", |text| simple(text, 100, "/")
 );
+/// The kinds of units, as their names end.
+const KINDS: [&str; 10] =
+    ["target", "socket", "timer", "path", "mount", "automount", "swap", "slice", "scope", "device"];
 name!(
     /// A systemd unit's name without `.service`, as it stands in `:name`.
-    UnitName, "unit name", |text| simple(text, 200, "@:\\")
+    UnitName, "unit name", |text| match text.rsplit_once('.') {
+        // systemctl would take it for another kind of unit: to restart `poweroff.target` is to power off.
+        Some((_, kind)) if KINDS.contains(&kind) => Err("it is the name of a service, without its kind"),
+        _ => simple(text, 200, "@:\\"),
+    }
 );
 name!(
     /// A secret of an app, as the file's name that the unit finds it under in `$CREDENTIALS_DIRECTORY`.

@@ -204,15 +204,18 @@ impl Rollout {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
-    /// What it waits for, what ends it, and what is done then.
-    pub fn words(&self) -> Vec<String> {
+    /// What it waits for, what ends it, and what is done then. `holds` says whether a way back holds the app.
+    pub fn words(&self, holds: bool) -> Vec<String> {
         let mut words =
             vec![format!("{} of a batch at once; a batch begins once the one before is healthy", self.parallel)];
         if !self.pause.is_zero() {
             words.push(format!("{} s between two batches", self.pause.as_secs_f32()));
         }
+        let stays = self.migrate.is_some() && !self.reversible;
         let then = match self.on_failure {
-            OnFailure::Rollback => "the changed hosts go back to what they ran, and the app is held",
+            OnFailure::Rollback if stays => "the changed hosts stay as they are, since :migrate is not :reversible?",
+            OnFailure::Rollback if holds => "the changed hosts go back to what they ran, and the app is held",
+            OnFailure::Rollback => "the changed hosts go back to what they ran",
             OnFailure::Halt => "nothing more is begun",
         };
         words.push(match self.max_failures {

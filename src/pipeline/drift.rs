@@ -90,7 +90,11 @@ pub(super) fn judge(seen: &HostState, wanted: Option<Sha>, is_ours: bool) -> (Dr
         return (Drift::Moving, Some(why));
     }
     if wanted != Some(head) {
-        let who = if is_ours { "a job of ours made it" } else { "no job of ours made it" };
+        let who = match is_ours {
+            true => "a job of ours made it",
+            false if marker.sha == head => "a job of ours brought it, and did not end well",
+            false => "no job of ours made it",
+        };
         return (Drift::OtherCommit, Some(who.to_owned()));
     }
     if !seen.changed.is_empty() {

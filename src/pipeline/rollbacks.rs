@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::{Inner, Pipeline, PipelineError};
 use crate::model::api::{RollbackView, RolloutView, Submitted};
 use crate::model::rollout::{Because, Carried};
-use crate::model::{App, AppName, Environment, EventKind, HostName, JobId, JobState, Outcome, Progress, Sha, live};
+use crate::model::{
+    App, AppName, Environment, EventKind, HostName, HostState, JobId, JobState, Outcome, Progress, Sha, live,
+};
 use crate::store::StoreError;
 
 /// So many jobs of an app are looked back upon.
@@ -186,17 +188,28 @@ impl Inner {
         let Some(bad) = live.commit() else {
             return refuse(format!("nobody knows what job {} brought to its hosts", live.id));
         };
+        // One that has not come to all hosts, but to those that were away, is what is gone on with.
+        let is_left = |host: &HostState| {
+            let is_open = matches!(host.state, Progress::Pending | Progress::Running);
+            is_meant(&host.name) && (is_open || matches!(host.state, Progress::Skipped | Progress::Failed))
+        };
+        let unfinished = match live.carried().map(|carried| &carried.because) {
+            Some(Because::Rollback { bad }) if to.is_none() && live.hosts.iter().any(is_left) => Some(*bad),
+            _ => None,
+        };
+        let bad = unfinished.unwrap_or(bad);
         let was_live = |job: &&JobState| job.was_live_on(is_meant) && job.commit().is_some();
         let well: Vec<&JobState> = jobs.iter().map(|job| &**job).filter(was_live).collect();
         let target = match to {
             Some(to) => {
                 let meant = |job: &&&JobState| match (to.parse::<JobId>(), job.commit()) {
-                    (Ok(id), _) => job.id == id,
+                    (Ok(id), _) => job.id == id || job.carried().is_some_and(|carried| carried.of == id),
                     (Err(_), Some(sha)) => to.len() >= 7 && sha.to_string().starts_with(&to.to_lowercase()),
                     _ => false,
                 };
                 well.iter().find(meant).copied()
             }
+            None if unfinished.is_some() => Some(live),
             None => {
                 let history = live::history(jobs.iter().map(|job| &**job), is_meant);
                 history.iter().rfind(|(commit, _)| *commit != bad).map(|(_, job)| *job)

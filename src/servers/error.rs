@@ -21,6 +21,17 @@ pub enum ServersError {
     /// One of that name is there, and is another.
     #[error("there is a server {} already: {} at {}, {} in {}; give the new one another name, or destroy that one first", .0.name, .0.kind, .0.provider, .0.image, .0.region)]
     Other(Box<ServerSpec>),
+    /// Another host has its name.
+    #[error(
+        "config.edn has a host {name} already, at {address}, which is no server that was made here; give the new one another name, \
+         or take that one out of :hosts"
+    )]
+    Named {
+        /// The name.
+        name: ServerName,
+        /// Where that host is.
+        address: String,
+    },
     /// It is on its way out.
     #[error("the server {0} is being destroyed; ask again once it is gone")]
     Going(ServerName),

@@ -35,8 +35,8 @@ use crate::store::{Store, StoreError};
 
 pub use error::ServersError;
 
-/// How long who asks for news is kept waiting for it.
-const NEWS_WITHIN: Duration = Duration::from_secs(10);
+/// How long who asks for news is kept waiting for it: less than what the command line takes for silence.
+const NEWS_WITHIN: Duration = Duration::from_secs(2);
 /// Who a new server is logged in to as: no other user is there yet.
 pub const USER: &str = "root";
 
@@ -234,6 +234,13 @@ impl Inner {
     /// What has to be set up before a server can be made.
     fn check(&self, spec: &ServerSpec) -> Result<(), ServersError> {
         self.cloud(spec.provider)?;
+        // One that was made here may have left its entry.
+        let was_ours = self.store.servers().values().any(|server| server.spec.name == spec.name);
+        let hosts = &self.in_force.load().config.hosts;
+        let named = hosts.iter().find(|(name, _)| name.as_str() == spec.name.as_str());
+        if let Some((_, host)) = named.filter(|_| !was_ours) {
+            return Err(ServersError::Named { name: spec.name.clone(), address: host.address.to_string() });
+        }
         if self.in_force.load().config.ssh.identity.is_none() { Err(ServersError::NoIdentity) } else { Ok(()) }
     }
 

@@ -66,6 +66,11 @@ async fn production_gets_what_staging_runs_when_a_person_says_so_and_goes_back_a
     assert!(text(&job, "reason").ends_with("promoted from staging to production"), "{job:#}");
     let explained = world.call(&["explain", text(&job, "id")]).await;
     assert!(explained.out.contains("from staging to production"), "{explained:?}");
+    // Once more: nothing is restarted, or migrated.
+    let turns = world.read("srv/turns");
+    let again = world.call(&["promote", "app", "--yes", "--watch"]).await;
+    let job = world.job("app").await;
+    assert_eq!((again.code, text(&job, "state"), world.read("srv/turns")), (Some(0), "unchanged", turns), "{job:#}");
 
     // What staging runs has to be one commit that is well, everywhere there.
     let second = world.push("app", &[("sick", "web-4\n")]).await.to_string();
@@ -436,8 +441,12 @@ async fn killed_anywhere_in_a_promotion_the_next_start_ends_it() {
         assert_eq!(promoted.code, Some(7), "the daemon is gone: {promoted:?}");
         world.dies().await;
         world.start().await;
+        let is_planned = async || {
+            let newest = world.get("/jobs?limit=1").await;
+            (newest["jobs"][0]["causes"][0]["why"] == "promote").then_some(())
+        };
+        world.until("the promotion's job", is_planned).await;
         let job = world.job("app").await;
-        assert_eq!(text(&job["causes"][0], "why"), "promote", "{entry}: {job:#}");
         let state = if sick { "rolled-back" } else { "succeeded" };
         if !sick {
             live = head.to_string();

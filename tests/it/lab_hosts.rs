@@ -141,3 +141,23 @@ async fn a_bare_host_is_set_up_and_the_first_deploy_of_an_app_is_a_deploy_like_a
     let (code, _, err) = cli(&lab.world, &["host", "install", "app", "--host", "host1", "--replace"]);
     assert!(code == 0 && inside("host1", "ls /etc/systemd/system").contains("first.service.before-airplanes"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_may_be_installed_before_its_first_deploy_and_a_packages_unit_stays() {
+    let deploy = r#":app {:git-url "{repo:app}" :working-directory "/srv/early" :hosts [:host2] :ship :push
+        :service {:name "early" :exec-start "/bin/sleep 9999"}}"#;
+    let Some(mut lab) = LabWorld::bare("early", deploy).await else { return };
+    lab.set_up("host2");
+    lab.world.start().await;
+    let (code, out, err) = given(&lab.world, &["host", "install", "app"], "");
+    assert_eq!(code, 0, "{out}{err}");
+    let job = lab.deploy().await;
+    assert_eq!(job["state"], "succeeded", "{job:#}\n{}", lab.world.log());
+    lab.edit(&deploy.replace(r#":name "early""#, r#":name "nginx""#)).await;
+    let (code, out, err) = given(&lab.world, &["host", "install", "app"], "");
+    assert!(
+        code == 6 && err.contains("nginx.service was not made by airplanes and is left alone"),
+        "{code} {out}{err}"
+    );
+    assert_eq!(inside("host2", "ls /etc/systemd/system/nginx.service 2>/dev/null || :"), "");
+}

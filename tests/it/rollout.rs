@@ -320,6 +320,33 @@ async fn an_app_is_rolled_back_by_hand_and_held_and_hosts_that_were_away_catch_u
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_did_not_come_to_all_hosts_is_gone_on_with() {
+    let world = app(2, "").await;
+    let mut was = Vec::new();
+    for n in ["1", "2", "3"] {
+        was.push(world.commit("app", &[("a", n)]).to_string());
+        assert_eq!(world.deploy_to_the_end("app").await["state"], "succeeded");
+    }
+    world.save("srv/turns", "");
+    world.save("srv/wait-web-1", "");
+    let (status, answer) = world.post("/apps/app/rollback").await;
+    assert_eq!(status, 202, "{answer}");
+    world.until("its first turn", async || (turns(&world) == ["+web-1"]).then_some(())).await;
+    assert_eq!(world.post(&format!("/jobs/{}/cancel", text(&answer, "job"))).await.0, 202);
+    std::fs::remove_file(world.path("srv/wait-web-1")).unwrap();
+    let job = world.ended(text(&answer, "job")).await;
+    assert_eq!((at(&world, "web-1"), at(&world, "web-2")), (was[1].clone(), was[2].clone()), "{job:#}");
+    for (code, commit) in [(Some(0), &was[1]), (Some(0), &was[0])] {
+        let back = world.call(&["rollback", "app", "--watch"]).await;
+        assert_eq!(
+            (back.code, at(&world, "web-1"), at(&world, "web-2")),
+            (code, commit.clone(), commit.clone()),
+            "{back:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_waits_for_no_build_and_who_comes_too_late_to_catch_up_is_left_alone() {
     let mut world = app(2, r#":build "until test -e {dir}/go; do sleep 0.05; done""#).await;
     world.save("go", "");

@@ -88,7 +88,7 @@ impl Scene {
             Ground { folder: dir.path().to_owned(), identity: identity.clone(), address, openapi: published(provider) };
         let api = CloudApi::start(provider, ground).await;
         let text = format!(
-            "{{:state {:?} :deploy {{}} :ssh {{:identity {identity:?}}} :providers {{{}}}}}",
+            "{{:state {:?} :deploy {{}} :hosts {{:other {{:address \"10.9.8.7\"}}}} :ssh {{:identity {identity:?}}} :providers {{{}}}}}",
             dir.path().join("state"),
             api.config()
         );
@@ -264,5 +264,9 @@ async fn nothing_is_asked_of_a_provider_that_is_not_set_up() {
     let scene = Scene::new(Provider::Linode).await;
     let error = scene.servers.create(spec(Provider::Digitalocean, "web-3"), "a test").await.unwrap_err().to_string();
     assert!(error.contains("add :providers {:digitalocean {:token …}}"), "{error}");
+    // Nor where another host has the name.
+    let error = scene.servers.create(spec(Provider::Linode, "other"), "a test").await.unwrap_err().to_string();
+    assert!(error.contains("has a host other already, at 10.9.8.7"), "{error}");
+    assert!(scene.servers.plan(spec(Provider::Linode, "other")).await.is_err());
     assert!(scene.store.servers().is_empty() && scene.api.heard().calls.is_empty());
 }

@@ -47,6 +47,12 @@ pub(super) fn record(globals: &Globals, view: &ServerView, paint: Paint) -> Resu
     if there.is_some_and(|(_, host)| host.address == *address) {
         return Ok(());
     }
+    if let Some((_, host)) = there {
+        // Half of an entry would be another host's.
+        let (name, path) = (&view.name, path.display());
+        say(&format!("still to do: :{name} of :hosts in {path} is at {}; it is at {address} now", host.address));
+        return Ok(());
+    }
     let (added, to_add) = add_to_config(&path, &additions, globals)?;
     added.iter().for_each(|entry| say(&format!("added to {}: {entry}", path.display())));
     to_add.iter().for_each(|entry| say(&format!("add to {} yourself: {entry}", path.display())));

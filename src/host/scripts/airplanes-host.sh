@@ -284,6 +284,14 @@ for name in $WANTED; do
   [ -e "$STAGE/new/secret.$name" ] || [ -e "$C/$name" ] || [ ! -e "$CREDSTORE/$NAME.$name" ] || cp -p "$CREDSTORE/$NAME.$name" "$STAGE/new/secret.$name" || exit 1
 done
 
+# A unit's file: ours, or the one that ours would take the place of, as a package brings it.
+unit_there() {
+  [ ! -e "$U" ] || { echo "$U"; return; }
+  for d in /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+    [ ! -e "$d/${U##*/}" ] || [ "$TAKE" = replace ] || { echo "$d/${U##*/}"; return; }
+  done
+  echo "$U"
+}
 # WANTED-FILE PLACE: new, same, differs, or foreign.
 standing() {
   if [ ! -e "$2" ]; then echo new
@@ -303,7 +311,8 @@ as_postgres() { (cd / && runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "$
 UNIT='' SITE='' HTTP='' DUE=''
 if [ -e "$STAGE/unit/$FILE" ]; then
   command -v systemctl >/dev/null 2>&1 || refuse no-systemd
-  UNIT=$(standing "$STAGE/unit/$FILE" "$U"); tell unit "$UNIT" "$U"
+  THERE=$(unit_there)
+  UNIT=$(standing "$STAGE/unit/$FILE" "$THERE"); tell unit "$UNIT" "$THERE"
 fi
 if [ -n "$USER_WANTED" ] && ! id "$USER_WANTED" >/dev/null 2>&1; then echo "user new $USER_WANTED"; fi
 if [ -e "$STAGE/new/site" ]; then

@@ -78,6 +78,8 @@ if [ -z "$HEAD" ]; then
   upstream
 elif [ "$HEAD" != "$SHA" ]; then
   say "moving from $HEAD to $SHA"
+  # A file that was only touched is no change of it, but git has to look to know.
+  g update-index -q --refresh --ignore-submodules >/dev/null 2>&1 || :
   SAID=$(g reset -q --keep "$SHA" 2>&1) || unwritten "$SAID"
 fi
 [ "$(g rev-parse HEAD)" = "$SHA" ] || { say "HEAD is not $SHA afterwards"; exit 1; }

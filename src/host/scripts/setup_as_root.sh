@@ -19,7 +19,7 @@ any    git        git      git
 any    curl       curl     curl ca-certificates
 any    sudo       sudo     sudo
 any    java       java     default-jre-headless
-any    postgresql psql     postgresql
+any    postgresql pg_ctlcluster postgresql
 debian nginx      nginx    nginx-light
 ubuntu nginx      nginx    nginx
 debian clojure    clojure  clojure
@@ -56,13 +56,24 @@ install_all() {
   # shellcheck disable=SC2046 # the list is to be split
   apt update && apt install --no-install-recommends $(printf '%s' " $LACK " | sed 's/ universe / /g')
 }
+# What an installation that was cut off has left in the middle.
+end_what_was_cut_off() {
+  n=0
+  while ! dpkg --force-confdef --force-confold --configure -a >"$T/apt" 2>&1 </dev/null; do
+    n=$((n + 1))
+    grep -qi 'lock' "$T/apt" && [ $n -lt 120 ] || break
+    sleep 5
+  done
+  apt -f install && [ -z "$(dpkg --audit 2>&1)" ]
+}
+[ -z "$(dpkg --audit 2>&1)" ] || does "end an installation that was cut off" end_what_was_cut_off
 LACK='' LACKING=''
 for word in git curl sudo $WORDS; do
   line=$(packages "$word")
   [ -n "$line" ] || refuse setup-word "said $word"
   set -- $line
   shift 2
-  if command -v "$1" >/dev/null 2>&1 || { [ "$word" = postgresql ] && [ -x /usr/lib/postgresql ]; }; then same "$word"; continue; fi
+  if command -v "$1" >/dev/null 2>&1 || { [ "$word" = postgresql ] && ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; }; then same "$word"; continue; fi
   shift
   LACK="$LACK $*" LACKING="$LACKING $word"
 done

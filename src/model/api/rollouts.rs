@@ -68,7 +68,9 @@ impl RolloutView {
             let sizes = rollout.sizes(hosts.len());
             environments.extend(sizes.iter().filter_map(|_| environment.cloned()));
             batches.extend(sizes.into_iter().map(|size| left.by_ref().take(size).collect::<Vec<_>>()));
-            let words = if hosts.is_empty() { Vec::new() } else { rollout.words() };
+            // Only a person brings anything again to one that is promoted to by hand.
+            let holds = !environment.and_then(|name| app.environment(name)).is_some_and(|there| there.manual);
+            let words = if hosts.is_empty() { Vec::new() } else { rollout.words(holds) };
             notes.extend(words.into_iter().chain(window).map(|words| match environment {
                 Some(name) => format!("{name}: {words}"),
                 None => words,

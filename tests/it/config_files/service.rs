@@ -141,6 +141,16 @@ fn an_app_with_two_instances_names_their_ports_once() {
         "{faults:?}"
     );
     two("[7002 7003]").loaded();
+    let one = |name: &str, unit: &str| {
+        format!(
+            ":{name} {{:git-url \"git@github.com:o/{name}\" :working-directory \"/srv/{name}\" :hosts [:web-1] \
+             :service {{:name \"{unit}\" :exec-start \"/bin/{name}\"}}}}"
+        )
+    };
+    let faults = World::new(CONFIG, &format!("{{{} {}}}", one("shop", "shop"), one("api", "shop"))).faults();
+    assert!(faults[0].contains("the apps :shop and :api have one unit on web-1"), "{faults:?}");
+    let faults = World::new(CONFIG, &format!("{{{}}}", one("shop", "poweroff.target"))).faults();
+    assert!(faults[0].contains("without its kind"), "{faults:?}");
     // A job keeps it with its app.
     let kept = serde_json::to_string(shop).unwrap();
     assert_eq!(serde_json::from_str::<airplanes::model::App>(&kept).unwrap(), *shop);

@@ -152,6 +152,18 @@ async fn an_empty_folder_is_cloned_into_and_one_with_files_is_left_alone() {
 }
 
 #[tokio::test]
+async fn files_that_were_only_touched_are_no_change() {
+    let shop = Shop::new(58);
+    shop.bring(&shop.first, &[]).await.unwrap();
+    for name in shop.git(&["ls-files", "-z"]).split_terminator('\0') {
+        let file = std::fs::File::options().append(true).open(shop.at().join(name)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+    }
+    shop.bring(&shop.second, &[]).await.unwrap();
+    shop.assert_at(&shop.second).await;
+}
+
+#[tokio::test]
 async fn changed_tracked_files_are_named_and_kept() {
     let shop = Shop::new(32);
     shop.bring(&shop.first, &[]).await.unwrap();

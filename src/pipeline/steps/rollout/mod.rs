@@ -21,7 +21,8 @@ mod switch;
 mod turn;
 
 use super::{StepError, Work, say};
-use crate::model::{Entry, Host, HostName, HostResult, JobState, Progress, Sha, Step, StepResult};
+use crate::model::rollout::Because;
+use crate::model::{Entry, Host, HostName, HostResult, JobState, Outcome, Progress, Sha, Step, StepResult};
 use crate::pipeline::windows;
 use crate::process::LogFile;
 pub(in crate::pipeline) use ahead::Ahead;
@@ -38,6 +39,15 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
     let mut log = work.log(&Step::Rollout).await?;
     work.ahead.end().await;
     migration::end_begun(work, &mut log, commit).await?;
+    if is_there_already(work, commit).await? {
+        let reason = format!("{} is what runs there already", commit.short());
+        say(&mut log, &reason).await?;
+        log.settle().await?;
+        let skipped = StepResult::Skipped { reason: reason.clone() };
+        let ended = Entry::Ended { outcome: Outcome::Unchanged, reason };
+        work.append(vec![Entry::StepFinished { step: Step::Rollout, result: skipped }, ended]).await?;
+        return Err(StepError::Over);
+    }
     if work.job.rolling_back.is_none() {
         go_on(work, &mut log, commit).await?;
         begin_way_back(work, &mut log).await?;
@@ -62,6 +72,22 @@ pub(in crate::pipeline) async fn run(work: &mut Work) -> Result<StepResult, Step
         }
         None => Err(StepError::failed(errors.join("; "))),
         Some(_) => Err(StepError::failed(format!("{}; {}", errors.join("; "), back::words(&work.job)))),
+    }
+}
+
+/// Whether a promotion that has not begun has nothing to bring: all of its hosts run that commit, by that file, and are well.
+async fn is_there_already(work: &Work, commit: Sha) -> Result<bool, StepError> {
+    let job = &work.job;
+    let is_promotion = job.carried().is_some_and(|carried| matches!(carried.because, Because::Promote { .. }));
+    let is_begun = job.rolling_back.is_some() || !job.migrations.is_empty();
+    if !is_promotion || is_begun || job.hosts.iter().any(|host| host.state != Progress::Pending) {
+        return Ok(false);
+    }
+    let seen = live_everywhere(work, commit).await;
+    if work.stop.is_cancelled() {
+        Err(work.stopped())
+    } else {
+        Ok(seen.is_some_and(|seen| seen.has_file(job.sum.as_ref())))
     }
 }
 

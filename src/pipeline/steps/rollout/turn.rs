@@ -245,7 +245,7 @@ impl<'a> Turn<'a> {
             let changed = due.is_some() || resumed && restarting.is_some();
             return Ok(HostResult::Done { changed });
         }
-        if due.is_some() {
+        if installs::wanted(self.work, self.host)?.is_some() {
             self.make_folder(&seen).await;
         }
         self.lock_what_is_new(&seen).await;
