@@ -279,8 +279,10 @@ impl Inner {
                 let (Some(lib), Some(url)) = (coord.lib.clone(), coord.repo_url()) else { continue };
                 let (repo, at) = (url.id(), coord.full_sha());
                 let seen = before.as_ref().and_then(|index| index.seen_on(&lib, &repo));
+                // Before: a mirror that is made meanwhile for somebody else has not been asked.
+                let is_there = rooms.git.path(&repo).exists();
                 let follows = asking.follows(coord, &app.updates.track, &|repo| self.branches_of(repo), seen).await;
-                if matches!(follows, Follows::Unknown | Follows::Seen(_)) && !rooms.git.path(&repo).exists() {
+                if matches!(follows, Follows::Unknown | Follows::Seen(_)) && !is_there {
                     unseen.insert(repo.clone(), url.clone());
                 }
                 let tag = coord.tag().map(str::to_owned);

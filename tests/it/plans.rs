@@ -37,7 +37,7 @@ async fn four() -> World {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("not read:\n{}", world.log());
+    panic!("not read: {:#}\n{}", world.get("/graph").await, world.log());
 }
 
 fn bumps(app: &Value) -> Vec<String> {
