@@ -221,3 +221,18 @@ pub(super) fn event_lines(paint: Paint, event: &JobEvent) -> Vec<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_told_elsewhere_there_is_its_beginning_and_of_what_comes_after_it_all() {
+        let error = format!("unit shop is failed\n{}", "12:00:00 shop[7]: no\n".repeat(9));
+        let text = format!("rollout: web-1: {error}; not begun: web-2; the hosts stay as they are");
+        let told = "rollout: web-1: unit shop is failed …; not begun: web-2; the hosts stay as they are";
+        assert_eq!(brief(&text, &[&error]), told);
+        assert_eq!((brief("no", &["no"]), beginning("no"), beginning("")), ("no".into(), "no".into(), String::new()));
+        assert_eq!(beginning(&"n".repeat(101)), format!("{} …", "n".repeat(100)));
+    }
+}
