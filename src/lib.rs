@@ -51,7 +51,8 @@
 //!    for a merge never joins what does, so that a person's push or deploy goes its way meanwhile. Apps that could
 //!    not be read when a plan was made stand in the store with it, and are run once for what they missed.
 //!    A hold keeps an app, or one library of it, where it is; its end and the run that makes up for it are one write,
-//!    and that run waits for what is under way of the apps that it follows, but for what people have to merge.
+//!    and that run waits for what is under way of the apps that it follows, but for what people have to merge, and for what
+//!    its own app is about to begin. A person's deploy of an app that waits for a push looks for that first.
 //! 5. **Observe, then act.** A step that was begun runs again after a crash and first looks whether its effect is
 //!    there: publish asks the remote, the same input makes the same commit; a host has a marker
 //!    (`.git/airplanes.json`: `moving` before its tree moves, `live` after restart and verification), and the unit's

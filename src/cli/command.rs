@@ -116,7 +116,8 @@ pub enum Command {
     #[command(
         long_about = "Bring an app's hosts back to a commit that did well: what was live before, or what --to names. \
         Nothing is built; the hosts get it in the app's batches, are restarted and verified, and one that fails keeps the \
-        others from nothing. The app is held when it ends: its dependencies stay where they are until a push that descends \
+        others from nothing. Asked again after one that did not come to all hosts, it goes on with that. The app is held \
+        when it ends: its dependencies stay where they are until a push that descends \
         from the commit that was taken back. Only commits that a job of the app brought to its hosts well are known.\n\n  \
         airplanes rollback shop --plan\n  airplanes rollback shop --watch\n  airplanes rollback shop --to 3f2a91c\n  \
         airplanes rollback shop --env production"
